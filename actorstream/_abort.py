@@ -1,0 +1,260 @@
+"""Aborting from anywhere: a controller for the one who decides, a signal for those who obey.
+
+After the ``AbortController`` of the WHATWG DOM standard (section 3.1). ``abort()`` takes no
+lock, so that a signal handler or a ``__del__`` that interrupts any line of it is safe: the
+first reason wins through ``dict.setdefault``, and each callback is called once because it
+is taken out with ``dict.pop``; both are atomic.
+
+A signal with a time limit runs no timer. It knows its deadline, and whoever attaches to it
+waits no longer than that.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import count
+from typing import NamedTuple
+
+from anyio import CancelScope, Event, current_time
+
+from actorstream._errors import StreamAbortedError
+from actorstream._wakeup import current_call_soon
+
+Callback = Callable[[], object]
+
+_order = count()
+
+
+class _Abort(NamedTuple):
+    """When, among all aborts of the process, and why."""
+
+    order: float
+    reason: object
+
+
+class AbortSignal:
+    """Tells whether to stop, and why. Get one from an ``AbortController``."""
+
+    __slots__ = ("__weakref__", "_abort", "_callbacks")
+
+    def __init__(self) -> None:
+        self._abort: dict[str, _Abort] = {}  # empty, or one entry
+        self._callbacks: dict[object, Callback] = {}
+
+    def __repr__(self) -> str:
+        state = f"aborted: {self.reason!r}" if self.aborted else "not aborted"
+        return f"<{type(self).__name__} {state}>"
+
+    @staticmethod
+    def timeout(seconds: float) -> AbortSignal:
+        """Return a signal that aborts by itself.
+
+        Args:
+            seconds: From now, on the clock of the running event loop.
+
+        Raises:
+            TypeError, ValueError: ``seconds`` is no number of at least 0.
+            RuntimeError: No event loop is running (the class is AnyIO's).
+        """
+        if not isinstance(seconds, int | float) or isinstance(seconds, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"seconds is a number, not {seconds!r}")
+        if math.isnan(seconds) or seconds < 0:
+            raise ValueError(f"seconds is 0 or more, not {seconds!r}")
+        return _TimeoutSignal(seconds)
+
+    @staticmethod
+    def any(signals: Iterable[AbortSignal]) -> AbortSignal:
+        """Return a signal that aborts with the first of ``signals``, for its reason.
+
+        Raises:
+            TypeError: One of them is no ``AbortSignal``.
+        """
+        sources = tuple(signals)
+        for signal in sources:
+            if not isinstance(signal, AbortSignal):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise TypeError(f"AbortSignal.any() takes signals, not {signal!r}")
+        return _AnySignal(sources)
+
+    @property
+    def aborted(self) -> bool:
+        """Whether it has been aborted."""
+        return self._find_abort() is not None
+
+    @property
+    def reason(self) -> object:
+        """What ``abort()`` was given, unchanged; ``None`` before."""
+        found = self._find_abort()
+        return None if found is None else found.reason
+
+    @property
+    def deadline(self) -> float:
+        """When it aborts by itself, on the event loop's clock; ``inf`` for never."""
+        return math.inf
+
+    def throw_if_aborted(self) -> None:
+        """Raise ``StreamAbortedError`` with the reason, if it has been aborted."""
+        found = self._find_abort()
+        if found is not None:
+            raise StreamAbortedError(found.reason)
+
+    async def wait(self) -> None:
+        """Wait until it is aborted; return at once if it has been. May be cancelled freely."""
+        if self.aborted:
+            return
+        event = Event()
+        call_soon = current_call_soon()
+        with self.attached(lambda: call_soon(event.set)), CancelScope(deadline=self.deadline):
+            await event.wait()
+
+    @contextmanager
+    def cancel_scope(self) -> Iterator[CancelScope]:
+        """Tie any code to the signal: ``with signal.cancel_scope() as scope: ...``.
+
+        The scope is cancelled when the signal is aborted; code after the block goes on, and
+        may look at ``scope.cancelled_caught``.
+        """
+        call_soon = current_call_soon()
+        with CancelScope(deadline=self.deadline) as scope:
+            if self.aborted:
+                scope.cancel()
+            with self.attached(lambda: call_soon(scope.cancel)):
+                yield scope
+
+    @contextmanager
+    def attached(self, callback: Callback) -> Iterator[None]:
+        """Have ``callback`` called, in the aborting thread, if an abort comes meanwhile."""
+        key = self.attach(callback)
+        try:
+            yield
+        finally:
+            self.detach(key)
+
+    def attach(self, callback: Callback) -> object:
+        """Have ``callback`` called once on abort, in the aborting thread; return a key.
+
+        A deadline calls nobody: look at ``deadline``, too.
+        """
+        key = object()
+        self.attach_as(key, callback)
+        return key
+
+    def attach_as(self, key: object, callback: Callback) -> None:
+        """Attach under a key of the caller's own."""
+        self._callbacks[key] = callback
+        if self._abort:  # aborted in between: whoever pops the entry makes the call
+            self._call(key)
+
+    def detach(self, key: object) -> None:
+        """Forget the callback of that key, if it is still there."""
+        self._callbacks.pop(key, None)
+
+    def _find_abort(self) -> _Abort | None:
+        """Return when and why it was aborted, or ``None``."""
+        return self._abort.get("")
+
+    def _fire(self, reason: object) -> None:
+        mine = _Abort(next(_order), reason)
+        if self._abort.setdefault("", mine) is mine:
+            for key in list(self._callbacks):
+                self._call(key)
+
+    def _call(self, key: object) -> None:
+        callback = self._callbacks.pop(key, None)
+        if callback is not None:
+            callback()
+
+
+class _TimeoutSignal(AbortSignal):
+    """Aborts at a point of the event loop's time."""
+
+    __slots__ = ("_deadline", "_seconds")
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self._seconds = seconds
+        self._deadline = current_time() + seconds
+
+    @property
+    def deadline(self) -> float:
+        return self._deadline
+
+    def _find_abort(self) -> _Abort | None:
+        if not self._abort and self._is_due():
+            self._fire(f"timed out after {self._seconds:g} s")
+        return super()._find_abort()
+
+    def _is_due(self) -> bool:
+        try:
+            return current_time() >= self._deadline
+        except RuntimeError:  # asked in a thread without an event loop: there is no time there
+            return False
+
+
+class _AnySignal(AbortSignal):
+    """Aborts with the first of its sources; attaching to it attaches to each of them.
+
+    It keeps nothing at its sources while nobody is attached to it, so a short-lived
+    combination leaves no trace at a long-lived source.
+    """
+
+    __slots__ = ("_sources",)
+
+    def __init__(self, sources: tuple[AbortSignal, ...]) -> None:
+        super().__init__()
+        self._sources = sources
+
+    @property
+    def deadline(self) -> float:
+        return min((source.deadline for source in self._sources), default=math.inf)
+
+    def _find_abort(self) -> _Abort | None:
+        if not self._abort:
+            found = [abort for source in self._sources if (abort := source._find_abort())]
+            if found:
+                self._abort.setdefault("", min(found, key=lambda abort: abort.order))
+        return super()._find_abort()
+
+    def attach_as(self, key: object, callback: Callback) -> None:
+        once: dict[str, Callback] = {"": callback}
+
+        def first() -> None:
+            # Two sources may abort, even at the same time in two threads.
+            call = once.pop("", None)
+            if call is not None:
+                call()
+
+        for source in self._sources:
+            source.attach_as(key, first)
+
+    def detach(self, key: object) -> None:
+        for source in self._sources:
+            source.detach(key)
+
+
+class AbortController:
+    """Aborts its signal.
+
+    Attributes:
+        signal: The signal to hand to streams and other code.
+    """
+
+    __slots__ = ("__weakref__", "signal")
+
+    def __init__(self) -> None:
+        self.signal = AbortSignal()
+
+    def __repr__(self) -> str:
+        return f"<AbortController {self.signal!r}>"
+
+    def abort(self, reason: object = "aborted") -> None:
+        """Abort the signal; only the first call counts.
+
+        May be called from any thread, from a signal handler, and from ``__del__``. It never
+        waits: those who obey the signal are woken in the next turn of their event loop.
+
+        Args:
+            reason: Any object; it reaches each consumer as ``StreamAbortedError.reason``.
+        """
+        self.signal._fire(reason)

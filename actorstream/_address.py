@@ -1,0 +1,47 @@
+"""Where an actor is reached: a plain value, passed anywhere."""
+
+from __future__ import annotations
+
+import attrs
+
+
+@attrs.frozen(slots=True, repr=False)
+class Address:
+    """The address of an actor; make one with [`address`][actorstream.address].
+
+    Attributes:
+        id: The id under which the actor is registered; may be a path (``"workers/a"``).
+    """
+
+    id: str
+
+    def __str__(self) -> str:
+        return f"@({self.id})"
+
+    def __repr__(self) -> str:
+        return f"address({self.id!r})"
+
+
+def address(to: str | Address) -> Address:
+    """Make an address of an actor's id.
+
+    ``address("a") == address("@(a)") == address(address("a"))``
+
+    Args:
+        to: ``"actor-id"``, ``"@(actor-id)"``, or an address, which is given back.
+
+    Raises:
+        TypeError: ``to`` is neither a ``str`` nor an ``Address``.
+        ValueError: the id is empty.
+    """
+    if isinstance(to, Address):
+        return to
+    if not isinstance(to, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(
+            f"an address is a str or an Address, not {to!r} ({type(to).__name__}); "
+            'write address("actor-id")'
+        )
+    actor_id = to[2:-1] if to.startswith("@(") and to.endswith(")") else to
+    if not actor_id.strip():
+        raise ValueError(f'an actor\'s id is empty in {to!r}; write address("actor-id")')
+    return Address(actor_id)

@@ -1,0 +1,26 @@
+"""Which request an actor is serving right now."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+
+from actorstream._message import Message
+
+request_in_hand: ContextVar[Message] = ContextVar("actorstream.request_in_hand")
+
+
+def current_message() -> Message:
+    """Return the request that the running handler of an actor serves.
+
+    Works in the handler itself and in everything that it calls or starts.
+
+    Raises:
+        LookupError: No actor is handling anything here.
+    """
+    try:
+        return request_in_hand.get()
+    except LookupError:
+        raise LookupError(
+            "there is no current message here; call current_message() inside of an actor's "
+            "stream_async() or stream()"
+        ) from None

@@ -1,0 +1,96 @@
+"""Every error of the library, each saying whose doing it was.
+
+``ActorStreamError`` is the base of them all. A second base makes each one fit where an
+author already catches the built-in kind: a lookup that failed is a ``LookupError``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from actorstream._address import Address
+
+TimeoutKind = Literal["total", "first", "idle", "stall"]
+
+_WAITED_FOR: dict[TimeoutKind, str] = {
+    "total": "it was to end within",
+    "first": "its first item was to come within",
+    "idle": "each next item was to come within",
+    "stall": "its consumer was to read within",
+}
+
+
+class ActorStreamError(Exception):
+    """Base of every error that this library raises on purpose."""
+
+
+class ActorNotFoundError(ActorStreamError, LookupError):
+    """Nobody is registered under that address: the caller's mistake."""
+
+
+class StreamingNotSupportedError(ActorStreamError, TypeError):
+    """The actor has no way to stream, or its ``stream_async`` gave nothing to iterate."""
+
+
+class StreamConsumedError(ActorStreamError, RuntimeError):
+    """A stream was used a second time, or by two tasks at once: the consumer's mistake."""
+
+
+class RouterClosedError(ActorStreamError, RuntimeError):
+    """The router is not running: not entered yet, or left already."""
+
+
+class ActorStoppedError(ActorStreamError):
+    """The actor was unregistered while its stream was open: neither side's mistake."""
+
+
+class StreamError(ActorStreamError):
+    """The actor failed while it streamed.
+
+    The actor's own exception, where there is one, is the ``__cause__``.
+    """
+
+
+class StreamAbortedError(StreamError):
+    """The stream was cancelled from outside: by its signal or by ``stream.cancel()``.
+
+    Attributes:
+        reason: The object given to ``abort()`` or ``cancel()``, unchanged.
+    """
+
+    def __init__(self, reason: object = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        if isinstance(reason, BaseException):
+            self.__cause__ = reason
+
+    def __str__(self) -> str:
+        return f"the stream was cancelled: {self.reason}"
+
+
+class StreamTimeoutError(StreamError, TimeoutError):
+    """One of the stream's four time limits passed.
+
+    Attributes:
+        kind: Which limit: ``"total"``, ``"first"``, ``"idle"`` or ``"stall"``.
+        seconds: The limit, in seconds.
+        address: The actor that was asked.
+    """
+
+    def __init__(self, kind: TimeoutKind, seconds: float, address: Address) -> None:
+        super().__init__(kind, seconds, address)
+        self.kind: TimeoutKind = kind
+        self.seconds = seconds
+        self.address = address
+
+    def __str__(self) -> str:
+        option = "timeout" if self.kind == "total" else f"{self.kind}_timeout"
+        return (
+            f"the stream of {self.address} timed out: {_WAITED_FOR[self.kind]} "
+            f"{self.seconds:g} s; allow more with {option}=..., or None for no limit"
+        )
+
+
+class StreamOverflowError(StreamError):
+    """The buffer was full and ``overflow="fail"`` was asked for."""

@@ -1,0 +1,158 @@
+"""What may end a stream from outside: its four time limits and its abort signal.
+
+All of it leads to one call, ``end(outcome)``. What nobody asked for costs nothing: the
+channel reports items and blocking only where ``watches_items`` or ``watches_blocking`` says.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+
+from anyio import current_time
+
+from actorstream._address import Address
+from actorstream._clock import Clock, Timer
+from actorstream._errors import TimeoutKind
+from actorstream._options import StreamAsyncOptions
+from actorstream._outcome import Outcome, aborted, timed_out
+
+_END_OF_TIME = (None, math.inf)
+
+
+def find_early_outcome(options: StreamAsyncOptions, to: Address) -> Outcome | None:
+    """Return the outcome of a stream that is over before it starts, if it is."""
+    if options.signal is not None and options.signal.aborted:
+        return aborted(options.signal.reason)
+    if options.timeout == 0:
+        return timed_out("total", 0, to)
+    if options.first_timeout == 0:
+        return timed_out("first", 0, to)
+    return None
+
+
+class Limits:
+    """Watches over one running stream.
+
+    Args:
+        options: The limits and the signal.
+        to: The actor, for the errors.
+        clock: Runs the timers.
+        end: Called in the event loop with the outcome when a limit passes.
+        interrupt: Called on abort in the aborting thread; leads to ``end_by_signal()``.
+    """
+
+    __slots__ = (
+        "_clock",
+        "_end",
+        "_first",
+        "_idle",
+        "_last_item",
+        "_options",
+        "_signal_key",
+        "_stall",
+        "_timers",
+        "_to",
+        "watches_blocking",
+        "watches_items",
+    )
+
+    def __init__(
+        self,
+        options: StreamAsyncOptions,
+        to: Address,
+        clock: Clock,
+        end: Callable[[Outcome], object],
+        interrupt: Callable[[], object],
+    ) -> None:
+        self._options = options
+        self._to = to
+        self._clock = clock
+        self._end = end
+        self._timers: list[Timer] = []
+        self._last_item = 0.0
+        self._first = self._limit("first", options.first_timeout)
+        self._idle: Timer | None = None
+        self._stall: Timer | None = None
+        self._limit("total", options.timeout)
+        self._signal_key: object = None
+        if options.signal is not None:
+            self._signal_key = options.signal.attach(interrupt)
+            if options.signal.deadline < math.inf:
+                self._timers.append(clock.call_at(options.signal.deadline, self.end_by_signal))
+        watches_idle = options.idle_timeout not in _END_OF_TIME
+        self.watches_items = watches_idle or self._first is not None
+        self.watches_blocking = watches_idle or options.stall_timeout not in _END_OF_TIME
+
+    def end_by_signal(self) -> None:
+        """End the stream for the signal's reason."""
+        if self._options.signal is not None:
+            self._end(aborted(self._options.signal.reason))
+
+    def on_item(self) -> None:
+        """The producer made an item."""
+        if self._first is not None:
+            self._first.cancel()
+            self._first = None
+        if self._options.idle_timeout in _END_OF_TIME:
+            self.watches_items = False
+            return
+        self._start_idle()
+
+    def on_blocked(self) -> None:
+        """The producer begins to wait for its consumer: idle time stands still."""
+        if self._idle is not None:
+            self._idle.cancel()
+            self._idle = None
+        if self._stall is None:
+            self._stall = self._limit("stall", self._options.stall_timeout)
+
+    def on_unblocked(self) -> None:
+        """The producer goes on."""
+        if not self.watches_blocking:
+            return
+        if self._stall is not None:
+            self._stall.cancel()
+            self._timers.remove(self._stall)
+            self._stall = None
+        if self._options.idle_timeout not in _END_OF_TIME:
+            self._start_idle()
+
+    def disarm(self) -> None:
+        """Forget everything: the stream is over."""
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
+        if self._idle is not None:
+            self._idle.cancel()
+        self.watches_items = self.watches_blocking = False
+        if self._options.signal is not None:
+            self._options.signal.detach(self._signal_key)
+
+    def _limit(self, kind: TimeoutKind, seconds: float | None) -> Timer | None:
+        if seconds is None or seconds == math.inf:
+            return None
+        timer = self._clock.call_at(
+            current_time() + seconds, partial(self._end_by_time, kind, seconds)
+        )
+        self._timers.append(timer)
+        return timer
+
+    def _start_idle(self) -> None:
+        self._last_item = current_time()
+        if self._idle is None:
+            self._check_idle()
+
+    def _end_by_time(self, kind: TimeoutKind, seconds: float) -> None:
+        self._end(timed_out(kind, seconds, self._to))
+
+    def _check_idle(self) -> None:
+        """End the stream if nothing came for too long, or look again when that could be."""
+        seconds = self._options.idle_timeout
+        assert seconds is not None  # noqa: S101 - asked for, or nobody would have called
+        due = self._last_item + seconds
+        if current_time() >= due and self._idle is not None:
+            self._end_by_time("idle", seconds)
+        else:
+            self._idle = self._clock.call_at(due, self._check_idle)

@@ -1,0 +1,107 @@
+"""What a caller may ask of a stream, checked before anything runs."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import attrs
+
+from actorstream._abort import AbortController, AbortSignal
+
+Overflow = Literal["wait", "drop_oldest", "drop_newest", "fail"]
+_OVERFLOWS = ("wait", "drop_oldest", "drop_newest", "fail")
+
+
+def _check_signal(_: object, __: attrs.Attribute[Any], value: object) -> None:
+    if isinstance(value, AbortController):
+        raise TypeError("signal takes the controller's signal; write signal=controller.signal")
+    if value is not None and not isinstance(value, AbortSignal):
+        raise TypeError(
+            f"signal is an AbortSignal or None, not {value!r}; "
+            "write signal=AbortController().signal"
+        )
+
+
+def check_count(name: str, value: object) -> None:
+    """Raise for what is no whole number of items, at least one."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name} is a whole number of items (an int), not {value!r}")
+    if value < 1:
+        raise ValueError(f"{name} is at least 1, not {value!r}")
+
+
+def _check_buffer_size(_: object, field: attrs.Attribute[Any], value: object) -> None:
+    check_count(field.name, value)
+
+
+def _check_seconds(_: object, field: attrs.Attribute[Any], value: object) -> None:
+    if value is None:
+        return
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise TypeError(f"{field.name} is a number of seconds or None, not {value!r}")
+    if math.isnan(value) or value < 0:
+        raise ValueError(f"{field.name} is 0 seconds or more, or None for no limit, not {value!r}")
+
+
+def _check_overflow(_: object, __: attrs.Attribute[Any], value: object) -> None:
+    if not isinstance(value, str):
+        raise TypeError(f"overflow is one of {', '.join(_OVERFLOWS)}, not {value!r}")
+    if value not in _OVERFLOWS:
+        raise ValueError(f"overflow is one of {', '.join(_OVERFLOWS)}, not {value!r}")
+
+
+@attrs.frozen(kw_only=True)
+class StreamAsyncOptions:
+    """The options of one stream. Times are in seconds; ``None`` and ``inf`` mean no limit.
+
+    Attributes:
+        signal: Cancels the stream when it is aborted.
+        buffer_size: Most items produced and not yet consumed; at least 1.
+        timeout: For the whole stream, from its start. At 0 the actor is never called.
+        first_timeout: Until the first item.
+        idle_timeout: Between two items of the producer. The time that it spends blocked by
+            a slow consumer does not count.
+        stall_timeout: How long the producer may stay blocked by a consumer that does not
+            read. Then the producer is cancelled, and the consumer's next read says so.
+        overflow: What a full buffer does: ``"wait"`` holds the producer up,
+            ``"drop_oldest"`` and ``"drop_newest"`` lose items and count them, ``"fail"``
+            ends the stream with ``StreamOverflowError``.
+
+    Raises:
+        TypeError, ValueError: An option has the wrong kind or an impossible value; the
+            message names it.
+    """
+
+    signal: AbortSignal | None = attrs.field(default=None, validator=_check_signal)
+    buffer_size: int = attrs.field(default=100, validator=_check_buffer_size)
+    timeout: float | None = attrs.field(default=60.0, validator=_check_seconds)
+    first_timeout: float | None = attrs.field(default=None, validator=_check_seconds)
+    idle_timeout: float | None = attrs.field(default=None, validator=_check_seconds)
+    stall_timeout: float | None = attrs.field(default=None, validator=_check_seconds)
+    overflow: Overflow = attrs.field(default="wait", validator=_check_overflow)
+
+
+DEFAULTS = StreamAsyncOptions()
+_NAMES = frozenset(field.name for field in attrs.fields(StreamAsyncOptions))
+
+
+def merge_options(
+    options: StreamAsyncOptions | None, overrides: dict[str, Any]
+) -> StreamAsyncOptions:
+    """Return ``options`` with ``overrides`` on top, validated."""
+    if options is None:
+        options = DEFAULTS
+    elif not isinstance(options, StreamAsyncOptions):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(
+            f"options is a StreamAsyncOptions, not {options!r}; "
+            "write options=StreamAsyncOptions(buffer_size=...)"
+        )
+    if not overrides:
+        return options
+    if unknown := overrides.keys() - _NAMES:
+        raise TypeError(
+            f"{', '.join(sorted(unknown))} is no option of a stream; "
+            f"there are {', '.join(sorted(_NAMES))}"
+        )
+    return attrs.evolve(options, **overrides)

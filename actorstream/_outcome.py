@@ -1,0 +1,113 @@
+"""How a stream ends. One outcome is decided per stream; the first one wins.
+
+| outcome   | shown as an event | then raised           | what is still buffered |
+|-----------|-------------------|-----------------------|------------------------|
+| end       | ``end``           | -                     | delivered before it    |
+| failure   | ``error``         | `StreamError`         | delivered before it    |
+| timeout   | -                 | `StreamTimeoutError`  | delivered before it    |
+| overflow  | -                 | `StreamOverflowError` | delivered before it    |
+| stopped   | -                 | `ActorStoppedError`   | delivered before it    |
+| router    | -                 | `RouterClosedError`   | delivered before it    |
+| stall     | -                 | `StreamTimeoutError`  | discarded              |
+| abort     | -                 | `StreamAbortedError`  | discarded              |
+| closed    | -                 | -                     | discarded              |
+
+An outcome that discards comes from somebody who wants nothing more, so it overrides one that
+is still waiting behind buffered items.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from actorstream._address import Address
+from actorstream._errors import (
+    ActorStoppedError,
+    ActorStreamError,
+    RouterClosedError,
+    StreamAbortedError,
+    StreamError,
+    StreamOverflowError,
+    StreamTimeoutError,
+    TimeoutKind,
+)
+from actorstream._message import AsyncStreamMessage, Message
+
+
+@attrs.frozen(kw_only=True)
+class Outcome:
+    """What the consumer finds where the items end.
+
+    Attributes:
+        event: Shown first, to those who iterate events.
+        error: Raised next, once; without one the iteration stops.
+        discards: Whether what is still buffered is thrown away.
+    """
+
+    event: AsyncStreamMessage[Any] | None = None
+    error: ActorStreamError | None = None
+    discards: bool = False
+
+
+CLOSED = Outcome(discards=True)
+
+
+def ended(event: AsyncStreamMessage[Any] | None = None) -> Outcome:
+    """The producer came to its natural end, perhaps with an end event of its own."""
+    return Outcome(event=event or AsyncStreamMessage("end"))
+
+
+def failed(request: Message, exception: BaseException) -> Outcome:
+    """The actor raised."""
+    error = StreamError(
+        f"{request.to} failed while it streamed {request.type!r}: "
+        f"{type(exception).__name__}: {exception}"
+    )
+    error.__cause__ = exception
+    return Outcome(
+        event=AsyncStreamMessage("error", error=str(exception) or repr(exception)), error=error
+    )
+
+
+def failed_by_event(request: Message, event: AsyncStreamMessage[Any]) -> Outcome:
+    """The actor told of its failure in an error event of its own."""
+    error = StreamError(f"{request.to} failed while it streamed {request.type!r}: {event.error}")
+    error.__cause__ = event.exception
+    return Outcome(event=event, error=error)
+
+
+def aborted(reason: object) -> Outcome:
+    """Somebody cancelled the stream."""
+    return Outcome(error=StreamAbortedError(reason), discards=True)
+
+
+def timed_out(kind: TimeoutKind, seconds: float, to: Address) -> Outcome:
+    """A time limit passed."""
+    return Outcome(error=StreamTimeoutError(kind, seconds, to), discards=kind == "stall")
+
+
+def overflowed(request: Message, buffer_size: int) -> Outcome:
+    """The buffer was full, and the caller wanted no waiting and no loss."""
+    return Outcome(
+        error=StreamOverflowError(
+            f"{request.to} produced {request.type!r} faster than it was read: more than "
+            f'{buffer_size} items were waiting; raise buffer_size, or write overflow="wait"'
+        )
+    )
+
+
+def actor_stopped(to: Address) -> Outcome:
+    """The actor was taken away."""
+    return Outcome(error=ActorStoppedError(f"{to} was unregistered while it streamed"))
+
+
+def router_closed(to: Address) -> Outcome:
+    """The router was left, or cancelled."""
+    return Outcome(
+        error=RouterClosedError(
+            f"the router was closed while {to} streamed; "
+            "read the stream inside of `async with MessageRouter()`"
+        )
+    )

@@ -1,0 +1,167 @@
+"""The producer's task: drives an actor's source from first to last, and closes it.
+
+One task does all of it, so an actor may hold cancel scopes and task groups open across a
+``yield``. PEP 789 tells what breaks otherwise: a scope that is entered in one task and left
+in another. For the same reason, an exception that hits this task while it hands an item over
+(a scope of the actor's own may have expired) is thrown into the source at its ``yield``,
+where that scope can catch it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from math import inf
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from contextvars import ContextVar
+from typing import Any, Protocol
+
+from anyio import current_effective_deadline, get_cancelled_exc_class
+
+from actorstream._channel import Channel
+from actorstream._context import request_in_hand
+from actorstream._errors import StreamingNotSupportedError
+
+Source = Callable[[Channel[Any]], Awaitable[None]]
+"""Puts what an actor produces into a channel."""
+
+Throw = Callable[[BaseException], Awaitable[Any]]
+
+
+class Closeable(Protocol):
+    """Something half-read that wants to be closed."""
+
+    async def aclose(self) -> None: ...
+
+
+class Producer:
+    """What the code of an actor can find out about the task that it runs in.
+
+    Attributes:
+        channel: Where its items go.
+        half_read: Sources that were opened and not read to their end. An ``async for``
+            closes nothing when it is left, so the producer does when it is over.
+    """
+
+    __slots__ = ("channel", "half_read")
+
+    def __init__(self, channel: Channel[Any]) -> None:
+        self.channel = channel
+        self.half_read: dict[Closeable, None] = {}
+
+
+current_producer: ContextVar[Producer | None] = ContextVar("actorstream.producer", default=None)
+
+
+async def produce(channel: Channel[Any], source: Source) -> None:
+    """Run a source to its end, in a task of its own. The actor's failure stays in the stream."""
+    producer = Producer(channel)
+    request_in_hand.set(channel.request)
+    current_producer.set(producer)
+    try:
+        with channel.scope:
+            try:
+                if not channel.over:
+                    async with AsyncExitStack() as stack:
+                        stack.push_async_callback(_close_half_read, producer)
+                        await source(channel)
+                channel.finish()
+            except BaseException as exc:  # noqa: BLE001 - forwarded, or raised again
+                _forward(exc, channel)
+    finally:
+        channel.leave()
+
+
+async def _close_half_read(producer: Producer) -> None:
+    async with AsyncExitStack() as stack:
+        for source in producer.half_read:
+            stack.push_async_callback(source.aclose)
+
+
+def _forward(exc: BaseException, channel: Channel[Any]) -> None:
+    """Tell the consumer of the actor's failure; raise again what is not the actor's."""
+    failure, rest = _split(exc)
+    if failure is not None:
+        channel.fail(failure)
+    if rest is None:
+        return
+    cancelled = get_cancelled_exc_class()
+    if isinstance(rest, asyncio.CancelledError) and current_effective_deadline() > -inf:
+        # Nobody cancelled this task: the actor awaited something that was cancelled.
+        channel.fail(rest)
+        return
+    if not isinstance(rest, (cancelled, BaseExceptionGroup)):
+        channel.fail(rest)
+    raise rest
+
+
+def _split(exc: BaseException) -> tuple[BaseException | None, BaseException | None]:
+    if isinstance(exc, BaseExceptionGroup):
+        return exc.split(Exception)
+    return (exc, None) if isinstance(exc, Exception) else (None, exc)
+
+
+def from_iterable(call: Callable[[Any], object]) -> Source:
+    """Make a source of a ``stream_async`` method."""
+
+    async def source(channel: Channel[Any]) -> None:
+        made = call(channel.request.payload)
+        if isinstance(made, Awaitable) and not isinstance(made, AsyncIterable):
+            made = await made
+        if not isinstance(made, AsyncIterable):
+            raise StreamingNotSupportedError(
+                f"{channel.request.to} does not support async streaming: its stream_async() "
+                f"returned {made!r}, which is no async iterable; write `yield` in it, or "
+                "`return self.create_async_stream(items)`"
+            )
+        await _pump(aiter(made), channel)
+
+    return source
+
+
+def from_callback(call: Callable[[Any, Callable[[Any], Awaitable[None]]], object]) -> Source:
+    """Make a source of a ``stream`` method, the older form."""
+
+    async def source(channel: Channel[Any]) -> None:
+        running = call(channel.request.payload, channel.put)
+        if not isinstance(running, Awaitable):
+            raise StreamingNotSupportedError(
+                f"{channel.request.to} does not support async streaming: its stream() is no "
+                "coroutine function; write `async def stream(self, payload, on_chunk)`"
+            )
+        await running
+
+    return source
+
+
+async def _pump(iterator: AsyncIterator[Any], channel: Channel[Any]) -> None:
+    throw: Throw | None = getattr(iterator, "athrow", None)
+    try:
+        async for item in iterator:
+            if not channel.try_put(item) and not await _hand_over(item, channel, throw):
+                return
+    except BaseException:
+        # A generator that raised is closed already; another kind of iterator may not be.
+        aclose: Callable[[], Awaitable[None]] | None = getattr(iterator, "aclose", None)
+        if aclose is not None:
+            await aclose()
+        raise
+
+
+async def _hand_over(item: Any, channel: Channel[Any], throw: Throw | None) -> bool:
+    """Hand an item over, throwing what comes in between into the source at its ``yield``.
+
+    Returns:
+        Whether the source goes on; it may end where something is thrown into it.
+    """
+    while True:
+        try:
+            await channel.put(item)
+            return True
+        except BaseException as exc:
+            if throw is None:
+                raise
+            try:
+                item = await throw(exc)
+            except StopAsyncIteration:
+                return False

@@ -1,0 +1,279 @@
+"""Where actors are registered, and the task group in which their producers run."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from inspect import isawaitable
+from types import TracebackType
+from typing import Any, Self
+
+import attrs
+from anyio import create_task_group
+from anyio.abc import TaskGroup
+
+from actorstream._actor import Actor, bind, find_source
+from actorstream._address import Address, address
+from actorstream._channel import Channel
+from actorstream._clock import Clock
+from actorstream._context import request_in_hand
+from actorstream._errors import ActorNotFoundError, RouterClosedError
+from actorstream._message import Message
+from actorstream._options import StreamAsyncOptions, merge_options
+from actorstream._outcome import Outcome, actor_stopped, router_closed
+from actorstream._producer import current_producer, produce
+from actorstream._stream import Stream
+from actorstream._wakeup import CallSoon, current_call_soon, running_loop
+
+OnChunk = Callable[[Any], Awaitable[object] | object]
+
+
+@attrs.frozen
+class RouterStatistics:
+    """A look at a router.
+
+    Attributes:
+        actors: How many are registered.
+        active_streams: How many have a producer that is not gone yet.
+        opened_streams: How many there have been in all.
+    """
+
+    actors: int
+    active_streams: int
+    opened_streams: int
+
+
+class MessageRouter:
+    """Registers actors and opens streams to them, inside of ``async with``::
+
+        async with MessageRouter() as router:
+            router.register_actor("greeter", Greeter())
+            async for event in router.stream_async("greeter", "query"):
+                ...
+
+    Every producer runs in the router's task group. Leaving the router ends every stream
+    that is still open, with ``RouterClosedError`` for its consumer, and waits until the
+    producers are gone. An exception of the block leaves it as it is. A router is entered
+    once, and used in the event loop where it was entered.
+    """
+
+    def __init__(self) -> None:
+        self._actors: dict[str, Actor] = {}
+        self._channels: dict[Channel[Any], str] = {}
+        self._opened = 0
+        self._clock = Clock()
+        self._state = "not entered"
+        self._tasks: TaskGroup
+        self._loop: object = None
+        self._call_soon: CallSoon
+
+    def __repr__(self) -> str:
+        return (
+            f"<MessageRouter {self._state}: {len(self._actors)} actors, "
+            f"{len(self._channels)} active streams>"
+        )
+
+    async def __aenter__(self) -> Self:
+        if self._state != "not entered":
+            raise RouterClosedError(
+                f"this router is {self._state}; enter a router once, and make a new one with "
+                "MessageRouter()"
+            )
+        self._tasks = create_task_group()
+        await self._tasks.__aenter__()
+        self._loop = running_loop()
+        self._call_soon = current_call_soon()
+        self._tasks.start_soon(self._clock.run)
+        self._state = "open"
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        self._close()
+        try:
+            return await self._tasks.__aexit__(exc_type, exc, traceback)
+        except BaseExceptionGroup as group:
+            if exc is not None and group.exceptions == (exc,):
+                return False  # the block's own exception, as it was
+            raise
+        finally:
+            for actor in self._actors.values():
+                bind(actor, None, None)
+
+    def register_actor(self, id: str | Address, actor: Actor) -> Address:  # noqa: A002
+        """Register an actor under an id, and return its address.
+
+        Raises:
+            ValueError: The id is taken or empty, or the actor is registered already.
+            TypeError: ``actor`` is no ``Actor``, or the id no ``str``.
+        """
+        to = address(id)
+        if not isinstance(actor, Actor):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(
+                f"an actor is an instance of a subclass of Actor, not {actor!r}; "
+                "write register_actor(id, MyActor())"
+            )
+        if to.id in self._actors:
+            raise ValueError(
+                f"{to} is taken by {self._actors[to.id]!r}; choose another id, or call "
+                f"`await router.unregister_actor({to.id!r})` first"
+            )
+        if actor._address is not None:  # noqa: SLF001 - a property that raises will not do
+            raise ValueError(
+                f"{actor!r} is registered as {actor.address} already; make an actor for each id"
+            )
+        self._actors[to.id] = actor
+        bind(actor, to, self)
+        return to
+
+    async def unregister_actor(self, id: str | Address) -> None:  # noqa: A002
+        """Take an actor away; its open streams end with ``ActorStoppedError``.
+
+        Returns when their producers are gone. If the wait is cancelled, they still go. An
+        actor that unregisters itself waits for its other streams only.
+
+        Raises:
+            ActorNotFoundError: Nobody is registered under that id.
+        """
+        to = address(id)
+        bind(self._find(to), None, None)
+        del self._actors[to.id]
+        producer = current_producer.get()
+        mine = [
+            channel
+            for channel, actor_id in self._channels.items()
+            if actor_id == to.id
+        ]
+        for channel in mine:
+            channel.terminate(actor_stopped(to))
+        for channel in mine:
+            if producer is None or channel is not producer.channel:
+                await channel.wait_left()
+
+    def get_actor(self, id: str | Address) -> Actor:  # noqa: A002
+        """Return the actor that is registered under an id.
+
+        Raises:
+            ActorNotFoundError: There is none.
+        """
+        return self._find(address(id))
+
+    def list_actors(self) -> list[str]:
+        """Return the ids of all actors, in the order of their registration."""
+        return list(self._actors)
+
+    def statistics(self) -> RouterStatistics:
+        """Return how many actors and streams there are."""
+        return RouterStatistics(
+            actors=len(self._actors),
+            active_streams=len(self._channels),
+            opened_streams=self._opened,
+        )
+
+    def stream_async(
+        self,
+        to: str | Address,
+        type: str,  # noqa: A002 - the field's name in the protocol
+        payload: Any = None,
+        *,
+        options: StreamAsyncOptions | None = None,
+        **overrides: Any,
+    ) -> Stream[Any]:
+        """Ask an actor for a stream. Nothing runs until it is iterated or entered.
+
+        Args:
+            to: The actor's address or id.
+            type: What is asked for; the actor finds it in ``current_message()``.
+            payload: Handed to the actor.
+            options: The options of the stream.
+            **overrides: Single options, such as ``buffer_size=10, timeout=None``; see
+                ``StreamAsyncOptions``.
+
+        Raises:
+            TypeError, ValueError: An option or the address has the wrong kind or an
+                impossible value; the message names it.
+        """
+        if not isinstance(type, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f'type is a str such as "query", not {type!r}')
+        outer = request_in_hand.get(None)
+        request = Message(
+            to=address(to), type=type, payload=payload, sender=outer and outer.to
+        )
+        return Stream(request, merge_options(options, overrides), self._launch)
+
+    async def stream_ask(
+        self,
+        to: str | Address,
+        type: str,  # noqa: A002
+        payload: Any = None,
+        *,
+        on_chunk: OnChunk,
+        options: StreamAsyncOptions | None = None,
+        **overrides: Any,
+    ) -> None:
+        """Call ``on_chunk`` with each payload of a stream: the older form of ``stream_async``.
+
+        The calls never overlap. While a coroutine function ``on_chunk`` waits, the actor is
+        held up. What ``on_chunk`` raises stops the stream and is raised here. The producer
+        is gone when this returns or raises; cancelling it closes the stream.
+
+        Raises:
+            StreamError: The actor failed, or the stream was aborted or timed out.
+            TypeError: ``on_chunk`` cannot be called.
+        """
+        if not callable(on_chunk):
+            raise TypeError(f"on_chunk is a function of one chunk, not {on_chunk!r}")
+        stream = self.stream_async(to, type, payload, options=options, **overrides)
+        async with stream:
+            async for chunk in stream.payloads():
+                told = on_chunk(chunk)
+                if isawaitable(told):
+                    await told
+
+    def _launch(
+        self, request: Message, options: StreamAsyncOptions, early: Outcome | None
+    ) -> Channel[Any]:
+        """Start the producer of a stream, unless the stream is over already."""
+        self._check_open()
+        channel: Channel[Any] = Channel(request, options, self._clock, self._call_soon)
+        if early is not None:
+            channel.terminate(early)
+        if channel.over:
+            return channel
+        source = find_source(self._find(request.to), request.to)
+        channel.enter(self._channels.pop)
+        self._channels[channel] = request.to.id
+        self._opened += 1
+        self._tasks.start_soon(produce, channel, source, name=f"stream of {request.to}")
+        return channel
+
+    def _find(self, to: Address) -> Actor:
+        try:
+            return self._actors[to.id]
+        except KeyError:
+            known = ", ".join(self._actors) or "none"
+            raise ActorNotFoundError(
+                f"no actor is registered as {to}; registered: {known}; "
+                f"write router.register_actor({to.id!r}, actor)"
+            ) from None
+
+    def _check_open(self) -> None:
+        if self._state != "open":
+            raise RouterClosedError(
+                f"the router is {self._state}; stream inside of "
+                "`async with MessageRouter() as router:`"
+            )
+        if running_loop() is not self._loop:
+            raise RouterClosedError(
+                "the router runs in another event loop; use it in the thread and loop where it "
+                "was entered, or through anyio.from_thread.run()"
+            )
+
+    def _close(self) -> None:
+        self._state = "closed"
+        self._clock.stop()
+        for channel in list(self._channels):
+            channel.terminate(router_closed(channel.request.to))

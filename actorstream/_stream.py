@@ -1,0 +1,289 @@
+"""The consumer's side: a stream to iterate, bare or scoped.
+
+The iterators are classes and not async generators. A generator that holds a scope open while
+it yields to the consumer breaks when the consumer leaves, and one that is dropped half-read
+is a warning on trio. These hold nothing but the channel, and when the last reference to one
+goes (that is what ``break`` does) its ``__del__`` asks the event loop to close the channel.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Any, Generic, NoReturn, Self, TypeVar, cast
+
+from anyio import CancelScope, EndOfStream, WouldBlock
+
+from actorstream._channel import Channel, StreamStatistics, logger
+from actorstream._errors import StreamConsumedError
+from actorstream._message import AsyncStreamMessage, Message
+from actorstream._options import StreamAsyncOptions
+from actorstream._outcome import CLOSED, Outcome, aborted
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+Launch = Callable[[Message, StreamAsyncOptions, Outcome | None], Channel[Any]]
+
+
+def _refuse_launch(*_: object) -> NoReturn:
+    """Stands in for a launch that was tried and raised: the iteration is over."""
+    raise EndOfStream
+
+
+class Stream(Generic[T]):
+    """What an actor streams. Nothing runs until it is iterated or entered, once::
+
+        async for event in router.stream_async("actor", "query"):  # bare
+            ...
+
+        async with router.stream_async("actor", "query") as stream:  # scoped
+            async for event in stream:
+                ...
+
+    In the bare form, leaving the loop early stops the producer within a few turns of the
+    event loop. In the scoped form the producer is gone when the block ends, its clean-up
+    included; that wait is shielded from cancellation, just as a task group waits for its
+    tasks. An exception of the block leaves it as it is.
+
+    Reading raises ``StreamError`` (the actor failed; after its error event) and its kinds
+    ``StreamAbortedError``, ``StreamTimeoutError`` and ``StreamOverflowError``;
+    ``ActorNotFoundError`` and ``StreamingNotSupportedError`` at the first pull;
+    ``ActorStoppedError`` and ``RouterClosedError`` when those go away. A read may be
+    cancelled at any time and loses nothing.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_channel",
+        "_early",
+        "_entered",
+        "_iterated",
+        "_launch",
+        "_options",
+        "_request",
+    )
+
+    def __init__(self, request: Message, options: StreamAsyncOptions, launch: Launch) -> None:
+        self._request = request
+        self._options = options
+        self._launch = launch
+        self._entered = False
+        self._iterated = False
+        self._early: Outcome | None = None
+        self._channel: Channel[T] | None = None
+
+    def __repr__(self) -> str:
+        state = "not started" if self._channel is None else self._channel.state
+        return f"<Stream {self._request.type!r} from {self._request.to}: {state}>"
+
+    @property
+    def correlation_id(self) -> str:
+        """Links the events of this stream; an actor may set its own in its first event."""
+        return (
+            self._request.correlation_id if self._channel is None else self._channel.correlation_id
+        )
+
+    def statistics(self) -> StreamStatistics:
+        """Return how full the buffer is, who waits, and how many items have passed."""
+        if self._channel is None:
+            return StreamStatistics(0, self._options.buffer_size, 0, 0, False, False)
+        return self._channel.statistics()
+
+    def __aiter__(self) -> AsyncIterator[AsyncStreamMessage[T]]:
+        """Iterate the events.
+
+        Raises:
+            StreamConsumedError: It has been iterated, or closed, before.
+        """
+        self._claim_iteration()
+        return _Events(self)
+
+    def payloads(self) -> AsyncIterator[T]:
+        """Iterate the bare payloads; a failure of the actor is raised as ``StreamError``.
+
+        Raises:
+            StreamConsumedError: The stream has been iterated, or closed, before.
+        """
+        self._claim_iteration()
+        return _Payloads(self)
+
+    async def collect(self) -> list[T]:
+        """Return all payloads as a list. Cancelling it closes the stream.
+
+        Raises:
+            StreamError: The actor failed; what had been collected is lost.
+            StreamConsumedError: The stream has been iterated, or closed, before.
+        """
+        payloads = self.payloads()
+        async with AsyncExitStack() as stack:
+            stack.push_async_exit(self)
+            return [payload async for payload in payloads]
+
+    def cancel(self, reason: object = "cancel() was called") -> None:
+        """Abort this stream: its next read raises ``StreamAbortedError`` with ``reason``.
+
+        What is still buffered is discarded. Does nothing after the end. To be called in the
+        event loop's thread; from another one, abort a signal.
+        """
+        if self._channel is not None:
+            self._channel.terminate(aborted(reason))
+        elif self._early is None:
+            self._early = aborted(reason)
+
+    async def aclose(self) -> None:
+        """Close the stream and wait until its producer is gone; does no harm twice.
+
+        A loop over the stream ends. The wait is shielded from cancellation.
+
+        Raises:
+            Exception: What the producer raised in its clean-up.
+        """
+        error = await self._close()
+        if error is not None:
+            raise error
+
+    async def __aenter__(self) -> Self:
+        if self._entered or self._iterated:
+            raise StreamConsumedError(
+                f"{self!r} is in use already; call stream_async() again for a new stream"
+            )
+        self._entered = True
+        self.start().awaited = True
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        error = await self._close()
+        if error is None:
+            return
+        if exc is None:
+            raise error
+        logger.error("%r failed in its clean-up", self, exc_info=error)
+
+    def start(self) -> Channel[T]:
+        """Start the producer, unless it has been started."""
+        if self._channel is None:
+            launch, self._launch = self._launch, _refuse_launch
+            self._channel = launch(self._request, self._options, self._early)
+        return self._channel
+
+    async def _close(self) -> BaseException | None:
+        """Close, wait for the producer, and return what it raised in its clean-up."""
+        self._iterated = True
+        channel = self._channel
+        if channel is None:
+            self._early = CLOSED
+            return None
+        channel.awaited = True
+        channel.close()
+        if channel.live:
+            with CancelScope(shield=True):
+                await channel.wait_left()
+        error, channel.cleanup_error = channel.cleanup_error, None
+        return error
+
+    def _claim_iteration(self) -> None:
+        if self._iterated:
+            raise StreamConsumedError(
+                f"{self!r} can be iterated only once; call stream_async() again for a new stream"
+            )
+        self._iterated = True
+
+
+class _Reader(ABC, Generic[T, R]):
+    """An iterator that starts the stream when it is first pulled, and closes it when dropped."""
+
+    __slots__ = ("__weakref__", "_channel", "_stream")
+
+    def __init__(self, stream: Stream[T]) -> None:
+        self._stream = stream
+        self._channel: Channel[T] | None = None
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> R:
+        channel = self._channel
+        try:
+            if channel is None:
+                channel = self._channel = self._stream.start()
+            try:
+                item = channel.buffer.take_nowait()
+            except WouldBlock:
+                item = await channel.take()
+        except EndOfStream:
+            if channel is None:
+                raise StopAsyncIteration from None
+        except BaseException:
+            # The traceback keeps this frame. It must not keep the iterator, whose end is
+            # what tells the channel that nobody reads on.
+            del self
+            raise
+        else:
+            return self._present(item, channel)
+        return self._conclude(channel)
+
+    async def aclose(self) -> None:
+        """Close the stream and wait until its producer is gone."""
+        await self._stream.aclose()
+
+    def __del__(self) -> None:
+        if self._channel is not None:
+            self._channel.abandon()
+
+    @abstractmethod
+    def _present(self, item: T | AsyncStreamMessage[T], channel: Channel[T]) -> R:
+        """Turn an item into what this iterator gives."""
+
+    @abstractmethod
+    def _conclude(self, channel: Channel[T]) -> R:
+        """Give a closing event, or raise."""
+
+
+class _Events(_Reader[T, AsyncStreamMessage[T]]):
+    """Iterates events, the closing one included."""
+
+    __slots__ = ("_error",)
+
+    def __init__(self, stream: Stream[T]) -> None:
+        super().__init__(stream)
+        self._error: BaseException | None = None
+
+    def _present(
+        self, item: T | AsyncStreamMessage[T], channel: Channel[T]
+    ) -> AsyncStreamMessage[T]:
+        return channel.to_event(item)
+
+    def _conclude(self, channel: Channel[T]) -> AsyncStreamMessage[T]:
+        outcome = channel.conclude()
+        if outcome.event is not None:
+            self._error = outcome.error
+            return channel.to_event(outcome.event)
+        error, self._error = self._error or outcome.error, None
+        _stop(error)
+
+
+class _Payloads(_Reader[T, T]):
+    """Iterates bare payloads."""
+
+    __slots__ = ()
+
+    def _present(self, item: T | AsyncStreamMessage[T], channel: Channel[T]) -> T:
+        return cast("T", item.payload) if isinstance(item, AsyncStreamMessage) else item
+
+    def _conclude(self, channel: Channel[T]) -> T:
+        _stop(channel.conclude().error)
+
+
+def _stop(error: BaseException | None) -> NoReturn:
+    try:
+        raise StopAsyncIteration if error is None else error
+    finally:
+        del error  # or its traceback would lead back to itself

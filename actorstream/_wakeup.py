@@ -1,0 +1,46 @@
+"""Reaching into a running event loop from anywhere: another thread, a signal handler, a ``__del__``.
+
+AnyIO has no call for it that neither waits nor needs a worker thread of its own, so this
+module, and it alone, speaks to the two backends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from anyio import get_cancelled_exc_class
+
+Callback = Callable[[], object]
+CallSoon = Callable[[Callback], object]
+
+
+def running_loop() -> object:
+    """Return what identifies the event loop that is running now."""
+    if get_cancelled_exc_class() is asyncio.CancelledError:
+        return asyncio.get_running_loop()
+    from trio.lowlevel import current_trio_token  # noqa: PLC0415 - trio is optional
+
+    return current_trio_token()
+
+
+def current_call_soon() -> CallSoon:
+    """Return a function that runs a callback soon in the loop that is running now.
+
+    It may be called from any thread and at any point of a program, never blocks, and does
+    nothing once the loop is gone. The callback must not raise.
+    """
+    if get_cancelled_exc_class() is asyncio.CancelledError:
+        call_soon: CallSoon = asyncio.get_running_loop().call_soon_threadsafe
+    else:
+        from trio.lowlevel import current_trio_token  # noqa: PLC0415 - trio is optional
+
+        call_soon = current_trio_token().run_sync_soon
+
+    def call_soon_or_never(callback: Callback) -> None:
+        try:
+            call_soon(callback)
+        except RuntimeError:  # the loop is closed; trio's RunFinishedError is one, too
+            return
+
+    return call_soon_or_never
