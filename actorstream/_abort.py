@@ -12,7 +12,7 @@ waits no longer than that.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from itertools import count
 from typing import NamedTuple
@@ -109,7 +109,7 @@ class AbortSignal:
             await event.wait()
 
     @contextmanager
-    def cancel_scope(self) -> Iterator[CancelScope]:
+    def cancel_scope(self) -> Generator[CancelScope]:
         """Tie any code to the signal: ``with signal.cancel_scope() as scope: ...``.
 
         The scope is cancelled when the signal is aborted; code after the block goes on, and
@@ -123,7 +123,7 @@ class AbortSignal:
                 yield scope
 
     @contextmanager
-    def attached(self, callback: Callback) -> Iterator[None]:
+    def attached(self, callback: Callback) -> Generator[None]:
         """Have ``callback`` called, in the aborting thread, if an abort comes meanwhile."""
         key = self.attach(callback)
         try:
@@ -243,7 +243,7 @@ class AbortController:
     __slots__ = ("__weakref__", "signal")
 
     def __init__(self) -> None:
-        self.signal = AbortSignal()
+        self.signal: AbortSignal = AbortSignal()
 
     def __repr__(self) -> str:
         return f"<AbortController {self.signal!r}>"
@@ -257,4 +257,4 @@ class AbortController:
         Args:
             reason: Any object; it reaches each consumer as ``StreamAbortedError.reason``.
         """
-        self.signal._fire(reason)
+        self.signal._fire(reason)  # pyright: ignore[reportPrivateUsage] - its other half

@@ -129,8 +129,13 @@ class Actor:
 
 def bind(actor: Actor, address: Address | None, router: MessageRouter | None) -> None:
     """Tell an actor where it is registered, if anywhere."""
-    actor._address = address  # noqa: SLF001
-    actor._router = router  # noqa: SLF001
+    actor._address = address  # pyright: ignore[reportPrivateUsage] - this module's own
+    actor._router = router  # pyright: ignore[reportPrivateUsage]
+
+
+def is_bound(actor: Actor) -> bool:
+    """Return whether an actor is registered somewhere."""
+    return actor._address is not None  # pyright: ignore[reportPrivateUsage]
 
 
 def find_source(actor: Actor, to: Address) -> Source:

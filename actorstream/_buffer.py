@@ -58,11 +58,11 @@ class Buffer(Generic[T]):
     )
 
     def __init__(self, size: int) -> None:
-        self.size = size
-        self.delivered = 0
-        self.paused = False
-        self.producers_waiting = 0
-        self.waits = 0
+        self.size: int = size
+        self.delivered: int = 0
+        self.paused: bool = False
+        self.producers_waiting: int = 0
+        self.waits: int = 0
         self._puts_left = self._takes_left = TURN
         self._readable: Event | None = None
         self._writable: Event | None = None
@@ -181,6 +181,6 @@ class Buffer(Generic[T]):
         self._receive.close()
 
     def _wake_producers(self) -> None:
-        assert self._writable is not None  # noqa: S101 - narrows the type
+        assert self._writable is not None
         self._writable.set()
         self._writable = None

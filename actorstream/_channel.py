@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 import attrs
 from anyio import CancelScope, ClosedResourceError, Event, WouldBlock
@@ -25,12 +25,18 @@ from anyio.lowlevel import checkpoint
 from actorstream._buffer import Buffer
 from actorstream._clock import Clock
 from actorstream._limits import Limits, find_early_outcome
-from actorstream._message import AsyncStreamMessage, Message
+from actorstream._message import AsyncStreamMessage, Message, is_event
 from actorstream._options import StreamAsyncOptions
-from actorstream._outcome import CLOSED, Outcome, ended, failed, failed_by_event, overflowed, router_closed
+from actorstream._outcome import (
+    CLOSED,
+    Outcome,
+    ended,
+    failed,
+    failed_by_event,
+    overflowed,
+    router_closed,
+)
 from actorstream._wakeup import CallSoon
-
-T = TypeVar("T")
 
 logger = logging.getLogger("actorstream")
 
@@ -56,7 +62,7 @@ class StreamStatistics:
     consumer_waiting: bool
 
 
-class Channel(Generic[T]):
+class Channel:
     """One stream, from its start to its end.
 
     Args:
@@ -95,15 +101,15 @@ class Channel(Generic[T]):
     def __init__(
         self, request: Message, options: StreamAsyncOptions, clock: Clock, call_soon: CallSoon
     ) -> None:
-        self.request = request
-        self.options = options
-        self.correlation_id = request.correlation_id
-        self.buffer: Buffer[T] = Buffer(options.buffer_size)
-        self.scope = CancelScope()
-        self.live = False
-        self.awaited = False
+        self.request: Message = request
+        self.options: StreamAsyncOptions = options
+        self.correlation_id: str = request.correlation_id
+        self.buffer: Buffer[Any] = Buffer(options.buffer_size)
+        self.scope: CancelScope = CancelScope()
+        self.live: bool = False
+        self.awaited: bool = False
         self.cleanup_error: BaseException | None = None
-        self.dropped = 0
+        self.dropped: int = 0
         self._call_soon = call_soon
         self._closing_event: AsyncStreamMessage[Any] | None = None
         self._concluded = False
@@ -142,7 +148,7 @@ class Channel(Generic[T]):
 
     # The producer's side
 
-    def try_put(self, item: T | AsyncStreamMessage[T]) -> bool:
+    def try_put(self, item: Any) -> bool:
         """Hand a plain item over if that takes no waiting: the fast path of ``put()``."""
         if self._closing_event is not None or type(item) is AsyncStreamMessage:
             return False
@@ -154,7 +160,7 @@ class Channel(Generic[T]):
             return False
         return True
 
-    async def put(self, item: T | AsyncStreamMessage[T]) -> None:
+    async def put(self, item: Any) -> None:
         """Hand an item over; wait while the buffer is full.
 
         What the wait raises, a cancellation above all, means that the item was not handed
@@ -165,7 +171,7 @@ class Channel(Generic[T]):
         """
         if self._closing_event is not None:
             self._refuse(item, self._closing_event)
-        if isinstance(item, AsyncStreamMessage) and item.type != "data":
+        if is_event(item) and item.type != "data":
             self._closing_event = item
             return
         if self._limits.watches_items:
@@ -211,7 +217,7 @@ class Channel(Generic[T]):
             "yield nothing after it, or leave it out: the stream ends by itself"
         )
 
-    def enter(self, on_left: Callable[[Channel[T]], object]) -> None:
+    def enter(self, on_left: Callable[[Channel], object]) -> None:
         """Note that a producer's task runs now; ``on_left`` is called when it is over."""
         self.live = True
         self._on_left = on_left
@@ -257,7 +263,7 @@ class Channel(Generic[T]):
 
     # The consumer's side
 
-    async def take(self) -> T | AsyncStreamMessage[T]:
+    async def take(self) -> Any:
         """Take the next item; wait while the buffer is empty. Cancelling it loses nothing.
 
         Raises:
@@ -271,10 +277,10 @@ class Channel(Generic[T]):
             except WouldBlock:
                 await self.buffer.wait_readable()
 
-    def to_event(self, item: T | AsyncStreamMessage[T]) -> AsyncStreamMessage[T]:
+    def to_event(self, item: Any) -> AsyncStreamMessage[Any]:
         """Make an event of an item, or complete the actor's own."""
         serial = f"{self.request.id}-{self.buffer.delivered + self._concluded:012x}"
-        if not isinstance(item, AsyncStreamMessage):
+        if not is_event(item):
             return AsyncStreamMessage(
                 "data",
                 item,
@@ -290,7 +296,7 @@ class Channel(Generic[T]):
         """Return how the items ended; from now on the stream has just ended."""
         outcome, self._outcome = self._outcome, CLOSED
         self._concluded = True
-        assert outcome is not None  # noqa: S101 - a closed buffer has an outcome
+        assert outcome is not None
         return outcome
 
     def close(self) -> None:

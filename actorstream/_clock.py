@@ -25,7 +25,7 @@ class Timer:
     __slots__ = ("_callback", "_clock", "_order", "when")
 
     def __init__(self, clock: Clock, when: float, order: int, callback: Callback) -> None:
-        self.when = when
+        self.when: float = when
         self._clock = clock
         self._order = order
         self._callback: Callback | None = callback

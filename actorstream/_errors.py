@@ -63,7 +63,7 @@ class StreamAbortedError(StreamError):
         super().__init__(reason)
         self.reason = reason
         if isinstance(reason, BaseException):
-            self.__cause__ = reason
+            self.__cause__: BaseException | None = reason
 
     def __str__(self) -> str:
         return f"the stream was cancelled: {self.reason}"

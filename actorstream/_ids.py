@@ -16,7 +16,7 @@ _prefix = ""
 
 
 def _draw_prefix() -> None:
-    global _prefix  # noqa: PLW0603 - one per process is the point
+    global _prefix
     _prefix = secrets.token_hex(8)
 
 

@@ -21,6 +21,10 @@ from actorstream._outcome import Outcome, aborted, timed_out
 _END_OF_TIME = (None, math.inf)
 
 
+def _ignore(_: Outcome) -> None:
+    """Stands in for ``end`` when the stream is over."""
+
+
 def find_early_outcome(options: StreamAsyncOptions, to: Address) -> Outcome | None:
     """Return the outcome of a stream that is over before it starts, if it is."""
     if options.signal is not None and options.signal.aborted:
@@ -127,6 +131,7 @@ class Limits:
         if self._idle is not None:
             self._idle.cancel()
         self.watches_items = self.watches_blocking = False
+        self._end = _ignore  # a bound method of the one that holds this: no cycle remains
         if self._options.signal is not None:
             self._options.signal.detach(self._signal_key)
 
@@ -150,7 +155,7 @@ class Limits:
     def _check_idle(self) -> None:
         """End the stream if nothing came for too long, or look again when that could be."""
         seconds = self._options.idle_timeout
-        assert seconds is not None  # noqa: S101 - asked for, or nobody would have called
+        assert seconds is not None
         due = self._last_item + seconds
         if current_time() >= due and self._idle is not None:
             self._end_by_time("idle", seconds)

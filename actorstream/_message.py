@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Generic, Literal, TypeVar, get_args
+from contextlib import suppress
+from typing import Any, Generic, Literal, TypeGuard, TypeVar, get_args
 
 import attrs
 
@@ -39,15 +40,13 @@ class Message:
     timestamp: float = attrs.field(factory=time.time)
 
 
-class _Failure:
-    """Room for the exception behind an error event, which is no part of the event's value."""
-
-    __slots__ = ("exception",)
-    exception: BaseException | None
+def is_event(item: object) -> TypeGuard[AsyncStreamMessage[Any]]:
+    """Return whether an item is an event of the actor's own making."""
+    return type(item) is AsyncStreamMessage
 
 
 @attrs.define(init=False)
-class AsyncStreamMessage(_Failure, Generic[T]):
+class AsyncStreamMessage(Generic[T]):
     """One event of a stream.
 
     An actor may yield these to be explicit; whatever it leaves out, the router fills in.
@@ -61,6 +60,8 @@ class AsyncStreamMessage(_Failure, Generic[T]):
         payload: The item, for ``"data"``.
         error: What went wrong, for ``"error"``.
         timestamp: When the event was made, in seconds since the epoch.
+        exception: The exception behind an ``"error"``, where there is one; no part of the
+            event's value.
 
     Raises:
         ValueError: ``type`` is none of the three.
@@ -73,14 +74,15 @@ class AsyncStreamMessage(_Failure, Generic[T]):
     payload: T | None
     error: str | None
     timestamp: float
+    exception: BaseException | None = attrs.field(init=False, eq=False, repr=False)
 
     def __init__(
         self,
-        type: EventType,  # noqa: A002 - the field's name in the protocol
+        type: EventType,
         payload: T | None = None,
         *,
         error: str | None = None,
-        id: str | None = None,  # noqa: A002
+        id: str | None = None,
         correlation_id: str = "",
         sender: Address | None = None,
         timestamp: float | None = None,
@@ -105,14 +107,10 @@ class AsyncStreamMessage(_Failure, Generic[T]):
         self.id = generate_message_id()
         return self.id
 
-    def completed(
-        self, id: str, correlation_id: str, sender: Address  # noqa: A002
-    ) -> AsyncStreamMessage[T]:
+    def completed(self, id: str, correlation_id: str, sender: Address) -> AsyncStreamMessage[T]:
         """Return a copy in which nothing is left out. The actor may yield its own again."""
-        try:
-            id = object.__getattribute__(self, "id")  # noqa: A001 - without making one
-        except AttributeError:
-            pass
+        with suppress(AttributeError):
+            id = object.__getattribute__(self, "id")  # its own, without making one
         event = AsyncStreamMessage(
             self.type,
             self.payload,

@@ -10,11 +10,12 @@ where that scope can catch it.
 from __future__ import annotations
 
 import asyncio
-from math import inf
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from contextvars import ContextVar
-from typing import Any, Protocol
+from math import inf
+from typing import Any, Protocol, cast
 
 from anyio import current_effective_deadline, get_cancelled_exc_class
 
@@ -22,7 +23,7 @@ from actorstream._channel import Channel
 from actorstream._context import request_in_hand
 from actorstream._errors import StreamingNotSupportedError
 
-Source = Callable[[Channel[Any]], Awaitable[None]]
+Source = Callable[[Channel], Awaitable[None]]
 """Puts what an actor produces into a channel."""
 
 Throw = Callable[[BaseException], Awaitable[Any]]
@@ -45,7 +46,7 @@ class Producer:
 
     __slots__ = ("channel", "half_read")
 
-    def __init__(self, channel: Channel[Any]) -> None:
+    def __init__(self, channel: Channel) -> None:
         self.channel = channel
         self.half_read: dict[Closeable, None] = {}
 
@@ -53,7 +54,7 @@ class Producer:
 current_producer: ContextVar[Producer | None] = ContextVar("actorstream.producer", default=None)
 
 
-async def produce(channel: Channel[Any], source: Source) -> None:
+async def produce(channel: Channel, source: Source) -> None:
     """Run a source to its end, in a task of its own. The actor's failure stays in the stream."""
     producer = Producer(channel)
     request_in_hand.set(channel.request)
@@ -66,7 +67,7 @@ async def produce(channel: Channel[Any], source: Source) -> None:
                         stack.push_async_callback(_close_half_read, producer)
                         await source(channel)
                 channel.finish()
-            except BaseException as exc:  # noqa: BLE001 - forwarded, or raised again
+            except BaseException as exc:  # noqa: ASYNC103 - forwarded, or raised again
                 _forward(exc, channel)
     finally:
         channel.leave()
@@ -78,37 +79,36 @@ async def _close_half_read(producer: Producer) -> None:
             stack.push_async_callback(source.aclose)
 
 
-def _forward(exc: BaseException, channel: Channel[Any]) -> None:
+def _forward(exc: BaseException, channel: Channel) -> None:
     """Tell the consumer of the actor's failure; raise again what is not the actor's."""
     failure, rest = _split(exc)
     if failure is not None:
         channel.fail(failure)
     if rest is None:
         return
-    cancelled = get_cancelled_exc_class()
     if isinstance(rest, asyncio.CancelledError) and current_effective_deadline() > -inf:
         # Nobody cancelled this task: the actor awaited something that was cancelled.
         channel.fail(rest)
         return
-    if not isinstance(rest, (cancelled, BaseExceptionGroup)):
+    if not isinstance(rest, (get_cancelled_exc_class(), BaseExceptionGroup)):
         channel.fail(rest)
     raise rest
 
 
 def _split(exc: BaseException) -> tuple[BaseException | None, BaseException | None]:
     if isinstance(exc, BaseExceptionGroup):
-        return exc.split(Exception)
+        return cast("BaseExceptionGroup[BaseException]", exc).split(Exception)
     return (exc, None) if isinstance(exc, Exception) else (None, exc)
 
 
 def from_iterable(call: Callable[[Any], object]) -> Source:
     """Make a source of a ``stream_async`` method."""
 
-    async def source(channel: Channel[Any]) -> None:
-        made = call(channel.request.payload)
-        if isinstance(made, Awaitable) and not isinstance(made, AsyncIterable):
+    async def source(channel: Channel) -> None:
+        made: Any = call(channel.request.payload)
+        if not hasattr(made, "__aiter__") and inspect.isawaitable(made):
             made = await made
-        if not isinstance(made, AsyncIterable):
+        if not hasattr(made, "__aiter__"):
             raise StreamingNotSupportedError(
                 f"{channel.request.to} does not support async streaming: its stream_async() "
                 f"returned {made!r}, which is no async iterable; write `yield` in it, or "
@@ -122,7 +122,7 @@ def from_iterable(call: Callable[[Any], object]) -> Source:
 def from_callback(call: Callable[[Any, Callable[[Any], Awaitable[None]]], object]) -> Source:
     """Make a source of a ``stream`` method, the older form."""
 
-    async def source(channel: Channel[Any]) -> None:
+    async def source(channel: Channel) -> None:
         running = call(channel.request.payload, channel.put)
         if not isinstance(running, Awaitable):
             raise StreamingNotSupportedError(
@@ -134,7 +134,7 @@ def from_callback(call: Callable[[Any, Callable[[Any], Awaitable[None]]], object
     return source
 
 
-async def _pump(iterator: AsyncIterator[Any], channel: Channel[Any]) -> None:
+async def _pump(iterator: AsyncIterator[Any], channel: Channel) -> None:
     throw: Throw | None = getattr(iterator, "athrow", None)
     try:
         async for item in iterator:
@@ -144,11 +144,11 @@ async def _pump(iterator: AsyncIterator[Any], channel: Channel[Any]) -> None:
         # A generator that raised is closed already; another kind of iterator may not be.
         aclose: Callable[[], Awaitable[None]] | None = getattr(iterator, "aclose", None)
         if aclose is not None:
-            await aclose()
+            await aclose()  # noqa: ASYNC102 - where it is cancelled, closing is, too
         raise
 
 
-async def _hand_over(item: Any, channel: Channel[Any], throw: Throw | None) -> bool:
+async def _hand_over(item: Any, channel: Channel, throw: Throw | None) -> bool:
     """Hand an item over, throwing what comes in between into the source at its ``yield``.
 
     Returns:
@@ -158,10 +158,10 @@ async def _hand_over(item: Any, channel: Channel[Any], throw: Throw | None) -> b
         try:
             await channel.put(item)
             return True
-        except BaseException as exc:
+        except BaseException as exc:  # noqa: ASYNC103 - forwarded
             if throw is None:
                 raise
             try:
-                item = await throw(exc)
+                item = await throw(exc)  # noqa: ASYNC102 - the source decides
             except StopAsyncIteration:
-                return False
+                return False  # noqa: ASYNC104 - it took the exception for its end

@@ -11,7 +11,7 @@ import attrs
 from anyio import create_task_group
 from anyio.abc import TaskGroup
 
-from actorstream._actor import Actor, bind, find_source
+from actorstream._actor import Actor, bind, find_source, is_bound
 from actorstream._address import Address, address
 from actorstream._channel import Channel
 from actorstream._clock import Clock
@@ -43,7 +43,9 @@ class RouterStatistics:
 
 
 class MessageRouter:
-    """Registers actors and opens streams to them, inside of ``async with``::
+    """Registers actors and opens streams to them.
+
+    It works inside of ``async with``::
 
         async with MessageRouter() as router:
             router.register_actor("greeter", Greeter())
@@ -58,7 +60,7 @@ class MessageRouter:
 
     def __init__(self) -> None:
         self._actors: dict[str, Actor] = {}
-        self._channels: dict[Channel[Any], str] = {}
+        self._channels: dict[Channel, str] = {}
         self._opened = 0
         self._clock = Clock()
         self._state = "not entered"
@@ -94,7 +96,7 @@ class MessageRouter:
     ) -> bool | None:
         self._close()
         try:
-            return await self._tasks.__aexit__(exc_type, exc, traceback)
+            return await self._tasks.__aexit__(exc_type, exc, traceback)  # noqa: ASYNC102
         except BaseExceptionGroup as group:
             if exc is not None and group.exceptions == (exc,):
                 return False  # the block's own exception, as it was
@@ -103,7 +105,7 @@ class MessageRouter:
             for actor in self._actors.values():
                 bind(actor, None, None)
 
-    def register_actor(self, id: str | Address, actor: Actor) -> Address:  # noqa: A002
+    def register_actor(self, id: str | Address, actor: Actor) -> Address:
         """Register an actor under an id, and return its address.
 
         Raises:
@@ -121,7 +123,7 @@ class MessageRouter:
                 f"{to} is taken by {self._actors[to.id]!r}; choose another id, or call "
                 f"`await router.unregister_actor({to.id!r})` first"
             )
-        if actor._address is not None:  # noqa: SLF001 - a property that raises will not do
+        if is_bound(actor):
             raise ValueError(
                 f"{actor!r} is registered as {actor.address} already; make an actor for each id"
             )
@@ -129,7 +131,7 @@ class MessageRouter:
         bind(actor, to, self)
         return to
 
-    async def unregister_actor(self, id: str | Address) -> None:  # noqa: A002
+    async def unregister_actor(self, id: str | Address) -> None:
         """Take an actor away; its open streams end with ``ActorStoppedError``.
 
         Returns when their producers are gone. If the wait is cancelled, they still go. An
@@ -142,18 +144,14 @@ class MessageRouter:
         bind(self._find(to), None, None)
         del self._actors[to.id]
         producer = current_producer.get()
-        mine = [
-            channel
-            for channel, actor_id in self._channels.items()
-            if actor_id == to.id
-        ]
+        mine = [channel for channel, actor_id in self._channels.items() if actor_id == to.id]
         for channel in mine:
             channel.terminate(actor_stopped(to))
         for channel in mine:
             if producer is None or channel is not producer.channel:
                 await channel.wait_left()
 
-    def get_actor(self, id: str | Address) -> Actor:  # noqa: A002
+    def get_actor(self, id: str | Address) -> Actor:
         """Return the actor that is registered under an id.
 
         Raises:
@@ -176,7 +174,7 @@ class MessageRouter:
     def stream_async(
         self,
         to: str | Address,
-        type: str,  # noqa: A002 - the field's name in the protocol
+        type: str,
         payload: Any = None,
         *,
         options: StreamAsyncOptions | None = None,
@@ -198,16 +196,15 @@ class MessageRouter:
         """
         if not isinstance(type, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f'type is a str such as "query", not {type!r}')
-        outer = request_in_hand.get(None)
-        request = Message(
-            to=address(to), type=type, payload=payload, sender=outer and outer.to
-        )
+        served = request_in_hand.get(None)
+        sender = None if served is None else served.to
+        request = Message(to=address(to), type=type, payload=payload, sender=sender)
         return Stream(request, merge_options(options, overrides), self._launch)
 
     async def stream_ask(
         self,
         to: str | Address,
-        type: str,  # noqa: A002
+        type: str,
         payload: Any = None,
         *,
         on_chunk: OnChunk,
@@ -235,10 +232,10 @@ class MessageRouter:
 
     def _launch(
         self, request: Message, options: StreamAsyncOptions, early: Outcome | None
-    ) -> Channel[Any]:
+    ) -> Channel:
         """Start the producer of a stream, unless the stream is over already."""
         self._check_open()
-        channel: Channel[Any] = Channel(request, options, self._clock, self._call_soon)
+        channel: Channel = Channel(request, options, self._clock, self._call_soon)
         if early is not None:
             channel.terminate(early)
         if channel.over:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from inspect import isawaitable
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar, cast
 
 from anyio import CancelScope, to_thread
 
@@ -81,12 +81,14 @@ class EventSource(Generic[T]):
         except StopAsyncIteration:
             self._retire()
             return self._event("end")
-        except Exception as exc:  # noqa: BLE001 - it becomes an event
+        except Exception as exc:  # it becomes an event
             self._retire()
             event = self._event("error", error=str(exc) or repr(exc))
             event.exception = exc
             return event
-        return item if isinstance(item, AsyncStreamMessage) else self._event("data", item)
+        if isinstance(item, AsyncStreamMessage):
+            return cast("AsyncStreamMessage[T]", item)
+        return self._event("data", item)
 
     def _event(self, *args: Any, **kwargs: Any) -> AsyncStreamMessage[T]:
         return AsyncStreamMessage(
@@ -126,9 +128,7 @@ class WatchedSource(EventSource[T]):
         super().__init__(items, sender, correlation_id)
         check_count("check_interval", check_interval)
         if on_backpressure is not None and not callable(on_backpressure):
-            raise TypeError(
-                f"on_backpressure is a function of one bool, not {on_backpressure!r}"
-            )
+            raise TypeError(f"on_backpressure is a function of one bool, not {on_backpressure!r}")
         self._check_interval = check_interval
         self._on_backpressure = on_backpressure
         self._count = 0

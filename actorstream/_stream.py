@@ -18,14 +18,14 @@ from anyio import CancelScope, EndOfStream, WouldBlock
 
 from actorstream._channel import Channel, StreamStatistics, logger
 from actorstream._errors import StreamConsumedError
-from actorstream._message import AsyncStreamMessage, Message
+from actorstream._message import AsyncStreamMessage, Message, is_event
 from actorstream._options import StreamAsyncOptions
 from actorstream._outcome import CLOSED, Outcome, aborted
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-Launch = Callable[[Message, StreamAsyncOptions, Outcome | None], Channel[Any]]
+Launch = Callable[[Message, StreamAsyncOptions, Outcome | None], Channel]
 
 
 def _refuse_launch(*_: object) -> NoReturn:
@@ -34,7 +34,9 @@ def _refuse_launch(*_: object) -> NoReturn:
 
 
 class Stream(Generic[T]):
-    """What an actor streams. Nothing runs until it is iterated or entered, once::
+    """What an actor streams.
+
+    Nothing runs until it is iterated or entered, once::
 
         async for event in router.stream_async("actor", "query"):  # bare
             ...
@@ -73,7 +75,7 @@ class Stream(Generic[T]):
         self._entered = False
         self._iterated = False
         self._early: Outcome | None = None
-        self._channel: Channel[T] | None = None
+        self._channel: Channel | None = None
 
     def __repr__(self) -> str:
         state = "not started" if self._channel is None else self._channel.state
@@ -99,7 +101,7 @@ class Stream(Generic[T]):
             StreamConsumedError: It has been iterated, or closed, before.
         """
         self._claim_iteration()
-        return _Events(self)
+        return _Events(self, self._start)
 
     def payloads(self) -> AsyncIterator[T]:
         """Iterate the bare payloads; a failure of the actor is raised as ``StreamError``.
@@ -108,7 +110,7 @@ class Stream(Generic[T]):
             StreamConsumedError: The stream has been iterated, or closed, before.
         """
         self._claim_iteration()
-        return _Payloads(self)
+        return _Payloads(self, self._start)
 
     async def collect(self) -> list[T]:
         """Return all payloads as a list. Cancelling it closes the stream.
@@ -151,7 +153,7 @@ class Stream(Generic[T]):
                 f"{self!r} is in use already; call stream_async() again for a new stream"
             )
         self._entered = True
-        self.start().awaited = True
+        self._start().awaited = True
         return self
 
     async def __aexit__(
@@ -160,14 +162,14 @@ class Stream(Generic[T]):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        error = await self._close()
+        error = await self._close()  # noqa: ASYNC102 - shielded; bounded by the clean-up
         if error is None:
             return
         if exc is None:
             raise error
         logger.error("%r failed in its clean-up", self, exc_info=error)
 
-    def start(self) -> Channel[T]:
+    def _start(self) -> Channel:
         """Start the producer, unless it has been started."""
         if self._channel is None:
             launch, self._launch = self._launch, _refuse_launch
@@ -200,11 +202,12 @@ class Stream(Generic[T]):
 class _Reader(ABC, Generic[T, R]):
     """An iterator that starts the stream when it is first pulled, and closes it when dropped."""
 
-    __slots__ = ("__weakref__", "_channel", "_stream")
+    __slots__ = ("__weakref__", "_channel", "_start", "_stream")
 
-    def __init__(self, stream: Stream[T]) -> None:
+    def __init__(self, stream: Stream[T], start: Callable[[], Channel]) -> None:
         self._stream = stream
-        self._channel: Channel[T] | None = None
+        self._start = start
+        self._channel: Channel | None = None
 
     def __aiter__(self) -> Self:
         return self
@@ -213,7 +216,7 @@ class _Reader(ABC, Generic[T, R]):
         channel = self._channel
         try:
             if channel is None:
-                channel = self._channel = self._stream.start()
+                channel = self._channel = self._start()
             try:
                 item = channel.buffer.take_nowait()
             except WouldBlock:
@@ -239,11 +242,11 @@ class _Reader(ABC, Generic[T, R]):
             self._channel.abandon()
 
     @abstractmethod
-    def _present(self, item: T | AsyncStreamMessage[T], channel: Channel[T]) -> R:
+    def _present(self, item: Any, channel: Channel) -> R:
         """Turn an item into what this iterator gives."""
 
     @abstractmethod
-    def _conclude(self, channel: Channel[T]) -> R:
+    def _conclude(self, channel: Channel) -> R:
         """Give a closing event, or raise."""
 
 
@@ -252,22 +255,20 @@ class _Events(_Reader[T, AsyncStreamMessage[T]]):
 
     __slots__ = ("_error",)
 
-    def __init__(self, stream: Stream[T]) -> None:
-        super().__init__(stream)
+    def __init__(self, stream: Stream[T], start: Callable[[], Channel]) -> None:
+        super().__init__(stream, start)
         self._error: BaseException | None = None
 
-    def _present(
-        self, item: T | AsyncStreamMessage[T], channel: Channel[T]
-    ) -> AsyncStreamMessage[T]:
+    def _present(self, item: Any, channel: Channel) -> AsyncStreamMessage[T]:
         return channel.to_event(item)
 
-    def _conclude(self, channel: Channel[T]) -> AsyncStreamMessage[T]:
+    def _conclude(self, channel: Channel) -> AsyncStreamMessage[T]:
         outcome = channel.conclude()
         if outcome.event is not None:
             self._error = outcome.error
             return channel.to_event(outcome.event)
         error, self._error = self._error or outcome.error, None
-        _stop(error)
+        return _stop(error)
 
 
 class _Payloads(_Reader[T, T]):
@@ -275,14 +276,15 @@ class _Payloads(_Reader[T, T]):
 
     __slots__ = ()
 
-    def _present(self, item: T | AsyncStreamMessage[T], channel: Channel[T]) -> T:
-        return cast("T", item.payload) if isinstance(item, AsyncStreamMessage) else item
+    def _present(self, item: Any, channel: Channel) -> T:
+        return cast("T", item.payload if is_event(item) else item)
 
-    def _conclude(self, channel: Channel[T]) -> T:
-        _stop(channel.conclude().error)
+    def _conclude(self, channel: Channel) -> T:
+        return _stop(channel.conclude().error)
 
 
 def _stop(error: BaseException | None) -> NoReturn:
+    """Raise what an iterator raises where the items are over."""
     try:
         raise StopAsyncIteration if error is None else error
     finally:

@@ -1,4 +1,4 @@
-"""Reaching into a running event loop from anywhere: another thread, a signal handler, a ``__del__``.
+"""Reaching into a running event loop from another thread, a signal handler, a ``__del__``.
 
 AnyIO has no call for it that neither waits nor needs a worker thread of its own, so this
 module, and it alone, speaks to the two backends.
@@ -19,7 +19,7 @@ def running_loop() -> object:
     """Return what identifies the event loop that is running now."""
     if get_cancelled_exc_class() is asyncio.CancelledError:
         return asyncio.get_running_loop()
-    from trio.lowlevel import current_trio_token  # noqa: PLC0415 - trio is optional
+    from trio.lowlevel import current_trio_token  # trio is optional
 
     return current_trio_token()
 
@@ -33,7 +33,7 @@ def current_call_soon() -> CallSoon:
     if get_cancelled_exc_class() is asyncio.CancelledError:
         call_soon: CallSoon = asyncio.get_running_loop().call_soon_threadsafe
     else:
-        from trio.lowlevel import current_trio_token  # noqa: PLC0415 - trio is optional
+        from trio.lowlevel import current_trio_token  # trio is optional
 
         call_soon = current_trio_token().run_sync_soon
 

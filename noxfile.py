@@ -1,0 +1,81 @@
+"""Checks of every kind, each in an environment of its own. ``nox --list`` names them."""
+
+import nox
+from packaging.requirements import Requirement
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.error_on_missing_interpreters = False
+nox.options.sessions = ["lint", "typing", "docs_examples", "coverage", "tests", "tests_anyio"]
+
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+
+
+def oldest_anyio() -> str:
+    """Pin AnyIO to the lower bound that pyproject.toml gives."""
+    dependencies = map(Requirement, PYPROJECT["project"]["dependencies"])
+    [anyio] = [wanted for wanted in dependencies if wanted.name == "anyio"]
+    [bound] = [spec.version for spec in anyio.specifier if spec.operator == ">="]
+    return f"anyio=={bound}"
+
+
+def install(session: nox.Session, *groups: str, package: tuple[str, ...] = (".[trio]",)) -> None:
+    """Install the package and dependency groups of pyproject.toml, by any version of pip."""
+    session.install(*package, *nox.project.dependency_groups(PYPROJECT, *groups))
+    # The checkout has a folder named like the package: import what is installed instead.
+    session.env["PYTHONSAFEPATH"] = "1"
+
+
+@nox.session(python=nox.project.python_versions(PYPROJECT))
+def tests(session: nox.Session) -> None:
+    """Run the tests on each supported Python that is installed."""
+    install(session, "test")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+@nox.parametrize("anyio", [nox.param(oldest_anyio(), id="oldest"), nox.param("anyio", id="newest")])
+def tests_anyio(session: nox.Session, anyio: str) -> None:
+    """Run the tests on the oldest allowed and on the newest AnyIO."""
+    install(session, "test", package=(".[trio]", anyio))
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Measure the branches that the tests reach; too few fail."""
+    install(session, "test", package=("--editable", ".[trio]"))
+    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    session.run("coverage", "report")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check the style, and the rules of async code."""
+    install(session, "lint", package=())
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+    session.run("flake8")
+
+
+@nox.session
+def typing(session: nox.Session) -> None:
+    """Check the types of the package, of its public face, and of the tests."""
+    install(session, "typing")
+    session.run("mypy")
+    session.run("pyright")
+    session.run("pyright", "--verifytypes", "actorstream", "--ignoreexternal")
+
+
+@nox.session
+def docs_examples(session: nox.Session) -> None:
+    """Run every code sample of the README and the docs."""
+    install(session, "test")
+    session.run("pytest", "tests/test_docs.py", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Run the benchmarks; arguments after ``--`` go to them."""
+    install(session, "bench")
+    session.run("python", "tests/benchmarks/run.py", *session.posargs)

@@ -1,0 +1,98 @@
+"""Every async test runs on asyncio, on asyncio with uvloop, and on trio, without a decorator.
+
+asyncio and trio run on virtual clocks, which jump to the next deadline when every task sleeps, so
+that tests of time take none. uvloop cannot: there, a test's unit of time is a short real one. A
+jumping clock does not wait for threads and processes; a test that does is marked ``real_clock``.
+"""
+
+import gc
+import inspect
+from collections.abc import Generator, Iterator
+from importlib.util import find_spec
+from typing import Any
+
+import pytest
+import trio.testing
+from hypothesis import HealthCheck, settings
+
+from tests.support import VirtualTimeLoop
+
+UVLOOP = "asyncio+uvloop"
+REAL_UNIT = 0.02
+
+# The fixtures below are made anew for each test, not for each example, which suits them: no example
+# leaves anything in them. A deadline would measure the machine.
+settings.register_profile(
+    "actorstream", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+settings.load_profile("actorstream")
+
+
+@pytest.fixture(
+    params=[
+        "asyncio",
+        pytest.param(
+            UVLOOP, marks=pytest.mark.skipif(not find_spec("uvloop"), reason="needs uvloop")
+        ),
+        "trio",
+    ]
+)
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
+    """Give AnyIO's pytest plugin the name of a backend and its options, made for this test."""
+    if request.param == UVLOOP:
+        import uvloop
+
+        return "asyncio", {"loop_factory": uvloop.new_event_loop}
+    if request.node.get_closest_marker("real_clock"):
+        return request.param, {}
+    if request.param == "trio":
+        return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
+    return "asyncio", {"loop_factory": VirtualTimeLoop}
+
+
+@pytest.fixture
+def virtual_time(anyio_backend: tuple[str, dict[str, Any]]) -> bool:
+    """Say whether this test's clock jumps."""
+    _, options = anyio_backend
+    return "clock" in options or options.get("loop_factory") is VirtualTimeLoop
+
+
+@pytest.fixture
+def unit(virtual_time: bool) -> float:
+    """One unit of this test's time, in seconds."""
+    return 1.0 if virtual_time else REAL_UNIT
+
+
+@pytest.fixture(autouse=True)
+def _no_garbage_left() -> Iterator[None]:
+    """Let what a test leaks be noticed in that test: pytest turns it into an error."""
+    yield
+    gc.collect()
+
+
+def pytest_collection_finish() -> None:
+    """Take what exists before the first test out of every later ``gc.collect()``."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pycollect_makeitem(collector: pytest.Collector, name: str, obj: object) -> None:
+    """Mark every async test for AnyIO; its own ``anyio_mode`` is too new to rely on."""
+    if isinstance(collector, pytest.Module | pytest.Class) and collector.istestfunction(obj, name):
+        handle = getattr(obj, "hypothesis", None)
+        if inspect.iscoroutinefunction(handle.inner_test if handle else obj):
+            pytest.mark.anyio(obj)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+    """Take AnyIO's wrapper off a Hypothesis test; older versions keep the first backend's."""
+    handle = getattr(pyfuncitem.obj, "hypothesis", None)
+    if handle is None:
+        return (yield)
+    inner_test = handle.inner_test
+    try:
+        return (yield)
+    finally:
+        handle.inner_test = inner_test
