@@ -9,6 +9,9 @@ A signal with a time limit runs no timer. It knows its deadline, and whoever att
 waits no longer than that.
 """
 
+# The classes of this module share what is nobody else's business.
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 import math
@@ -88,9 +91,7 @@ class AbortSignal:
         found = self._find_abort()
         return None if found is None else found.reason
 
-    @property
-    def deadline(self) -> float:
-        """When it aborts by itself, on the event loop's clock; ``inf`` for never."""
+    def _find_deadline(self) -> float:
         return math.inf
 
     def throw_if_aborted(self) -> None:
@@ -105,7 +106,10 @@ class AbortSignal:
             return
         event = Event()
         call_soon = current_call_soon()
-        with self.attached(lambda: call_soon(event.set)), CancelScope(deadline=self.deadline):
+        with (
+            self._attached(lambda: call_soon(event.set)),
+            CancelScope(deadline=self._find_deadline()),
+        ):
             await event.wait()
 
     @contextmanager
@@ -116,42 +120,30 @@ class AbortSignal:
         may look at ``scope.cancelled_caught``.
         """
         call_soon = current_call_soon()
-        with CancelScope(deadline=self.deadline) as scope:
+        with CancelScope(deadline=self._find_deadline()) as scope:
             if self.aborted:
                 scope.cancel()
-            with self.attached(lambda: call_soon(scope.cancel)):
+            with self._attached(lambda: call_soon(scope.cancel)):
                 yield scope
 
     @contextmanager
-    def attached(self, callback: Callback) -> Generator[None]:
+    def _attached(self, callback: Callback) -> Generator[None]:
         """Have ``callback`` called, in the aborting thread, if an abort comes meanwhile."""
-        key = self.attach(callback)
+        key = attach(self, callback)
         try:
             yield
         finally:
-            self.detach(key)
+            self._detach(key)
 
-    def attach(self, callback: Callback) -> object:
-        """Have ``callback`` called once on abort, in the aborting thread; return a key.
-
-        A deadline calls nobody: look at ``deadline``, too.
-        """
-        key = object()
-        self.attach_as(key, callback)
-        return key
-
-    def attach_as(self, key: object, callback: Callback) -> None:
-        """Attach under a key of the caller's own."""
+    def _attach(self, key: object, callback: Callback) -> None:
         self._callbacks[key] = callback
         if self._abort:  # aborted in between: whoever pops the entry makes the call
             self._call(key)
 
-    def detach(self, key: object) -> None:
-        """Forget the callback of that key, if it is still there."""
+    def _detach(self, key: object) -> None:
         self._callbacks.pop(key, None)
 
     def _find_abort(self) -> _Abort | None:
-        """Return when and why it was aborted, or ``None``."""
         return self._abort.get("")
 
     def _fire(self, reason: object) -> None:
@@ -176,8 +168,7 @@ class _TimeoutSignal(AbortSignal):
         self._seconds = seconds
         self._deadline = current_time() + seconds
 
-    @property
-    def deadline(self) -> float:
+    def _find_deadline(self) -> float:
         return self._deadline
 
     def _find_abort(self) -> _Abort | None:
@@ -205,9 +196,8 @@ class _AnySignal(AbortSignal):
         super().__init__()
         self._sources = sources
 
-    @property
-    def deadline(self) -> float:
-        return min((source.deadline for source in self._sources), default=math.inf)
+    def _find_deadline(self) -> float:
+        return min((source._find_deadline() for source in self._sources), default=math.inf)
 
     def _find_abort(self) -> _Abort | None:
         if not self._abort:
@@ -216,7 +206,7 @@ class _AnySignal(AbortSignal):
                 self._abort.setdefault("", min(found, key=lambda abort: abort.order))
         return super()._find_abort()
 
-    def attach_as(self, key: object, callback: Callback) -> None:
+    def _attach(self, key: object, callback: Callback) -> None:
         once: dict[str, Callback] = {"": callback}
 
         def first() -> None:
@@ -226,11 +216,11 @@ class _AnySignal(AbortSignal):
                 call()
 
         for source in self._sources:
-            source.attach_as(key, first)
+            source._attach(key, first)
 
-    def detach(self, key: object) -> None:
+    def _detach(self, key: object) -> None:
         for source in self._sources:
-            source.detach(key)
+            source._detach(key)
 
 
 class AbortController:
@@ -257,4 +247,24 @@ class AbortController:
         Args:
             reason: Any object; it reaches each consumer as ``StreamAbortedError.reason``.
         """
-        self.signal._fire(reason)  # pyright: ignore[reportPrivateUsage] - its other half
+        self.signal._fire(reason)
+
+
+def attach(signal: AbortSignal, callback: Callback) -> object:
+    """Have ``callback`` called once on abort, in the aborting thread; return a key.
+
+    A deadline calls nobody: look at ``deadline_of()``, too.
+    """
+    key = object()
+    signal._attach(key, callback)
+    return key
+
+
+def detach(signal: AbortSignal, key: object) -> None:
+    """Forget the callback of that key, if it is still there."""
+    signal._detach(key)
+
+
+def deadline_of(signal: AbortSignal) -> float:
+    """Return when a signal aborts by itself, on the event loop's clock; ``inf`` for never."""
+    return signal._find_deadline()

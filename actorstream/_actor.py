@@ -12,7 +12,7 @@ from actorstream._sources import (
     EventSource,
     OnBackpressure,
     ThreadItemsOf,
-    WatchedSource,
+    WatchedItems,
     check_iterable,
     items_of,
 )
@@ -100,13 +100,8 @@ class Actor:
         Raises:
             TypeError, ValueError: An argument is of the wrong kind; the message names it.
         """
-        return WatchedSource(
-            items_of(source),
-            self._address,
-            correlation_id,
-            check_interval=check_interval,
-            on_backpressure=on_backpressure,
-        )
+        items = WatchedItems(items_of(source), check_interval, on_backpressure)
+        return EventSource(items, self._address, correlation_id)
 
     def create_thread_stream(
         self, iterable: Iterable[T], correlation_id: str | None = None
@@ -129,8 +124,8 @@ class Actor:
 
 def bind(actor: Actor, address: Address | None, router: MessageRouter | None) -> None:
     """Tell an actor where it is registered, if anywhere."""
-    actor._address = address  # pyright: ignore[reportPrivateUsage] - this module's own
-    actor._router = router  # pyright: ignore[reportPrivateUsage]
+    object.__setattr__(actor, "_address", address)  # even if its class is a frozen one
+    object.__setattr__(actor, "_router", router)
 
 
 def is_bound(actor: Actor) -> bool:

@@ -1,30 +1,34 @@
 """The bounded buffer between one producer and one consumer.
 
-It is AnyIO's memory object stream, touched only through its ``_nowait`` methods; each side
-waits on an event of its own, and only when the buffer is full or empty. So an item is in the
-producer's hand, in the buffer, or with the consumer, and a wait that is cancelled on the way
-can lose nothing, whatever the version of AnyIO.
+It keeps the interface and the semantics of AnyIO's memory object streams, both ends in one
+object, and adds what makes this library fast: marks that either side can test without a call.
 
-A side that never has to wait lets the other tasks of the loop have a turn now and then: its
-``_nowait`` method raises ``WouldBlock`` once in ``TURN`` items.
+The fast path. A side that need not wait does one comparison and one operation on a deque::
+
+    producer:  if len(buffer.items) < buffer.high: buffer.items.append(item)
+    consumer:  if len(buffer.items) > buffer.low:  buffer.items.popleft()
+
+Whenever anything else is to be done, the marks are set so that the comparison fails, and the
+side comes to the methods below: the buffer is full or empty, somebody waits, it is closed, it
+is paused, or the side has had its turn. A turn is ``TURN`` items; ``high`` and ``low`` are
+never further than that from the fill at the last rest, and since a side that does not rest
+runs alone, neither handles many more items than that before the other tasks of the loop get
+theirs. So fairness costs nothing per item.
+
+An item is in the producer's hand, in the buffer, or with the consumer. Each side waits for an
+event and then tries again, so a wait that is cancelled on the way can lose nothing.
 """
 
 from __future__ import annotations
 
-from contextlib import suppress
-from typing import Any, Generic, TypeVar
+import sys
+from collections import deque
+from typing import TypeVar
 
-from anyio import (
-    ClosedResourceError,
-    EndOfStream,
-    Event,
-    WouldBlock,
-    create_memory_object_stream,
-)
+from anyio import BusyResourceError, ClosedResourceError, EndOfStream, Event, WouldBlock
+from anyio.abc import ObjectStream
 from anyio.lowlevel import checkpoint
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
-
-from actorstream._errors import StreamConsumedError
+from anyio.streams.memory import MemoryObjectStreamStatistics
 
 T = TypeVar("T")
 
@@ -32,155 +36,269 @@ TURN = 500
 """How many items one side may handle before the other tasks of the loop get their turn."""
 
 
-class Buffer(Generic[T]):
+_NEVER = sys.maxsize  # more items than there can be
+
+
+class Buffer(ObjectStream[T]):
     """Hands items over, in order, at most ``size`` of them waiting.
 
     Attributes:
-        size: The most items that may wait in it.
+        items: What is in it.
+        high: The producer may append while there are fewer items; see the fast path above.
+        low: The consumer may take while there are more.
+        size: The most items that may wait in it; at least 1.
         delivered: How many items have been taken.
-        paused: While true, nothing can be taken; any thread may set it.
-        producers_waiting: How many tasks wait for room.
         waits: How often a producer had to wait for room.
+        paused: Whether nothing may be taken, until ``resume()``.
     """
 
     __slots__ = (
-        "_puts_left",
+        "_closed",
+        "_ended",
+        "_held",
+        "_put_until",
         "_readable",
-        "_receive",
-        "_send",
-        "_takes_left",
+        "_senders",
+        "_take_until",
         "_writable",
         "delivered",
+        "high",
+        "items",
+        "low",
         "paused",
-        "producers_waiting",
         "size",
         "waits",
     )
 
     def __init__(self, size: int) -> None:
+        self.items: deque[T] = deque()
         self.size: int = size
         self.delivered: int = 0
-        self.paused: bool = False
-        self.producers_waiting: int = 0
         self.waits: int = 0
-        self._puts_left = self._takes_left = TURN
+        self.paused: bool = False
+        self._closed = False
+        self._ended = False
+        self._held = False
+        self._senders = 0
         self._readable: Event | None = None
         self._writable: Event | None = None
-        self._send: MemoryObjectSendStream[T]
-        self._receive: MemoryObjectReceiveStream[T]
-        self._send, self._receive = create_memory_object_stream[Any](size)
+        self.high: int = size if size < TURN else TURN
+        self.low: int = 0
+        self._put_until = TURN
+        self._take_until = -TURN
 
-    def __len__(self) -> int:
-        return self._receive.statistics().current_buffer_used
+    # What it looks like
 
     @property
     def full(self) -> bool:
         """Whether there is no room."""
-        return len(self) >= self.size
+        return len(self.items) >= self.size
 
     @property
     def consumer_waiting(self) -> bool:
         """Whether the consumer waits for an item."""
         return self._readable is not None
 
-    def put_nowait(self, item: T) -> None:
+    @property
+    def producer_waiting(self) -> bool:
+        """Whether a producer waits for room."""
+        return self._senders > 0
+
+    def statistics(self) -> MemoryObjectStreamStatistics:
+        """Return how it stands, in AnyIO's terms."""
+        return MemoryObjectStreamStatistics(
+            current_buffer_used=len(self.items),
+            max_buffer_size=self.size,
+            open_send_streams=int(not self._ended),
+            open_receive_streams=int(not self._closed),
+            tasks_waiting_send=self._senders,
+            tasks_waiting_receive=int(self.consumer_waiting),
+        )
+
+    # Handing over: a synchronous core, and a shell that waits
+
+    def send_nowait(self, item: T) -> None:
         """Put an item in.
 
         Raises:
-            WouldBlock: The buffer is full, or others are to have a turn first; await
-                ``wait_writable()`` and try again.
-            ClosedResourceError: The buffer is closed.
+            WouldBlock: The buffer is full.
+            ClosedResourceError: It has been ended or closed.
         """
-        if not self._puts_left:
+        if self._ended:
+            raise ClosedResourceError
+        if len(self.items) >= self.size:
             raise WouldBlock
-        self._send.send_nowait(item)
-        self._puts_left -= 1
+        self.items.append(item)
         if self._readable is not None:
-            self._readable.set()
+            self.wake_consumer()
 
-    def take_nowait(self) -> T:
+    def receive_nowait(self) -> T:
         """Take the oldest item out.
 
         Raises:
-            WouldBlock: There is none yet, or others are to have a turn first; await
-                ``wait_readable()`` and try again.
-            EndOfStream: There will be none.
-            StreamConsumedError: Another task is waiting for an item.
+            WouldBlock: There is none yet.
+            EndOfStream: There will be none, for it has been ended.
+            ClosedResourceError: It has been closed.
         """
-        if self._readable is not None:
-            raise StreamConsumedError(
-                "two tasks read the same stream at once; let one task read it, or call "
-                "stream_async() once for each"
-            )
-        if self.paused or not self._takes_left:
-            raise WouldBlock
-        try:
-            item = self._receive.receive_nowait()
-        except ClosedResourceError:
-            raise EndOfStream from None
-        self._takes_left -= 1
+        if not self.items:
+            if self._closed:
+                raise ClosedResourceError
+            raise EndOfStream if self._ended else WouldBlock
         self.delivered += 1
         if self._writable is not None:
             self._wake_producers()
-        return item
+        return self.items.popleft()
 
-    async def take_turn(self) -> None:
-        """Count an item that was never put in, so that a producer of such is no less fair."""
-        self._puts_left -= 1
-        if self._puts_left <= 0:
-            self._puts_left = TURN
-            await checkpoint()
+    async def send(self, item: T) -> None:
+        """Put an item in; wait while the buffer is full. If cancelled, it was not put in.
+
+        Raises:
+            ClosedResourceError: It has been ended or closed, perhaps during the wait.
+        """
+        await self.rest()
+        while True:
+            try:
+                return self.send_nowait(item)
+            except WouldBlock:
+                await self.wait_writable()
+
+    async def receive(self) -> T:
+        """Take the oldest item out; wait while there is none. If cancelled, none was taken.
+
+        Raises:
+            EndOfStream: There will be none, for it has been ended.
+            ClosedResourceError: It has been closed, perhaps during the wait.
+            BusyResourceError: Another task is waiting for an item.
+        """
+        await self.rest()
+        while True:
+            try:
+                return self.receive_nowait()
+            except WouldBlock:
+                await self.wait_readable()
 
     async def wait_writable(self) -> None:
-        """Wait until it is worth trying to put again. Cancelling it loses nothing."""
-        if not self._puts_left:
-            self._puts_left = TURN
-            await checkpoint()
-            return
+        """Wait until it is worth trying to put again."""
         if self._writable is None:
             self._writable = Event()
-        self.producers_waiting += 1
+            self._set_marks()
+        event = self._writable
+        self._senders += 1
         self.waits += 1
         try:
-            await self._writable.wait()
+            await event.wait()
         finally:
-            self.producers_waiting -= 1
-        self._puts_left = TURN
+            self._senders -= 1
+            if not self._senders and self._writable is event:  # the only one gave up
+                self._writable = None
+            self._begin_turn()
 
     async def wait_readable(self) -> None:
-        """Wait until it is worth trying to take again. Cancelling it loses nothing."""
-        if not self._takes_left:
-            self._takes_left = TURN
-            await checkpoint()
-            return
-        self._readable = Event()
+        """Wait until it is worth trying to take again.
+
+        Raises:
+            BusyResourceError: Another task is waiting for an item.
+        """
+        if self._readable is not None:
+            raise BusyResourceError("receiving from")
+        event = self._readable = Event()
+        self._set_marks()
         try:
-            await self._readable.wait()
+            await event.wait()
         finally:
+            if self._readable is event:
+                self._readable = None
+            self._begin_turn()
+
+    def wake_consumer(self) -> None:
+        """Let the consumer look again, if it waits."""
+        if self._readable is not None:
+            self._readable.set()
             self._readable = None
-        self._takes_left = TURN
+            self._set_marks()
+
+    def _wake_producers(self) -> None:
+        if self._writable is not None:
+            self._writable.set()
+            self._writable = None
+            self._set_marks()
+
+    # Turns
+
+    @property
+    def put_turn_over(self) -> bool:
+        """Whether a producer is to rest before it puts more."""
+        return len(self.items) >= self._put_until
+
+    @property
+    def take_turn_over(self) -> bool:
+        """Whether the consumer is to rest before it takes more."""
+        return len(self.items) <= self._take_until
+
+    async def rest(self) -> None:
+        """Let other tasks have their turn; a checkpoint. It counts even if cancelled."""
+        try:
+            await checkpoint()
+        finally:
+            self._begin_turn()
+
+    def _begin_turn(self) -> None:
+        fill = len(self.items)
+        self._put_until = fill + TURN
+        self._take_until = fill - TURN
+        self._set_marks()
+
+    def _set_marks(self) -> None:
+        busy = self._ended or self._held or self._readable is not None
+        self.high = 0 if busy else min(self.size, self._put_until)
+        stopped = self.paused or self._writable is not None
+        self.low = _NEVER if stopped else max(0, self._take_until)
+
+    # Out of the ordinary
+
+    def hold(self) -> None:
+        """Have the producer come to ``send_nowait()`` for each item, from now on."""
+        self._held = True
+        self.high = 0
+
+    def release(self) -> None:
+        """Undo ``hold()``."""
+        self._held = False
+        self._set_marks()
+
+    def pause(self) -> None:
+        """Have the consumer leave the fast path until ``resume()``. Any thread may call this."""
+        self.paused = True
+        self.low = _NEVER
+
+    def resume(self) -> None:
+        """Undo ``pause()``."""
+        self.paused = False
+        self._set_marks()
 
     def drop_oldest(self) -> None:
         """Throw the oldest item away to make room."""
-        self._receive.receive_nowait()
+        self.items.popleft()
+
+    def end(self) -> None:
+        """Let nothing more in; what is in can still be taken. Wakes everybody."""
+        self._ended = True
+        self.high = 0
+        self.wake_consumer()
+        self._wake_producers()
+
+    async def send_eof(self) -> None:
+        """Do as ``end()``, under AnyIO's name."""
+        self.end()
+        await checkpoint()
 
     def close(self) -> None:
-        """Let nothing more in; what is in can still be taken. Wakes everybody."""
-        self._send.close()
-        if self._readable is not None:
-            self._readable.set()
-        if self._writable is not None:
-            self._wake_producers()
+        """Let nothing in or out any more; what is in is thrown away. Wakes everybody."""
+        self._closed = True
+        self.items.clear()
+        self.end()
 
-    def discard(self) -> None:
-        """Close, and throw away what is in."""
+    async def aclose(self) -> None:
+        """Do as ``close()``."""
         self.close()
-        with suppress(EndOfStream, ClosedResourceError):
-            while True:
-                self._receive.receive_nowait()
-        self._receive.close()
-
-    def _wake_producers(self) -> None:
-        assert self._writable is not None
-        self._writable.set()
-        self._writable = None
+        await checkpoint()

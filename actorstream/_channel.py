@@ -15,17 +15,27 @@ any thread may call.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from typing import Any, NoReturn
 
 import attrs
-from anyio import CancelScope, ClosedResourceError, Event, WouldBlock
+from anyio import (
+    BusyResourceError,
+    CancelScope,
+    ClosedResourceError,
+    EndOfStream,
+    Event,
+    WouldBlock,
+    current_effective_deadline,
+)
 from anyio.lowlevel import checkpoint
 
-from actorstream._buffer import Buffer
+from actorstream._buffer import TURN, Buffer
 from actorstream._clock import Clock
-from actorstream._limits import Limits, find_early_outcome
-from actorstream._message import AsyncStreamMessage, Message, is_event
+from actorstream._errors import ActorStreamError, StreamConsumedError
+from actorstream._limits import Limits
+from actorstream._message import AsyncStreamMessage, Message, Origin, complete, id_if_made, is_event
 from actorstream._options import StreamAsyncOptions
 from actorstream._outcome import (
     CLOSED,
@@ -37,6 +47,9 @@ from actorstream._outcome import (
     router_closed,
 )
 from actorstream._wakeup import CallSoon
+
+OVER: Any = object()
+"""What is taken from a stream that is over."""
 
 logger = logging.getLogger("actorstream")
 
@@ -90,10 +103,10 @@ class Channel:
         "awaited",
         "buffer",
         "cleanup_error",
-        "correlation_id",
         "dropped",
         "live",
         "options",
+        "origin",
         "request",
         "scope",
     )
@@ -103,7 +116,7 @@ class Channel:
     ) -> None:
         self.request: Message = request
         self.options: StreamAsyncOptions = options
-        self.correlation_id: str = request.correlation_id
+        self.origin: Origin = Origin(request.id, request.correlation_id, request.to)
         self.buffer: Buffer[Any] = Buffer(options.buffer_size)
         self.scope: CancelScope = CancelScope()
         self.live: bool = False
@@ -116,9 +129,6 @@ class Channel:
         self._left: Event | None = None
         self._outcome: Outcome | None = None
         self._limits = Limits(options, request.to, clock, self.terminate, self.interrupt)
-        early = find_early_outcome(options, request.to)
-        if early is not None:
-            self.terminate(early)
 
     def __repr__(self) -> str:
         return f"<Channel {self.request.type!r} from {self.request.to}>"
@@ -138,30 +148,18 @@ class Channel:
     def statistics(self) -> StreamStatistics:
         """Return how the stream stands."""
         return StreamStatistics(
-            buffered=len(self.buffer),
+            buffered=len(self.buffer.items),
             buffer_size=self.buffer.size,
             delivered=self.buffer.delivered,
             dropped=self.dropped,
-            producer_waiting=self.buffer.producers_waiting > 0,
+            producer_waiting=self.buffer.producer_waiting,
             consumer_waiting=self.buffer.consumer_waiting,
         )
 
     # The producer's side
 
-    def try_put(self, item: Any) -> bool:
-        """Hand a plain item over if that takes no waiting: the fast path of ``put()``."""
-        if self._closing_event is not None or type(item) is AsyncStreamMessage:
-            return False
-        if self._limits.watches_items:
-            self._limits.on_item()
-        try:
-            self.buffer.put_nowait(item)
-        except (WouldBlock, ClosedResourceError):
-            return False
-        return True
-
     async def put(self, item: Any) -> None:
-        """Hand an item over; wait while the buffer is full.
+        """Hand an item over; wait while the buffer is full. The slow path of the producer.
 
         What the wait raises, a cancellation above all, means that the item was not handed
         over. Once the stream is over, this is a checkpoint and the item is dropped.
@@ -170,46 +168,52 @@ class Channel:
             RuntimeError: The actor has yielded its end event already.
         """
         if self._closing_event is not None:
+            await checkpoint()  # for the others' sake, should the actor go on and on
             self._refuse(item, self._closing_event)
         if is_event(item) and item.type != "data":
             self._closing_event = item
+            self.buffer.hold()
             return
         if self._limits.watches_items:
             self._limits.on_item()
+            if not self._limits.watches_items:
+                self.buffer.release()
         while not self.over:
-            try:
-                self.buffer.put_nowait(item)
+            if self.buffer.put_turn_over:
+                await self.buffer.rest()
+            elif not self.buffer.full:
+                self.buffer.send_nowait(item)
                 return
-            except (WouldBlock, ClosedResourceError):
-                pass
-            if not self.over and not await self._make_room():
+            elif not await self._make_room():
                 return
         await checkpoint()
 
     async def _make_room(self) -> bool:
         """Do what the overflow policy says; return whether to try again with this item."""
         policy = self.options.overflow
-        if policy == "wait" or not self.buffer.full:
+        if policy == "wait":
             await self._wait_writable()
         elif policy == "fail":
             self.terminate(overflowed(self.request, self.buffer.size))
         else:
             self.dropped += 1
-            if policy == "drop_newest":
-                await self.buffer.take_turn()
-                return False
-            self.buffer.drop_oldest()
+            if policy == "drop_oldest":
+                self.buffer.drop_oldest()
+            if self.dropped % TURN == 0:  # such a producer never has to wait for room
+                await self.buffer.rest()
+            return policy == "drop_oldest"
         return True
 
     async def _wait_writable(self) -> None:
-        if not (self._limits.watches_blocking and self.buffer.full):
+        if not self._limits.watches_blocking:
             await self.buffer.wait_writable()
             return
         self._limits.on_blocked()
         try:
             await self.buffer.wait_writable()
         finally:
-            self._limits.on_unblocked()
+            if not self.buffer.producer_waiting:
+                self._limits.on_unblocked()
 
     def _refuse(self, item: object, closing: AsyncStreamMessage[Any]) -> NoReturn:
         raise RuntimeError(
@@ -221,6 +225,9 @@ class Channel:
         """Note that a producer's task runs now; ``on_left`` is called when it is over."""
         self.live = True
         self._on_left = on_left
+        self._limits.arm()
+        if self._limits.watches_items:
+            self.buffer.hold()
 
     def finish(self) -> None:
         """The actor came to its natural end.
@@ -230,19 +237,23 @@ class Channel:
         stopped between that stream's end event and its end.
         """
         event = self._closing_event
-        if self.over:
-            return
-        if event is not None and event.type == "error":
-            self._end(failed_by_event(self.request, event))
+        if event is None or event.type == "end":
+            self._settle(ended(event))
         else:
-            self._end(ended(event))
+            self._settle(failed_by_event(self.request, event))
 
     def fail(self, exception: BaseException) -> None:
         """The actor raised: a failure of the stream, or of the clean-up after it."""
+        self._settle(failed(self.request, exception))
+
+    def _settle(self, outcome: Outcome) -> None:
         if self.over:
-            self.cleanup_error = exception
+            self.cleanup_error = outcome.error and (outcome.error.__cause__ or outcome.error)
+        elif current_effective_deadline() == -math.inf:
+            self._end(router_closed(self.request.to))  # it was cancelled, and took it well
+            self._settle(outcome)
         else:
-            self._end(failed(self.request, exception))
+            self._end(outcome)
 
     def leave(self) -> None:
         """The producer's task is over, its clean-up included."""
@@ -264,45 +275,85 @@ class Channel:
     # The consumer's side
 
     async def take(self) -> Any:
-        """Take the next item; wait while the buffer is empty. Cancelling it loses nothing.
+        """Take the next item; wait while the buffer is empty. The slow path of the consumer.
+
+        Cancelling it loses nothing.
+
+        Returns:
+            The item, or ``OVER`` where there are no more.
 
         Raises:
-            EndOfStream: The items are over; ``conclude()`` tells how.
+            StreamConsumedError: Another task is waiting for an item.
         """
         while True:
             if self.buffer.paused:
                 self._obey_signal()
+            if self.buffer.take_turn_over:
+                await self.buffer.rest()
             try:
-                return self.buffer.take_nowait()
+                return self.buffer.receive_nowait()
             except WouldBlock:
-                await self.buffer.wait_readable()
+                await self._wait_readable()
+            except (EndOfStream, ClosedResourceError):
+                return OVER
 
-    def to_event(self, item: Any) -> AsyncStreamMessage[Any]:
-        """Make an event of an item, or complete the actor's own."""
-        serial = f"{self.request.id}-{self.buffer.delivered + self._concluded:012x}"
-        if not is_event(item):
-            return AsyncStreamMessage(
-                "data",
-                item,
-                id=serial,
-                correlation_id=self.correlation_id,
-                sender=self.request.to,
+    async def _wait_readable(self) -> None:
+        try:
+            await self.buffer.wait_readable()
+        except BusyResourceError:
+            raise StreamConsumedError(
+                "two tasks read the same stream at once; let one task read it, or call "
+                "stream_async() once for each"
+            ) from None
+
+    def complete(self, event: AsyncStreamMessage[Any], number: int) -> AsyncStreamMessage[Any]:
+        """Fill in what the actor left out of its own event.
+
+        A correlation id in its first event becomes that of the stream. The ids that follow
+        sort after an id of its own.
+        """
+        if event.origin is None:
+            self._set_origin(id_if_made(event), event.correlation_id if number == 1 else "")
+        return complete(event, self.origin, number)
+
+    def set_correlation_id(self, correlation_id: str) -> None:
+        """Mark the events from here on with an id of the actor's choice."""
+        self._set_origin(None, correlation_id)
+
+    def _set_origin(self, own_id: str | None, correlation_id: str) -> None:
+        if own_id or correlation_id:
+            self.origin = Origin(
+                own_id or self.origin.id,
+                correlation_id or self.origin.correlation_id,
+                self.request.to,
             )
-        if item.correlation_id:
-            self.correlation_id = item.correlation_id
-        return item.completed(serial, self.correlation_id, self.request.to)
 
-    def conclude(self) -> Outcome:
-        """Return how the items ended; from now on the stream has just ended."""
-        outcome, self._outcome = self._outcome, CLOSED
+    def take_closing_event(self) -> AsyncStreamMessage[Any] | None:
+        """Return the event that closes the stream, once. The consumer has seen an end."""
+        outcome = self._conclude()
+        self._outcome = Outcome(error=outcome.error, discards=True)
+        if outcome.event is None:
+            return None
+        return self.complete(outcome.event, self.buffer.delivered + 1)
+
+    def take_closing_error(self) -> ActorStreamError | None:
+        """Return the error that ended the stream, once. The consumer has seen an end."""
+        outcome = self._conclude()
+        self._outcome = CLOSED
+        return outcome.error
+
+    def _conclude(self) -> Outcome:
         self._concluded = True
-        assert outcome is not None
-        return outcome
+        self._limits.detach()
+        assert self._outcome is not None
+        return self._outcome
 
     def close(self) -> None:
         """End the stream because its consumer wants no more of it."""
         self.terminate(CLOSED)
+        self._outcome = CLOSED
         self._concluded = True
+        self._limits.detach()
 
     # From anywhere
 
@@ -312,17 +363,20 @@ class Channel:
         Does nothing if the consumer has seen an end already. An outcome that discards
         overrides one that is still waiting behind buffered items.
         """
+        if self.buffer.paused:  # an abort came first, and is on its way
+            self._obey_signal()
         waiting = self._outcome
         if self._concluded or (waiting and (waiting.discards or not outcome.discards)):
             return
         if waiting is not None and waiting.event is not None and waiting.error is not None:
             self._log(logging.WARNING, waiting.error.__cause__, "unseen by the consumer of")
         self._end(outcome)
-        self.scope.cancel()
+        if self.live:
+            self.scope.cancel()
 
     def interrupt(self) -> None:
         """Heed an abort: let nothing more be taken, and end the stream soon. Any thread."""
-        self.buffer.paused = True
+        self.buffer.pause()
         self._call_soon(self._obey_signal)
 
     def abandon(self) -> None:
@@ -335,16 +389,16 @@ class Channel:
             self.close()  # nobody is left who could touch it
 
     def _obey_signal(self) -> None:
-        self.buffer.paused = False
+        self.buffer.resume()
         self._limits.end_by_signal()
 
     def _end(self, outcome: Outcome) -> None:
         self._outcome = outcome
-        self._limits.disarm()
+        self._limits.stop_timers()
         if outcome.discards:
-            self.buffer.discard()
-        else:
             self.buffer.close()
+        else:
+            self.buffer.end()
 
     def _log(self, level: int, exception: BaseException | None, when: str) -> None:
         logger.log(

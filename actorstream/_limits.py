@@ -12,6 +12,7 @@ from functools import partial
 
 from anyio import current_time
 
+from actorstream._abort import attach, deadline_of, detach
 from actorstream._address import Address
 from actorstream._clock import Clock, Timer
 from actorstream._errors import TimeoutKind
@@ -52,9 +53,11 @@ class Limits:
         "_end",
         "_first",
         "_idle",
+        "_interrupt",
         "_last_item",
         "_options",
         "_signal_key",
+        "_signal_timer",
         "_stall",
         "_timers",
         "_to",
@@ -76,15 +79,25 @@ class Limits:
         self._end = end
         self._timers: list[Timer] = []
         self._last_item = 0.0
-        self._first = self._limit("first", options.first_timeout)
+        self._interrupt = interrupt
+        self._first: Timer | None = None
         self._idle: Timer | None = None
         self._stall: Timer | None = None
-        self._limit("total", options.timeout)
         self._signal_key: object = None
+        self._signal_timer: Timer | None = None
+        self.watches_items: bool = False
+        self.watches_blocking: bool = False
+
+    def arm(self) -> None:
+        """Begin to watch: the stream starts."""
+        options, clock = self._options, self._clock
+        self._first = self._limit("first", options.first_timeout)
+        self._limit("total", options.timeout)
         if options.signal is not None:
-            self._signal_key = options.signal.attach(interrupt)
-            if options.signal.deadline < math.inf:
-                self._timers.append(clock.call_at(options.signal.deadline, self.end_by_signal))
+            self._signal_key = attach(options.signal, self._interrupt)
+            deadline = deadline_of(options.signal)
+            if deadline < math.inf:
+                self._signal_timer = clock.call_at(deadline, self.end_by_signal)
         watches_idle = options.idle_timeout not in _END_OF_TIME
         self.watches_items = watches_idle or self._first is not None
         self.watches_blocking = watches_idle or options.stall_timeout not in _END_OF_TIME
@@ -123,17 +136,22 @@ class Limits:
         if self._options.idle_timeout not in _END_OF_TIME:
             self._start_idle()
 
-    def disarm(self) -> None:
-        """Forget everything: the stream is over."""
+    def stop_timers(self) -> None:
+        """Stop measuring time: the producer is at its end."""
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()
         if self._idle is not None:
             self._idle.cancel()
         self.watches_items = self.watches_blocking = False
-        self._end = _ignore  # a bound method of the one that holds this: no cycle remains
+
+    def detach(self) -> None:
+        """Forget the signal, too: the consumer is at its end."""
         if self._options.signal is not None:
-            self._options.signal.detach(self._signal_key)
+            detach(self._options.signal, self._signal_key)
+        if self._signal_timer is not None:
+            self._signal_timer.cancel()
+        self._end = _ignore  # a bound method of the one that holds this: no cycle remains
 
     def _limit(self, kind: TimeoutKind, seconds: float | None) -> Timer | None:
         if seconds is None or seconds == math.inf:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from contextlib import suppress
-from typing import Any, Generic, Literal, TypeGuard, TypeVar, get_args
+from collections.abc import Callable
+from typing import Any, Generic, Literal, TypeGuard, TypeVar, cast, get_args
 
 import attrs
 
@@ -40,13 +40,40 @@ class Message:
     timestamp: float = attrs.field(factory=time.time)
 
 
-def is_event(item: object) -> TypeGuard[AsyncStreamMessage[Any]]:
-    """Return whether an item is an event of the actor's own making."""
-    return type(item) is AsyncStreamMessage
+class Origin:
+    """What the events of one stream share, so that it need not be stored with each.
+
+    Attributes:
+        id: The ids of the events begin with it, and so sort after it.
+        correlation_id: That of the events.
+        sender: The actor.
+    """
+
+    __slots__ = ("correlation_id", "id", "sender")
+
+    def __init__(self, id: str, correlation_id: str, sender: Address) -> None:
+        self.id = id
+        self.correlation_id = correlation_id
+        self.sender = sender
+
+
+class _Unfinished:
+    """Room for what is no field of an event: what its fields are made of when asked for.
+
+    Attributes:
+        exception: The one behind an error.
+        origin: What it shares with the other events of its stream.
+        number: Its place among them.
+    """
+
+    __slots__ = ("exception", "number", "origin")
+    exception: BaseException | None
+    number: int
+    origin: Origin | None
 
 
 @attrs.define(init=False)
-class AsyncStreamMessage(Generic[T]):
+class AsyncStreamMessage(_Unfinished, Generic[T]):
     """One event of a stream.
 
     An actor may yield these to be explicit; whatever it leaves out, the router fills in.
@@ -59,9 +86,8 @@ class AsyncStreamMessage(Generic[T]):
         type: ``"data"``, ``"end"`` or ``"error"``.
         payload: The item, for ``"data"``.
         error: What went wrong, for ``"error"``.
-        timestamp: When the event was made, in seconds since the epoch.
-        exception: The exception behind an ``"error"``, where there is one; no part of the
-            event's value.
+        timestamp: When the event was made, in seconds since the epoch: by the actor if it
+            gave one, else where the consumer took it.
 
     Raises:
         ValueError: ``type`` is none of the three.
@@ -71,15 +97,14 @@ class AsyncStreamMessage(Generic[T]):
     correlation_id: str
     sender: Address | None
     type: EventType
-    payload: T | None
+    payload: T
     error: str | None
     timestamp: float
-    exception: BaseException | None = attrs.field(init=False, eq=False, repr=False)
 
     def __init__(
         self,
         type: EventType,
-        payload: T | None = None,
+        payload: T = None,  # type: ignore[assignment]
         *,
         error: str | None = None,
         id: str | None = None,
@@ -94,31 +119,95 @@ class AsyncStreamMessage(Generic[T]):
         self.error = error
         self.correlation_id = correlation_id
         self.sender = sender
-        self.timestamp = time.time() if timestamp is None else timestamp
-        self.exception = None
         if id is not None:
             self.id = id
+        if timestamp is not None:
+            self.timestamp = timestamp
 
     def __getattr__(self, name: str) -> Any:
-        # Reached only for a slot that is still empty. An id is made when somebody asks for
-        # it: most events are read once and never named.
-        if name != "id":
+        # Reached only for a slot that is still empty. Most events are read for their type and
+        # payload, so the router leaves the rest to whoever asks.
+        make = _LATER.get(name)
+        if make is None:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        self.id = generate_message_id()
-        return self.id
+        value = make(self)
+        setattr(self, name, value)
+        return value
 
-    def completed(self, id: str, correlation_id: str, sender: Address) -> AsyncStreamMessage[T]:
-        """Return a copy in which nothing is left out. The actor may yield its own again."""
-        with suppress(AttributeError):
-            id = object.__getattribute__(self, "id")  # its own, without making one
-        event = AsyncStreamMessage(
-            self.type,
-            self.payload,
-            error=self.error,
-            id=id,
-            correlation_id=self.correlation_id or correlation_id,
-            sender=self.sender or sender,
-            timestamp=self.timestamp,
-        )
-        event.exception = self.exception
-        return event
+
+def _make_id(event: AsyncStreamMessage[Any]) -> str:
+    if event.origin is None:
+        return generate_message_id()
+    return f"{event.origin.id}-{event.number:012x}"
+
+
+def _find_correlation_id(event: AsyncStreamMessage[Any]) -> str:
+    return "" if event.origin is None else event.origin.correlation_id
+
+
+def _find_sender(event: AsyncStreamMessage[Any]) -> Address | None:
+    return None if event.origin is None else event.origin.sender
+
+
+def _now(_: AsyncStreamMessage[Any]) -> float:
+    return time.time()
+
+
+def _nothing(_: AsyncStreamMessage[Any]) -> None:
+    return None
+
+
+_LATER: dict[str, Callable[[AsyncStreamMessage[Any]], object]] = {
+    "id": _make_id,
+    "correlation_id": _find_correlation_id,
+    "sender": _find_sender,
+    "timestamp": _now,
+    "error": _nothing,
+    "origin": _nothing,
+    "exception": _nothing,
+}
+
+
+def error_event(exception: BaseException) -> AsyncStreamMessage[Any]:
+    """Make an error event that knows the exception behind it."""
+    event: Any = AsyncStreamMessage("error", error=str(exception) or repr(exception))
+    event.exception = exception
+    return cast("AsyncStreamMessage[Any]", event)
+
+
+def is_event(item: object) -> TypeGuard[AsyncStreamMessage[Any]]:
+    """Return whether an item is an event of the actor's own making."""
+    return type(item) is AsyncStreamMessage
+
+
+def id_if_made(event: AsyncStreamMessage[Any]) -> str | None:
+    """Return an event's id without making one."""
+    return cast("str | None", _if_made(event, "id"))
+
+
+def _if_made(event: AsyncStreamMessage[Any], name: str) -> Any:
+    try:
+        return object.__getattribute__(event, name)
+    except AttributeError:
+        return None
+
+
+def complete(event: AsyncStreamMessage[T], origin: Origin, number: int) -> AsyncStreamMessage[T]:
+    """Return a copy in which nothing is left out; the actor may yield its own again.
+
+    An event that came out of another stream becomes one of this stream.
+    """
+    own = event.origin is None
+    copy: Any = AsyncStreamMessage(
+        event.type,
+        event.payload,
+        error=event.error,
+        id=id_if_made(event) if own else None,
+        correlation_id=origin.correlation_id,
+        sender=event.sender or origin.sender,
+        timestamp=_if_made(event, "timestamp") or time.time(),
+    )
+    copy.exception = event.exception
+    copy.origin = origin
+    copy.number = number
+    return cast("AsyncStreamMessage[T]", copy)

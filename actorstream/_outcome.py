@@ -33,7 +33,7 @@ from actorstream._errors import (
     StreamTimeoutError,
     TimeoutKind,
 )
-from actorstream._message import AsyncStreamMessage, Message
+from actorstream._message import AsyncStreamMessage, Message, error_event
 
 
 @attrs.frozen(kw_only=True)
@@ -66,9 +66,7 @@ def failed(request: Message, exception: BaseException) -> Outcome:
         f"{type(exception).__name__}: {exception}"
     )
     error.__cause__ = exception
-    return Outcome(
-        event=AsyncStreamMessage("error", error=str(exception) or repr(exception)), error=error
-    )
+    return Outcome(event=error_event(exception), error=error)
 
 
 def failed_by_event(request: Message, event: AsyncStreamMessage[Any]) -> Outcome:

@@ -11,22 +11,24 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from contextvars import ContextVar
 from math import inf
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from anyio import current_effective_deadline, get_cancelled_exc_class
 
 from actorstream._channel import Channel
 from actorstream._context import request_in_hand
 from actorstream._errors import StreamingNotSupportedError
+from actorstream._message import AsyncStreamMessage
 
 Source = Callable[[Channel], Awaitable[None]]
 """Puts what an actor produces into a channel."""
 
-Throw = Callable[[BaseException], Awaitable[Any]]
+T = TypeVar("T")
 
 
 class Closeable(Protocol):
@@ -86,7 +88,10 @@ def _forward(exc: BaseException, channel: Channel) -> None:
         channel.fail(failure)
     if rest is None:
         return
-    if isinstance(rest, asyncio.CancelledError) and current_effective_deadline() > -inf:
+    cancelled = current_effective_deadline() == -inf
+    if isinstance(rest, GeneratorExit) or (
+        isinstance(rest, asyncio.CancelledError) and not cancelled
+    ):
         # Nobody cancelled this task: the actor awaited something that was cancelled.
         channel.fail(rest)
         return
@@ -101,6 +106,14 @@ def _split(exc: BaseException) -> tuple[BaseException | None, BaseException | No
     return (exc, None) if isinstance(exc, Exception) else (None, exc)
 
 
+class Feeder(ABC):
+    """An async iterable that can put its items into a channel by itself, and faster."""
+
+    @abstractmethod
+    async def feed(self, channel: Channel) -> None:
+        """Put all items into a channel."""
+
+
 def from_iterable(call: Callable[[Any], object]) -> Source:
     """Make a source of a ``stream_async`` method."""
 
@@ -108,13 +121,16 @@ def from_iterable(call: Callable[[Any], object]) -> Source:
         made: Any = call(channel.request.payload)
         if not hasattr(made, "__aiter__") and inspect.isawaitable(made):
             made = await made
-        if not hasattr(made, "__aiter__"):
+        if isinstance(made, Feeder):
+            await made.feed(channel)
+        elif hasattr(made, "__aiter__"):
+            await pump(aiter(made), channel)
+        else:
             raise StreamingNotSupportedError(
                 f"{channel.request.to} does not support async streaming: its stream_async() "
                 f"returned {made!r}, which is no async iterable; write `yield` in it, or "
                 "`return self.create_async_stream(items)`"
             )
-        await _pump(aiter(made), channel)
 
     return source
 
@@ -124,7 +140,7 @@ def from_callback(call: Callable[[Any, Callable[[Any], Awaitable[None]]], object
 
     async def source(channel: Channel) -> None:
         running = call(channel.request.payload, channel.put)
-        if not isinstance(running, Awaitable):
+        if not inspect.isawaitable(running):
             raise StreamingNotSupportedError(
                 f"{channel.request.to} does not support async streaming: its stream() is no "
                 "coroutine function; write `async def stream(self, payload, on_chunk)`"
@@ -134,21 +150,23 @@ def from_callback(call: Callable[[Any, Callable[[Any], Awaitable[None]]], object
     return source
 
 
-async def _pump(iterator: AsyncIterator[Any], channel: Channel) -> None:
-    throw: Throw | None = getattr(iterator, "athrow", None)
+async def pump(iterator: AsyncIterator[Any], channel: Channel) -> None:
+    """Read an iterator to its end, into a channel, and close it."""
+    buffer = channel.buffer
+    items = buffer.items
     try:
         async for item in iterator:
-            if not channel.try_put(item) and not await _hand_over(item, channel, throw):
+            if len(items) < buffer.high and type(item) is not AsyncStreamMessage:
+                items.append(item)  # the fast path that _buffer.py explains
+            elif not await _hand_over(item, channel, iterator):
                 return
     except BaseException:
         # A generator that raised is closed already; another kind of iterator may not be.
-        aclose: Callable[[], Awaitable[None]] | None = getattr(iterator, "aclose", None)
-        if aclose is not None:
-            await aclose()  # noqa: ASYNC102 - where it is cancelled, closing is, too
+        await close(iterator)  # noqa: ASYNC102 - where it is cancelled, closing is, too
         raise
 
 
-async def _hand_over(item: Any, channel: Channel, throw: Throw | None) -> bool:
+async def _hand_over(item: Any, channel: Channel, iterator: AsyncIterator[Any]) -> bool:
     """Hand an item over, throwing what comes in between into the source at its ``yield``.
 
     Returns:
@@ -159,9 +177,22 @@ async def _hand_over(item: Any, channel: Channel, throw: Throw | None) -> bool:
             await channel.put(item)
             return True
         except BaseException as exc:  # noqa: ASYNC103 - forwarded
-            if throw is None:
-                raise
             try:
-                item = await throw(exc)  # noqa: ASYNC102 - the source decides
+                item = await throw_into(iterator, exc)  # noqa: ASYNC102 - the source decides
             except StopAsyncIteration:
                 return False  # noqa: ASYNC104 - it took the exception for its end
+
+
+async def throw_into(iterator: AsyncIterator[T], exception: BaseException) -> T:
+    """Throw an exception into an iterator at its ``yield``; raise it if it has none."""
+    throw: Callable[[BaseException], Awaitable[T]] | None = getattr(iterator, "athrow", None)
+    if throw is None:
+        raise exception
+    return await throw(exception)
+
+
+async def close(iterator: AsyncIterator[Any]) -> None:
+    """Close an iterator, if it can be closed."""
+    aclose: Callable[[], Awaitable[None]] | None = getattr(iterator, "aclose", None)
+    if aclose is not None:
+        await aclose()

@@ -17,6 +17,7 @@ from actorstream._channel import Channel
 from actorstream._clock import Clock
 from actorstream._context import request_in_hand
 from actorstream._errors import ActorNotFoundError, RouterClosedError
+from actorstream._limits import find_early_outcome
 from actorstream._message import Message
 from actorstream._options import StreamAsyncOptions, merge_options
 from actorstream._outcome import Outcome, actor_stopped, router_closed
@@ -62,9 +63,9 @@ class MessageRouter:
         self._actors: dict[str, Actor] = {}
         self._channels: dict[Channel, str] = {}
         self._opened = 0
-        self._clock = Clock()
         self._state = "not entered"
-        self._tasks: TaskGroup
+        self._tasks: TaskGroup  # these three belong to an event loop: made on entering
+        self._clock: Clock
         self._loop: object = None
         self._call_soon: CallSoon
 
@@ -84,6 +85,7 @@ class MessageRouter:
         await self._tasks.__aenter__()
         self._loop = running_loop()
         self._call_soon = current_call_soon()
+        self._clock = Clock()
         self._tasks.start_soon(self._clock.run)
         self._state = "open"
         return self
@@ -96,11 +98,11 @@ class MessageRouter:
     ) -> bool | None:
         self._close()
         try:
+            if isinstance(exc, Exception):
+                # The task group would wrap it, and has nothing left to cancel.
+                await self._tasks.__aexit__(None, None, None)
+                return False
             return await self._tasks.__aexit__(exc_type, exc, traceback)  # noqa: ASYNC102
-        except BaseExceptionGroup as group:
-            if exc is not None and group.exceptions == (exc,):
-                return False  # the block's own exception, as it was
-            raise
         finally:
             for actor in self._actors.values():
                 bind(actor, None, None)
@@ -235,12 +237,13 @@ class MessageRouter:
     ) -> Channel:
         """Start the producer of a stream, unless the stream is over already."""
         self._check_open()
-        channel: Channel = Channel(request, options, self._clock, self._call_soon)
+        early = early or find_early_outcome(options, request.to)
         if early is not None:
+            channel = Channel(request, options, self._clock, self._call_soon)
             channel.terminate(early)
-        if channel.over:
             return channel
         source = find_source(self._find(request.to), request.to)
+        channel = Channel(request, options, self._clock, self._call_soon)
         channel.enter(self._channels.pop)
         self._channels[channel] = request.to.id
         self._opened += 1

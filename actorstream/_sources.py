@@ -6,16 +6,28 @@ They are classes and not async generators, so that dropping one half-read is no 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Generator,
+    Iterable,
+    Iterator,
+)
+from contextlib import contextmanager
 from inspect import isawaitable
-from typing import Any, Generic, Self, TypeVar, cast
+from itertools import islice
+from typing import Any, Generic, Self, TypeVar
 
 from anyio import CancelScope, to_thread
 
 from actorstream._address import Address
-from actorstream._message import AsyncStreamMessage
+from actorstream._channel import Channel
+from actorstream._message import AsyncStreamMessage, error_event, is_event
 from actorstream._options import check_count
-from actorstream._producer import current_producer
+from actorstream._producer import Feeder, close, current_producer, pump, throw_into
 
 T = TypeVar("T")
 
@@ -24,7 +36,19 @@ OnBackpressure = Callable[[bool], Awaitable[object] | object]
 _END: Any = object()
 
 
-class EventSource(Generic[T]):
+@contextmanager
+def _no_end_by_accident() -> Generator[None]:
+    """Let no ``StopAsyncIteration`` of the user's code pass for the end of the items.
+
+    Python does the same for generators (PEP 479, PEP 525).
+    """
+    try:
+        yield
+    except StopAsyncIteration as exc:
+        raise RuntimeError("StopAsyncIteration was raised where an item was to come") from exc
+
+
+class EventSource(Feeder, Generic[T]):
     """Items as events.
 
     An exception of the items becomes an error event; an item that is an
@@ -43,10 +67,11 @@ class EventSource(Generic[T]):
         self._sender = sender
         self._correlation_id = correlation_id or ""
         self._over = False
+        self._closed = False  # whether the items are events, and have brought their own end
         self._adopted_by: dict[Any, None] | None = None
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} of {self._items!r}>"
+        return f"<EventSource of {self._items!r}>"
 
     def __aiter__(self) -> Self:
         return self
@@ -60,40 +85,50 @@ class EventSource(Generic[T]):
 
     async def athrow(self, exception: BaseException) -> AsyncStreamMessage[T]:
         """Throw an exception into the items at their ``yield``, if they have one."""
-        throw: Callable[[BaseException], Awaitable[T]] | None
-        throw = getattr(self._items, "athrow", None)
-        if throw is None or self._over:
+        if self._over:
             raise exception
-        return await self._event_of(throw(exception))
+        return await self._event_of(throw_into(self._items, exception))
 
     async def aclose(self) -> None:
         """Close the items, if they can be closed and have not come to their end."""
         if self._over:
             return
         self._retire()
-        aclose: Callable[[], Awaitable[None]] | None = getattr(self._items, "aclose", None)
-        if aclose is not None:
-            await aclose()
+        await close(self._items)
+
+    async def feed(self, channel: Channel) -> None:
+        """Put the bare items into a channel, which makes the same events of them.
+
+        This is how the runtime reads a source that ``stream_async`` returned.
+        """
+        if self._correlation_id:
+            channel.set_correlation_id(self._correlation_id)
+        self._over = True  # read here, once, and nowhere else
+        if isinstance(self._items, ItemsOf):
+            await self._items.feed(channel)
+        else:
+            await pump(self._items, channel)
 
     async def _event_of(self, step: Awaitable[T]) -> AsyncStreamMessage[T]:
         try:
             item = await step
         except StopAsyncIteration:
             self._retire()
-            return self._event("end")
+            if self._closed:
+                raise
+            return self._signed(AsyncStreamMessage("end"))
         except Exception as exc:  # it becomes an event
             self._retire()
-            event = self._event("error", error=str(exc) or repr(exc))
-            event.exception = exc
-            return event
-        if isinstance(item, AsyncStreamMessage):
-            return cast("AsyncStreamMessage[T]", item)
-        return self._event("data", item)
+            return self._signed(error_event(exc))
+        if not is_event(item):
+            return self._signed(AsyncStreamMessage("data", item))
+        self._closed = self._closed or item.type != "data"
+        return item
 
-    def _event(self, *args: Any, **kwargs: Any) -> AsyncStreamMessage[T]:
-        return AsyncStreamMessage(
-            *args, correlation_id=self._correlation_id, sender=self._sender, **kwargs
-        )
+    def _signed(self, event: AsyncStreamMessage[Any]) -> AsyncStreamMessage[T]:
+        event.correlation_id = self._correlation_id
+        event.sender = self._sender
+        return event
 
     def _find_owner(self) -> None:
         """Have the producer that reads this close it, should it be left half-read."""
@@ -107,56 +142,6 @@ class EventSource(Generic[T]):
             self._adopted_by.pop(self, None)
 
 
-class WatchedSource(EventSource[T]):
-    """Looks now and then whether the consumer holds it up, and tells.
-
-    Args:
-        check_interval: Look each time that so many items have been read.
-        on_backpressure: Called with whether the producer had to wait since the last look,
-            or would have to now. May be a coroutine function.
-    """
-
-    def __init__(
-        self,
-        items: AsyncIterator[T],
-        sender: Address | None,
-        correlation_id: str | None,
-        *,
-        check_interval: int,
-        on_backpressure: OnBackpressure | None,
-    ) -> None:
-        super().__init__(items, sender, correlation_id)
-        check_count("check_interval", check_interval)
-        if on_backpressure is not None and not callable(on_backpressure):
-            raise TypeError(f"on_backpressure is a function of one bool, not {on_backpressure!r}")
-        self._check_interval = check_interval
-        self._on_backpressure = on_backpressure
-        self._count = 0
-        self._waits = 0
-
-    async def __anext__(self) -> AsyncStreamMessage[T]:
-        if self._on_backpressure is not None and not self._over:
-            self._count += 1
-            if self._count > self._check_interval:
-                self._count = 1
-                return await self._event_of(self._look_and_read(self._on_backpressure))
-        return await super().__anext__()
-
-    async def _look_and_read(self, tell: OnBackpressure) -> T:
-        told = tell(self._is_paused())
-        if isawaitable(told):
-            await told
-        return await anext(self._items)
-
-    def _is_paused(self) -> bool:
-        producer = current_producer.get()
-        if producer is None:
-            return False  # read by hand: nothing stands between this and its reader
-        buffer = producer.channel.buffer
-        waits, self._waits = self._waits, buffer.waits
-        return buffer.waits > waits or buffer.full
-
-
 class ItemsOf(Generic[T]):
     """The items of an iterable, as an async iterator that never waits."""
 
@@ -167,15 +152,102 @@ class ItemsOf(Generic[T]):
         return self
 
     async def __anext__(self) -> T:
-        for item in self._iterator:
-            return item
-        raise StopAsyncIteration
+        with _no_end_by_accident():
+            item = next(self._iterator, _END)
+        if item is _END:
+            raise StopAsyncIteration
+        return item
 
     async def aclose(self) -> None:
         """Close the iterator, if it is a generator."""
         close: Callable[[], object] | None = getattr(self._iterator, "close", None)
         if close is not None:
             close()
+
+    async def feed(self, channel: Channel) -> None:
+        """Put all items into a channel, as many in one go as there is room for.
+
+        What came before an exception is put first.
+        """
+        buffer = channel.buffer
+        fetched: deque[T] = deque()
+        failure: Exception | None = None
+        try:
+            while failure is None:
+                room = buffer.high - len(buffer.items)
+                wanted = max(room, 1)  # without room, one by one: putting it waits
+                try:
+                    fetched.extend(islice(self._iterator, wanted))
+                except Exception as exc:
+                    failure = exc
+                over = len(fetched) < wanted
+                if room > 0 and AsyncStreamMessage not in map(type, fetched):
+                    buffer.items.extend(fetched)
+                else:
+                    for item in fetched:
+                        await channel.put(item)
+                fetched.clear()
+                if over and failure is None:
+                    return
+            raise failure
+        finally:
+            await self.aclose()
+
+
+class WatchedItems(Generic[T]):
+    """Items that are read with an eye on whether the consumer holds their reader up.
+
+    Args:
+        items: What to read.
+        check_interval: Look each time that so many items have been read.
+        on_backpressure: Called with whether the producer had to wait since the last look,
+            or would have to now. May be a coroutine function.
+    """
+
+    def __init__(
+        self,
+        items: AsyncIterator[T],
+        check_interval: int,
+        on_backpressure: OnBackpressure | None,
+    ) -> None:
+        check_count("check_interval", check_interval)
+        if on_backpressure is not None and not callable(on_backpressure):
+            raise TypeError(f"on_backpressure is a function of one bool, not {on_backpressure!r}")
+        self._items = items
+        self._check_interval = check_interval
+        self._on_backpressure = on_backpressure
+        self._count = 0
+        self._waits = 0
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> T:
+        if self._on_backpressure is not None:
+            self._count += 1
+            if self._count > self._check_interval:
+                self._count = 1
+                with _no_end_by_accident():
+                    told = self._on_backpressure(self._is_paused())
+                    if isawaitable(told):
+                        await told
+        return await anext(self._items)
+
+    async def athrow(self, exception: BaseException) -> T:
+        """Throw an exception into the items at their ``yield``, if they have one."""
+        return await throw_into(self._items, exception)
+
+    async def aclose(self) -> None:
+        """Close the items, if they can be closed."""
+        await close(self._items)
+
+    def _is_paused(self) -> bool:
+        producer = current_producer.get()
+        if producer is None:
+            return False  # read by hand: nothing stands between this and its reader
+        buffer = producer.channel.buffer
+        waits, self._waits = self._waits, buffer.waits
+        return buffer.waits > waits or buffer.full
 
 
 class ThreadItemsOf(Generic[T]):
@@ -194,7 +266,8 @@ class ThreadItemsOf(Generic[T]):
         return self
 
     async def __anext__(self) -> T:
-        item = await to_thread.run_sync(self._fetch)
+        with _no_end_by_accident():
+            item = await to_thread.run_sync(self._fetch)
         if item is _END:
             raise StopAsyncIteration
         return item

@@ -11,16 +11,21 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
+from time import time as now
 from types import TracebackType
 from typing import Any, Generic, NoReturn, Self, TypeVar, cast
 
-from anyio import CancelScope, EndOfStream, WouldBlock
+from anyio import CancelScope
 
-from actorstream._channel import Channel, StreamStatistics, logger
+from actorstream._buffer import Buffer
+from actorstream._channel import OVER, Channel, StreamStatistics, logger
 from actorstream._errors import StreamConsumedError
-from actorstream._message import AsyncStreamMessage, Message, is_event
+from actorstream._message import AsyncStreamMessage, Message
 from actorstream._options import StreamAsyncOptions
 from actorstream._outcome import CLOSED, Outcome, aborted
+from actorstream._producer import current_producer
+
+new_event: Callable[[Any], Any] = object.__new__  # without the checks of the constructor
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -28,9 +33,13 @@ R = TypeVar("R")
 Launch = Callable[[Message, StreamAsyncOptions, Outcome | None], Channel]
 
 
+_NOTHING_YET: Buffer[Any] = Buffer(1)
+"""What an iterator reads before its stream is started: always empty."""
+
+
 def _refuse_launch(*_: object) -> NoReturn:
     """Stands in for a launch that was tried and raised: the iteration is over."""
-    raise EndOfStream
+    raise StopAsyncIteration
 
 
 class Stream(Generic[T]):
@@ -85,7 +94,9 @@ class Stream(Generic[T]):
     def correlation_id(self) -> str:
         """Links the events of this stream; an actor may set its own in its first event."""
         return (
-            self._request.correlation_id if self._channel is None else self._channel.correlation_id
+            self._request.correlation_id
+            if self._channel is None
+            else self._channel.origin.correlation_id
         )
 
     def statistics(self) -> StreamStatistics:
@@ -152,8 +163,9 @@ class Stream(Generic[T]):
             raise StreamConsumedError(
                 f"{self!r} is in use already; call stream_async() again for a new stream"
             )
-        self._entered = True
+        self._entered = self._iterated = True  # should it not start, it is used up
         self._start().awaited = True
+        self._iterated = False
         return self
 
     async def __aexit__(
@@ -185,7 +197,8 @@ class Stream(Generic[T]):
             return None
         channel.awaited = True
         channel.close()
-        if channel.live:
+        producer = current_producer.get()
+        if channel.live and not (producer and producer.channel is channel):
             with CancelScope(shield=True):
                 await channel.wait_left()
         error, channel.cleanup_error = channel.cleanup_error, None
@@ -200,38 +213,25 @@ class Stream(Generic[T]):
 
 
 class _Reader(ABC, Generic[T, R]):
-    """An iterator that starts the stream when it is first pulled, and closes it when dropped."""
+    """An iterator that starts the stream when it is first pulled, and closes it when dropped.
 
-    __slots__ = ("__weakref__", "_channel", "_start", "_stream")
+    A traceback keeps the frames that it came through. They must not keep the iterator, whose
+    end is what tells the channel that nobody reads on; hence the ``del self`` below.
+    """
+
+    __slots__ = ("__weakref__", "_buffer", "_channel", "_start", "_stream")
 
     def __init__(self, stream: Stream[T], start: Callable[[], Channel]) -> None:
         self._stream = stream
         self._start = start
-        self._channel: Channel | None = None
+        self._channel: Any = None  # a Channel, once it is open
+        self._buffer: Buffer[Any] = _NOTHING_YET
 
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> R:
-        channel = self._channel
-        try:
-            if channel is None:
-                channel = self._channel = self._start()
-            try:
-                item = channel.buffer.take_nowait()
-            except WouldBlock:
-                item = await channel.take()
-        except EndOfStream:
-            if channel is None:
-                raise StopAsyncIteration from None
-        except BaseException:
-            # The traceback keeps this frame. It must not keep the iterator, whose end is
-            # what tells the channel that nobody reads on.
-            del self
-            raise
-        else:
-            return self._present(item, channel)
-        return self._conclude(channel)
+    @abstractmethod
+    async def __anext__(self) -> R: ...
 
     async def aclose(self) -> None:
         """Close the stream and wait until its producer is gone."""
@@ -241,34 +241,46 @@ class _Reader(ABC, Generic[T, R]):
         if self._channel is not None:
             self._channel.abandon()
 
-    @abstractmethod
-    def _present(self, item: Any, channel: Channel) -> R:
-        """Turn an item into what this iterator gives."""
-
-    @abstractmethod
-    def _conclude(self, channel: Channel) -> R:
-        """Give a closing event, or raise."""
+    def _open(self) -> Channel:
+        if self._channel is None:
+            self._channel = self._start()
+            self._buffer = self._channel.buffer
+        return cast("Channel", self._channel)
 
 
 class _Events(_Reader[T, AsyncStreamMessage[T]]):
     """Iterates events, the closing one included."""
 
-    __slots__ = ("_error",)
+    __slots__ = ()
 
-    def __init__(self, stream: Stream[T], start: Callable[[], Channel]) -> None:
-        super().__init__(stream, start)
-        self._error: BaseException | None = None
-
-    def _present(self, item: Any, channel: Channel) -> AsyncStreamMessage[T]:
-        return channel.to_event(item)
-
-    def _conclude(self, channel: Channel) -> AsyncStreamMessage[T]:
-        outcome = channel.conclude()
-        if outcome.event is not None:
-            self._error = outcome.error
-            return channel.to_event(outcome.event)
-        error, self._error = self._error or outcome.error, None
-        return _stop(error)
+    async def __anext__(self) -> AsyncStreamMessage[T]:
+        buffer = self._buffer
+        channel: Channel = self._channel
+        if len(buffer.items) > buffer.low:  # the fast path that _buffer.py explains
+            buffer.delivered += 1
+            item = buffer.items.popleft()
+        else:
+            try:
+                channel = self._open()
+                item = await channel.take()
+            except BaseException:
+                del self  # see _Reader
+                raise
+            buffer = channel.buffer
+            if item is OVER:
+                return channel.take_closing_event() or _stop(channel.take_closing_error())
+        if type(item) is AsyncStreamMessage:
+            made: AsyncStreamMessage[T] = item  # pyright: ignore[reportUnknownVariableType]
+            return channel.complete(made, buffer.delivered)
+        # The constructor would make what few consumers ask for; see AsyncStreamMessage.
+        event: Any = new_event(AsyncStreamMessage)
+        event.type = "data"
+        event.payload = item
+        event.timestamp = now()
+        event.origin = channel.origin
+        event.number = buffer.delivered
+        result: AsyncStreamMessage[T] = event
+        return result
 
 
 class _Payloads(_Reader[T, T]):
@@ -276,11 +288,25 @@ class _Payloads(_Reader[T, T]):
 
     __slots__ = ()
 
-    def _present(self, item: Any, channel: Channel) -> T:
-        return cast("T", item.payload if is_event(item) else item)
-
-    def _conclude(self, channel: Channel) -> T:
-        return _stop(channel.conclude().error)
+    async def __anext__(self) -> T:
+        buffer = self._buffer
+        if len(buffer.items) > buffer.low:  # the fast path that _buffer.py explains
+            buffer.delivered += 1
+            item = buffer.items.popleft()
+        else:
+            try:
+                channel = self._open()
+                item = await channel.take()
+            except BaseException:
+                del self  # see _Reader
+                raise
+            if item is OVER:
+                return _stop(channel.take_closing_error())
+        if type(item) is AsyncStreamMessage:
+            made: AsyncStreamMessage[T] = item  # pyright: ignore[reportUnknownVariableType]
+            return made.payload
+        payload: T = item
+        return payload
 
 
 def _stop(error: BaseException | None) -> NoReturn:

@@ -1,0 +1,150 @@
+"""The base class of actors: what it gives them, and which of its methods streams."""
+
+from dataclasses import dataclass, field
+
+import attrs
+import pytest
+
+from actorstream import Actor, MessageRouter, address
+
+
+class Counter(Actor):
+    """Counts to its payload; its `__init__` does not call `super().__init__()`."""
+
+    def __init__(self, step: int = 1) -> None:
+        self.step = step
+
+    async def stream_async(self, payload):
+        for number in range(0, payload, self.step):
+            yield number
+
+
+def test_address_and_router():
+    """A registered actor knows its address and its router."""
+    router, actor = MessageRouter(), Counter()
+    router.register_actor("workers/a", actor)
+    assert actor.address == address("workers/a")
+    assert actor.router is router
+
+
+@pytest.mark.parametrize("name", ["address", "router"])
+def test_address_and_router_before(name):
+    """Before that, asking for either names the class and what to write."""
+    with pytest.raises(RuntimeError, match=rf"Counter has no {name} before.*register_actor\("):
+        getattr(Counter(), name)
+
+
+@pytest.mark.parametrize("name", ["address", "router"])
+async def test_address_and_router_after(name):
+    """After it is unregistered, an actor has neither any more."""
+    router, actor = MessageRouter(), Counter()
+    router.register_actor("a", actor)
+    await router.unregister_actor("a")
+    with pytest.raises(RuntimeError, match=f"no {name}"):
+        getattr(actor, name)
+
+
+async def test_address_and_router_after_the_routers_exit():
+    """After its router was left, an actor has none any more."""
+    actor = Counter()
+    async with MessageRouter() as router:
+        router.register_actor("a", actor)
+    with pytest.raises(RuntimeError, match="no router"):
+        _ = actor.router
+
+
+async def test_state_of_the_actor():
+    """One actor serves many streams, each with the actor's own state."""
+    async with MessageRouter() as router:
+        router.register_actor("a", Counter(step=2))
+        for _ in range(2):
+            assert await router.stream_async("a", "query", 5).collect() == [0, 2, 4]
+
+
+async def test_stream_async_comes_first():
+    """An actor with both forms streams by `stream_async`."""
+
+    class Both(Counter):
+        async def stream(self, payload, on_chunk):
+            pytest.fail("the older form was called")
+
+    async with MessageRouter() as router:
+        router.register_actor("a", Both())
+        assert await router.stream_async("a", "query", 2).collect() == [0, 1]
+
+
+async def test_static_stream_async():
+    """`stream_async` may be a static method, or a class method."""
+
+    class Static(Actor):
+        @staticmethod
+        async def stream_async(payload):
+            yield payload
+
+    class OfClass(Actor):
+        @classmethod
+        async def stream_async(cls, payload):
+            yield cls.__name__
+
+    async with MessageRouter() as router:
+        router.register_actor("static", Static())
+        router.register_actor("class", OfClass())
+        assert await router.stream_async("static", "query", 1).collect() == [1]
+        assert await router.stream_async("class", "query").collect() == ["OfClass"]
+
+
+@dataclass
+class DataclassActor(Actor):
+    words: list[str] = field(default_factory=list)
+
+    async def stream_async(self, payload):
+        for word in self.words:
+            yield word
+
+
+@dataclass(frozen=True)
+class FrozenDataclassActor(Actor):
+    words: tuple[str, ...] = ()
+
+    async def stream_async(self, payload):
+        for word in self.words:
+            yield word
+
+
+@attrs.define
+class AttrsActor(Actor):
+    words: list[str]
+
+    async def stream_async(self, payload):
+        for word in self.words:
+            yield word
+
+
+@attrs.frozen
+class FrozenAttrsActor(Actor):
+    words: list[str]
+
+    async def stream_async(self, payload):
+        for word in self.words:
+            yield word
+
+
+@pytest.mark.parametrize(
+    "kind", [DataclassActor, FrozenDataclassActor, AttrsActor, FrozenAttrsActor]
+)
+async def test_generated_classes(kind):
+    """An actor may be a dataclass or an attrs class, hashable or not, frozen or not."""
+    async with MessageRouter() as router:
+        actor = kind(["a", "b"])
+        router.register_actor("a", actor)
+        assert await router.stream_async("a", "query").collect() == ["a", "b"]
+        assert actor.address == address("a")
+
+
+async def test_equal_actors():
+    """Actors that are equal are still two actors."""
+    async with MessageRouter() as router:
+        for name in ("a", "b"):
+            router.register_actor(name, DataclassActor([name]))
+        await router.unregister_actor("a")
+        assert await router.stream_async("b", "query").collect() == ["b"]

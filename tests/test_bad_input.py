@@ -1,0 +1,706 @@
+"""Every kind of bad input: the right error, naming the culprit and the fix; nothing runs on."""
+
+import gc
+import math
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import anyio.from_thread
+import pytest
+
+from actorstream import (
+    AbortController,
+    Actor,
+    ActorNotFoundError,
+    AsyncStreamMessage,
+    MessageRouter,
+    RouterClosedError,
+    Stream,
+    StreamAsyncOptions,
+    StreamConsumedError,
+    StreamError,
+    StreamingNotSupportedError,
+    address,
+)
+from tests.support import settle
+
+
+class Counter(Actor):
+    """Counts to its payload."""
+
+    async def stream_async(self, payload):
+        for number in range(payload):
+            yield number
+
+
+class Silent(Actor):
+    """Gives nothing, for ever."""
+
+    async def stream_async(self, payload):
+        await anyio.sleep_forever()
+        yield
+
+
+class Mute(Actor):
+    """Has no way to stream."""
+
+
+class ActorOf(Actor):
+    """An actor whose ``stream_async`` is a given function."""
+
+    def __init__(self, stream_async: Callable[[Any], Any]) -> None:
+        self.stream_async = stream_async
+
+
+@asynccontextmanager
+async def serving(actor: Actor) -> AsyncIterator[MessageRouter]:
+    """Open a router with one actor, named `a`; when it is left, no stream may be running."""
+    async with MessageRouter() as router:
+        router.register_actor("a", actor)
+        yield router
+        await settle()
+        assert router.statistics().active_streams == 0
+
+
+async def pull_bare(stream: Stream[Any]) -> None:
+    async for _ in stream:
+        pass
+
+
+async def enter(stream: Stream[Any]) -> None:
+    async with stream:
+        pytest.fail("the block was entered")
+
+
+async def pull_payloads(stream: Stream[Any]) -> None:
+    await anext(stream.payloads())
+
+
+USES: list[Callable[[Stream[Any]], Awaitable[Any]]] = [
+    pull_bare,
+    enter,
+    pull_payloads,
+    Stream.collect,
+]
+
+
+# An unknown actor
+
+
+@pytest.mark.parametrize("use", USES)
+async def test_unknown_actor(use):
+    """An unknown actor is named where the stream is first used, with those there are."""
+    async with serving(Counter()) as router:
+        stream = router.stream_async("b", "query")
+        with pytest.raises(ActorNotFoundError, match=r"@\(b\); registered: a; .*register_actor"):
+            await use(stream)
+
+
+async def test_unknown_actor_of_stream_ask():
+    """`stream_ask()` names it, too, and never calls `on_chunk`."""
+    async with serving(Counter()) as router:
+        with pytest.raises(ActorNotFoundError, match=r"@\(b\)"):
+            await router.stream_ask("b", "query", on_chunk=pytest.fail)
+
+
+async def test_unknown_actor_is_a_lookup_error():
+    """Who catches `LookupError` catches it."""
+    async with serving(Counter()) as router:
+        with pytest.raises(LookupError):
+            await router.stream_async("b", "query").collect()
+
+
+@pytest.mark.parametrize("method", ["get_actor", "unregister_actor"])
+async def test_unknown_actor_elsewhere(method):
+    """So do the router's other methods that take an id."""
+    async with serving(Counter()) as router:
+        with pytest.raises(ActorNotFoundError, match=r"@\(b\); registered: a"):
+            await getattr(router, method)("b")
+
+
+async def test_unknown_actor_leaves_nothing_behind():
+    """A stream that failed to start leaves nothing at its signal, nor a running time limit."""
+
+    class Payload:
+        pass
+
+    payload = Payload()
+    ref = weakref.ref(payload)
+    controller = AbortController()
+    async with serving(Counter()) as router:
+        with pytest.raises(ActorNotFoundError):
+            await router.stream_async("b", "query", payload, signal=controller.signal).collect()
+        del payload
+        await settle()
+        gc.collect()
+        assert ref() is None
+
+
+async def test_stream_that_failed_to_start():
+    """An iterator that failed to start has ended; it does not try again."""
+    async with serving(Counter()) as router:
+        iterator = aiter(router.stream_async("b", "query", 1))
+        with pytest.raises(ActorNotFoundError):
+            await anext(iterator)
+        router.register_actor("b", Counter())
+        with pytest.raises(StopAsyncIteration):
+            await anext(iterator)
+
+
+# An actor without streaming
+
+
+@pytest.mark.parametrize("use", USES)
+async def test_actor_without_streaming(use):
+    """An actor without streaming is named with its class, and with what to write."""
+    async with serving(Mute()) as router:
+        with pytest.raises(
+            StreamingNotSupportedError,
+            match=r"@\(a\) does not support async streaming: Mute .*async def stream_async",
+        ):
+            await use(router.stream_async("a", "query"))
+
+
+async def test_actor_without_streaming_is_a_type_error():
+    """Who catches `TypeError` catches it."""
+    async with serving(Mute()) as router:
+        with pytest.raises(TypeError):
+            await router.stream_async("a", "query").collect()
+
+
+async def test_base_class_does_not_stream():
+    """A bare `Actor` has no streaming to inherit."""
+    async with serving(Actor()) as router:
+        with pytest.raises(StreamingNotSupportedError, match="Actor has neither"):
+            await router.stream_async("a", "query").collect()
+
+
+async def test_attribute_that_is_no_method():
+    """A `stream_async` that cannot be called is none."""
+
+    class Odd(Actor):
+        stream_async = None
+        stream = "a stream of words"
+
+    async with serving(Odd()) as router:
+        with pytest.raises(StreamingNotSupportedError, match="Odd has neither"):
+            await router.stream_async("a", "query").collect()
+
+
+async def test_callback_form_that_is_no_coroutine_function():
+    """A `stream` that is no coroutine function is told so; its error names the fix."""
+
+    class Plain(Actor):
+        def stream(self, payload, on_chunk):
+            return None
+
+    async with serving(Plain()) as router:
+        with pytest.raises(StreamError) as caught:
+            await router.stream_async("a", "query").collect()
+    assert isinstance(caught.value.__cause__, StreamingNotSupportedError)
+    assert "write `async def stream(self, payload, on_chunk)`" in str(caught.value.__cause__)
+
+
+# Bad options
+
+BAD_OPTIONS: list[tuple[str, Any, type[Exception]]] = [
+    ("buffer_size", 0, ValueError),
+    ("buffer_size", -1, ValueError),
+    ("buffer_size", 1.5, TypeError),
+    ("buffer_size", True, TypeError),
+    ("buffer_size", "100", TypeError),
+    ("buffer_size", None, TypeError),
+    ("buffer_size", math.inf, TypeError),
+    ("buffer_size", math.nan, TypeError),
+    ("timeout", -1, ValueError),
+    ("timeout", math.nan, ValueError),
+    ("timeout", "60", TypeError),
+    ("timeout", True, TypeError),
+    ("first_timeout", -0.5, ValueError),
+    ("first_timeout", "soon", TypeError),
+    ("idle_timeout", -1, ValueError),
+    ("idle_timeout", [], TypeError),
+    ("stall_timeout", -math.inf, ValueError),
+    ("stall_timeout", object(), TypeError),
+    ("overflow", "drop", ValueError),
+    ("overflow", None, TypeError),
+    ("signal", "abort", TypeError),
+    ("signal", AbortController(), TypeError),
+]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "error"), BAD_OPTIONS, ids=lambda value: getattr(value, "__name__", None)
+)
+async def test_bad_option(option, value, error):
+    """A bad option raises at the call, and the message begins with the option's name."""
+    bad: dict[str, Any] = {option: value}
+    async with serving(Counter()) as router:
+        with pytest.raises(error, match=rf"^{option} (is|takes) ") as caught:
+            router.stream_async("a", "query", **bad)
+        assert type(caught.value) is error
+
+
+@pytest.mark.parametrize(("option", "value", "error"), BAD_OPTIONS[:3])
+async def test_bad_option_of_stream_ask(option, value, error):
+    """`stream_ask()` refuses it, too, before the actor is asked."""
+    bad: dict[str, Any] = {option: value}
+    async with serving(Counter()) as router:
+        with pytest.raises(error, match=option):
+            await router.stream_ask("a", "query", 3, on_chunk=pytest.fail, **bad)
+
+
+async def test_controller_as_a_signal():
+    """Who passes the controller is told to pass its signal."""
+    async with serving(Counter()) as router:
+        controller: Any = AbortController()
+        with pytest.raises(TypeError, match=r"write signal=controller\.signal"):
+            router.stream_async("a", "query", signal=controller)
+
+
+async def test_unknown_option():
+    """An unknown option is named, with those there are."""
+    bad: dict[str, Any] = {"bufferSize": 10}
+    async with serving(Counter()) as router:
+        with pytest.raises(TypeError, match=r"bufferSize is no option.*buffer_size"):
+            router.stream_async("a", "query", **bad)
+
+
+async def test_options_of_another_kind():
+    """`options` that are no `StreamAsyncOptions` are refused, with what to write."""
+    options: Any = {"buffer_size": 10}
+    async with serving(Counter()) as router:
+        with pytest.raises(TypeError, match=r"options=StreamAsyncOptions\(buffer_size"):
+            router.stream_async("a", "query", options=options)
+
+
+async def test_bad_override_of_good_options():
+    """A bad override is found on top of good options."""
+    async with serving(Counter()) as router:
+        with pytest.raises(ValueError, match="buffer_size"):
+            router.stream_async("a", "query", options=StreamAsyncOptions(), buffer_size=0)
+
+
+async def test_bad_type_of_a_request():
+    """The type of a request is a string: a payload in its place is found at the call."""
+    async with serving(Counter()) as router:
+        payload: Any = {"query": "world"}
+        with pytest.raises(TypeError, match=r"type is a str such as .*not \{'query'"):
+            router.stream_async("a", payload)
+
+
+async def test_on_chunk_that_cannot_be_called():
+    """An `on_chunk` that cannot be called is refused before the actor is asked."""
+    async with serving(Counter()) as router:
+        chunks: Any = []
+        with pytest.raises(TypeError, match=r"on_chunk is a function of one chunk, not \[\]"):
+            await router.stream_ask("a", "query", 3, on_chunk=chunks)
+
+
+# Bad addresses
+
+BAD_ADDRESSES: list[tuple[Any, type[Exception]]] = [
+    ("", ValueError),
+    ("  ", ValueError),
+    ("@()", ValueError),
+    (None, TypeError),
+    (7, TypeError),
+    (b"a", TypeError),
+    (["a"], TypeError),
+]
+
+
+def call_address(_: MessageRouter, to: Any) -> None:
+    address(to)
+
+
+def call_register(router: MessageRouter, to: Any) -> None:
+    router.register_actor(to, Counter())
+
+
+def call_get(router: MessageRouter, to: Any) -> None:
+    router.get_actor(to)
+
+
+def call_stream(router: MessageRouter, to: Any) -> None:
+    router.stream_async(to, "query")
+
+
+@pytest.mark.parametrize("call", [call_address, call_register, call_get, call_stream])
+@pytest.mark.parametrize(("to", "error"), BAD_ADDRESSES, ids=repr)
+def test_bad_address(call, to, error):
+    """A bad address raises at the call; the message shows it, and what to write."""
+    with pytest.raises(error, match=r'write address\("actor-id"\)') as caught:
+        call(MessageRouter(), to)
+    assert repr(to) in str(caught.value)
+
+
+def test_bad_address_registers_nothing():
+    """An actor whose registration failed is not registered."""
+    router = MessageRouter()
+    with pytest.raises(ValueError, match="empty"):
+        router.register_actor("", Counter())
+    assert router.list_actors() == []
+
+
+def test_something_else_than_an_actor():
+    """Registering the class in place of an instance names it, and what to write."""
+    kind: Any = Counter
+    with pytest.raises(TypeError, match=r"not <class .*Counter'>; write .*MyActor\(\)"):
+        MessageRouter().register_actor("a", kind)
+
+
+# The same id twice
+
+
+@pytest.mark.parametrize("again", ["a", "@(a)", address("a")], ids=repr)
+def test_same_id_twice(again):
+    """The same id twice, however written, is refused; the first actor stays."""
+    router, first = MessageRouter(), Counter()
+    router.register_actor("a", first)
+    with pytest.raises(ValueError, match=r"@\(a\) is taken by .*Counter.*unregister_actor\('a'\)"):
+        router.register_actor(again, Counter())
+    assert router.get_actor("a") is first
+
+
+def test_refused_actor_is_free():
+    """An actor that was refused under one id may be registered under another."""
+    router, actor = MessageRouter(), Counter()
+    router.register_actor("a", Counter())
+    with pytest.raises(ValueError, match="taken"):
+        router.register_actor("a", actor)
+    router.register_actor("b", actor)
+    assert actor.address == address("b")
+
+
+def test_same_actor_twice():
+    """One actor under two ids is refused: it has one address."""
+    router, actor = MessageRouter(), Counter()
+    router.register_actor("a", actor)
+    with pytest.raises(ValueError, match=r"registered as @\(a\) already.*an actor for each id"):
+        router.register_actor("b", actor)
+    assert router.list_actors() == ["a"]
+
+
+# A stream iterated twice
+
+
+async def test_second_iteration():
+    """A second iteration is refused and names the fix; the first goes on."""
+    async with serving(Counter()) as router:
+        stream = router.stream_async("a", "query", 3)
+        iterator = aiter(stream)
+        assert (await anext(iterator)).payload == 0
+        with pytest.raises(StreamConsumedError, match=r"'query' from @\(a\).*stream_async\(\)"):
+            aiter(stream)
+        assert [event.payload async for event in iterator] == [1, 2, None]
+
+
+@pytest.mark.parametrize("again", [*USES, Stream.__aenter__])
+async def test_second_use(again):
+    """A finished stream is refused in every form."""
+    async with serving(Counter()) as router:
+        stream = router.stream_async("a", "query", 1)
+        await stream.collect()
+        with pytest.raises(StreamConsumedError, match=r"call stream_async\(\) again"):
+            await again(stream)
+
+
+async def test_entered_twice():
+    """A stream that is entered twice is refused the second time; the first block goes on."""
+    async with serving(Counter()) as router, router.stream_async("a", "query", 2) as stream:
+        with pytest.raises(StreamConsumedError, match=r"in use already; call stream_async\(\)"):
+            await enter(stream)
+        assert await stream.collect() == [0, 1]
+
+
+async def test_second_iteration_after_break():
+    """A loop that was left cannot be resumed by another one."""
+    async with serving(Counter()) as router, router.stream_async("a", "query", 9) as stream:
+        async for _ in stream:
+            break
+        with pytest.raises(StreamConsumedError):
+            await pull_bare(stream)
+
+
+async def test_ten_iterations_at_once():
+    """Of ten tasks that iterate one stream, one gets it all and nine are refused."""
+    results = []
+
+    async def read():
+        try:
+            results.append(await stream.collect())
+        except StreamConsumedError:
+            results.append([])
+
+    async with serving(Counter()) as router:
+        stream = router.stream_async("a", "query", 3)
+        async with anyio.create_task_group() as tasks:
+            for _ in range(10):
+                tasks.start_soon(read)
+    assert sorted(results) == [[]] * 9 + [[0, 1, 2]]
+
+
+def test_consumed_is_a_runtime_error():
+    """Who catches `RuntimeError` catches it."""
+    assert issubclass(StreamConsumedError, RuntimeError)
+
+
+# Two tasks on one iterator
+
+
+async def test_two_tasks_on_one_iterator():
+    """The second of two tasks on one iterator is refused; the first gets its item."""
+    received, send = [], anyio.Event()
+
+    async def one_item(_):
+        await send.wait()
+        yield "item"
+
+    async with serving(ActorOf(one_item)) as router:
+        iterator = router.stream_async("a", "query").payloads()
+
+        async def read() -> None:
+            received.append(await anext(iterator))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(read)
+            await settle()
+            with pytest.raises(StreamConsumedError, match=r"two tasks.*stream_async\(\) once"):
+                await anext(iterator)
+            send.set()
+        assert received == ["item"]
+
+
+async def test_iterator_is_free_again():
+    """Once the first task has its item, another may read."""
+    async with serving(Counter()) as router:
+        iterator = router.stream_async("a", "query", 4).payloads()
+        received = []
+
+        async def read() -> None:
+            received.append(await anext(iterator))
+
+        for _ in range(4):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(read)
+        assert received == [0, 1, 2, 3]
+
+
+# A router not entered, or left
+
+
+async def test_router_not_entered():
+    """A stream of a router that was not entered is refused at its first use, with the fix."""
+    router = MessageRouter()
+    router.register_actor("a", Counter())
+    stream = router.stream_async("a", "query", 3)
+    with pytest.raises(RouterClosedError, match=r"is not entered; .*async with MessageRouter"):
+        await stream.collect()
+    assert router.statistics().active_streams == 0
+
+
+@pytest.mark.parametrize("use", USES)
+async def test_router_left(use):
+    """So is one of a router that has been left."""
+    async with serving(Counter()) as router:
+        stream = router.stream_async("a", "query", 3)
+    with pytest.raises(RouterClosedError, match=r"is closed; .*async with MessageRouter"):
+        await use(stream)
+
+
+async def test_router_entered_twice():
+    """A router is entered once, and says so."""
+    async with MessageRouter() as router:
+        with pytest.raises(RouterClosedError, match=r"is open; enter a router once.*MessageRouter"):
+            await router.__aenter__()
+    with pytest.raises(RouterClosedError, match="is closed"):
+        await router.__aenter__()
+
+
+@pytest.mark.real_clock
+async def test_router_of_another_loop():
+    """A router used in another thread's loop says so, and runs nothing there."""
+    async with serving(Counter()) as router:
+        stream = router.stream_async("a", "query", 3)
+        with pytest.raises(RouterClosedError, match=r"another event loop.*from_thread\.run"):
+            await anyio.to_thread.run_sync(anyio.run, stream.collect)
+
+
+def test_router_closed_is_a_runtime_error():
+    """Who catches `RuntimeError` catches it."""
+    assert issubclass(RouterClosedError, RuntimeError)
+
+
+# No iterable from stream_async
+
+
+def returns_none(payload):
+    return None
+
+
+def returns_list(payload):
+    return [1, 2, 3]
+
+
+async def awaits_to_list(payload):
+    return [1, 2, 3]
+
+
+def is_sync_generator(payload):
+    yield 1
+
+
+@pytest.mark.parametrize(
+    "stream_async", [returns_none, returns_list, awaits_to_list, is_sync_generator]
+)
+async def test_no_async_iterable(stream_async):
+    """What is no async iterable fails the stream; the cause names it, and the fix."""
+    async with serving(ActorOf(stream_async)) as router:
+        iterator = aiter(router.stream_async("a", "query"))
+        event = await anext(iterator)
+        with pytest.raises(StreamError) as caught:
+            await anext(iterator)
+    cause = str(caught.value.__cause__)
+    assert isinstance(caught.value.__cause__, StreamingNotSupportedError)
+    assert (event.type, event.error) == ("error", cause)
+    assert cause.startswith("@(a) does not support async streaming: its stream_async() returned ")
+    assert cause.endswith("write `yield` in it, or `return self.create_async_stream(items)`")
+
+
+def test_helper_of_no_iterable():
+    """So do the helpers, where they are called."""
+    nothing: Any = 7
+    actor = Counter()
+    for helper in (
+        actor.create_async_stream,
+        actor.create_async_stream_with_backpressure,
+        actor.create_thread_stream,
+    ):
+        with pytest.raises(TypeError, match=r"nothing to stream in 7 \(int\); give an iterable"):
+            helper(nothing)
+
+
+@pytest.mark.parametrize(("interval", "error"), [(0, ValueError), (1.5, TypeError)])
+def test_bad_check_interval(interval, error):
+    """A bad `check_interval` raises where the helper is called, and is named."""
+    with pytest.raises(error, match=r"^check_interval is"):
+        Counter().create_async_stream_with_backpressure([], check_interval=interval)
+
+
+def test_bad_on_backpressure():
+    """An `on_backpressure` that cannot be called is named."""
+    callback: Any = True
+    with pytest.raises(TypeError, match="on_backpressure is a function of one bool, not True"):
+        Counter().create_async_stream_with_backpressure([], on_backpressure=callback)
+
+
+# An item after the end
+
+
+async def item_after_end(_):
+    """Go on after an end event."""
+    yield 1
+    yield AsyncStreamMessage("end")
+    yield 2
+
+
+async def test_item_after_end():
+    """An item after `end` fails the stream: it, and the fix, are named; it does not arrive."""
+    async with serving(ActorOf(item_after_end)) as router:
+        events: list[Any] = []
+        with pytest.raises(StreamError) as caught:
+            await append_events(router.stream_async("a", "query"), events)
+    assert [(event.type, event.payload) for event in events] == [("data", 1), ("error", None)]
+    assert type(caught.value.__cause__) is RuntimeError
+    assert str(caught.value.__cause__) == events[-1].error
+    assert "@(a) yielded 2 after its 'end' event; yield nothing after it" in events[-1].error
+
+
+async def append_events(stream: Stream[Any], events: list[Any]) -> None:
+    async with stream:
+        iterator = aiter(stream)
+        while True:
+            events.append(await anext(iterator))
+
+
+async def test_item_after_error():
+    """An item after an `error` event fails likewise."""
+
+    async def item_after_error(_):
+        yield AsyncStreamMessage("error", error="broken")
+        yield 2
+
+    async with serving(ActorOf(item_after_error)) as router:
+        with pytest.raises(StreamError, match="yielded 2 after its 'error' event"):
+            await router.stream_async("a", "query").collect()
+
+
+async def test_item_after_end_is_thrown_in():
+    """The error is raised in the generator, at the `yield` of that item."""
+    caught = []
+
+    async def catch(_):
+        yield AsyncStreamMessage("end")
+        try:
+            yield 2
+        except RuntimeError as exc:
+            caught.append(str(exc))
+
+    async with serving(ActorOf(catch)) as router:
+        assert await router.stream_async("a", "query").collect() == []
+    assert len(caught) == 1
+
+
+async def test_item_after_end_again_and_again():
+    """An actor that will not hear of it does not hold up the event loop."""
+    tries = 0
+
+    async def deaf(_):
+        nonlocal tries
+        yield AsyncStreamMessage("end")
+        while tries < 10_000:
+            try:
+                yield 2
+            except RuntimeError:
+                tries += 1
+
+    async with serving(ActorOf(deaf)) as router:
+        async with router.stream_async("a", "query"):
+            await settle(3)
+        assert tries < 10_000
+
+
+async def test_chunk_after_end():
+    """A callback actor's chunk after its end event is refused where it is handed over."""
+
+    class Late(Actor):
+        async def stream(self, payload, on_chunk):
+            await on_chunk(AsyncStreamMessage("end"))
+            with pytest.raises(RuntimeError, match="yielded 2 after its 'end' event"):
+                await on_chunk(2)
+
+    async with serving(Late()) as router:
+        assert await router.stream_async("a", "query").collect() == []
+
+
+def test_bad_event_type():
+    """An event of an unknown type cannot be made."""
+    kind: Any = "token"
+    with pytest.raises(ValueError, match=r'type is one of "data", .*, not .token.'):
+        AsyncStreamMessage(kind)
+
+
+# Silence around the errors
+
+
+async def test_silent_actor_of_a_refused_stream():
+    """A refused second use leaves the first stream's producer as it was."""
+    async with serving(Silent()) as router, router.stream_async("a", "query") as stream:
+        with pytest.raises(StreamConsumedError):
+            await enter(stream)
+        await settle()
+        assert router.statistics().active_streams == 1

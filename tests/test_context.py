@@ -1,0 +1,145 @@
+"""`current_message()`: the request that an actor serves."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import attrs
+import pytest
+
+from actorstream import Actor, MessageRouter, address, current_message
+
+
+class Teller(Actor):
+    """Gives the request that it serves."""
+
+    async def stream_async(self, payload):
+        yield current_message()
+
+
+class CallbackTeller(Actor):
+    """Does the same in the older form."""
+
+    async def stream(self, payload, on_chunk):
+        await on_chunk(current_message())
+
+
+class Forwarder(Actor):
+    """Streams what another actor streams."""
+
+    async def stream_async(self, payload):
+        async for item in self.router.stream_async(payload, "forwarded").payloads():
+            yield item
+        yield current_message()
+
+
+class ActorOf(Actor):
+    """An actor whose ``stream_async`` is a given function."""
+
+    def __init__(self, stream_async: Callable[[Any], Any]) -> None:
+        self.stream_async = stream_async
+
+
+@pytest.mark.parametrize("actor", [Teller, CallbackTeller])
+async def test_what_it_tells(actor):
+    """It tells an actor of either form the request's type, payload, address and conversation."""
+    async with MessageRouter() as router:
+        router.register_actor("a", actor())
+        stream = router.stream_async("a", "query", {"n": 1})
+        [message] = await stream.collect()
+    assert (message.to, message.type, message.payload) == (address("a"), "query", {"n": 1})
+    assert message.correlation_id == stream.correlation_id
+    assert message.id
+    assert 0 <= time.time() - message.timestamp < 60
+
+
+async def test_sender_outside_of_actors():
+    """A request from outside of any actor has no sender."""
+    async with MessageRouter() as router:
+        router.register_actor("a", Teller())
+        [message] = await router.stream_async("a", "query").collect()
+    assert message.sender is None
+
+
+async def test_sender_inside_of_an_actor():
+    """A request that an actor makes in its handler has that actor as its sender."""
+    async with MessageRouter() as router:
+        router.register_actor("forwarder", Forwarder())
+        router.register_actor("teller", Teller())
+        inner, outer = await router.stream_async("forwarder", "query", "teller").collect()
+    assert (inner.to, inner.sender) == (address("teller"), address("forwarder"))
+    assert (outer.to, outer.sender) == (address("forwarder"), None)
+
+
+async def test_outside_of_a_handler():
+    """Outside of a handler there is none, and the error says where there is."""
+    with pytest.raises(LookupError, match=r"no current message here; .*stream_async\(\)"):
+        current_message()
+
+
+async def test_consumer_sees_none():
+    """The consumer's side has none, even in the loop over a stream."""
+    async with MessageRouter() as router:
+        router.register_actor("a", Teller())
+        async for _ in router.stream_async("a", "query"):
+            with pytest.raises(LookupError):
+                current_message()
+
+
+async def test_in_what_the_handler_starts():
+    """The tasks that a handler starts see it, too."""
+    seen = []
+
+    async def look():
+        seen.append(current_message().type)
+
+    async def busy(_):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(look)
+        yield
+
+    async with MessageRouter() as router:
+        router.register_actor("a", ActorOf(busy))
+        await router.stream_async("a", "query").collect()
+    assert seen == ["query"]
+
+
+async def test_in_a_plain_method():
+    """A plain method and its iterable see it as well, in the clean-up, too."""
+    seen = []
+
+    async def items():
+        try:
+            seen.append(current_message().type)
+            yield
+        finally:
+            seen.append(current_message().type)
+
+    def plain(_):
+        seen.append(current_message().type)
+        return items()
+
+    async with MessageRouter() as router:
+        router.register_actor("a", ActorOf(plain))
+        async with router.stream_async("a", "query") as stream:
+            await anext(aiter(stream))
+    assert seen == ["query"] * 3
+
+
+async def test_streams_at_once():
+    """Streams that run at once each have their own."""
+    async with MessageRouter() as router:
+        router.register_actor("a", Teller())
+        streams = [router.stream_async("a", f"query {number}") for number in range(3)]
+        types = [(await anext(stream.payloads())).type for stream in streams]
+    assert types == ["query 0", "query 1", "query 2"]
+
+
+async def test_message_is_frozen():
+    """A request cannot be changed."""
+    async with MessageRouter() as router:
+        router.register_actor("a", Teller())
+        [message] = await router.stream_async("a", "query").collect()
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        message.type = "command"

@@ -1,0 +1,380 @@
+"""The README and the docs do what they say: samples run, outputs match, links lead somewhere.
+
+How a page is read:
+
+- The ```` ```python ```` fences under one ``##`` heading are one program, in their order. On a
+  page that says so in a comment (``<!-- samples: one program -->``), all of them are.
+- What a fence prints is in the ```` ```text ```` fence that follows it. No such fence: it prints
+  nothing.
+- A program that calls ``anyio.run(main)`` runs on asyncio and on trio; any other runs as it is.
+- Nothing else is set up: each program starts with an empty namespace.
+"""
+
+import ast
+import inspect
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
+from itertools import chain, count, pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import attrs
+import pytest
+
+import actorstream
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+EXAMPLES = sorted((DOCS / "examples").glob("*.py"))
+BACKENDS = ("asyncio", "trio")
+LANGUAGES = {"", "python", "sh", "text", "typescript"}
+
+RUN = "anyio.run(main)"
+ONE_PROGRAM = "<!-- samples: one program -->"
+
+
+class Fence(NamedTuple):
+    """A fenced block: its language, its text, and the line where the text begins, from 1."""
+
+    language: str
+    text: str
+    line: int
+
+
+class Heading(NamedTuple):
+    """A heading: its level from 1, and its text."""
+
+    level: int
+    text: str
+
+
+class Sample(NamedTuple):
+    """Code, and what it prints."""
+
+    code: Fence
+    output: str
+
+
+class Program(NamedTuple):
+    """Samples that build upon each other."""
+
+    page: Path
+    samples: list[Sample]
+
+    @property
+    def id(self) -> str:
+        return f"{self.page.name}:{self.samples[0].code.line}"
+
+    @property
+    def backends(self) -> tuple[str, ...]:
+        """Where to run it; as it is, for a program that chooses for itself."""
+        source = "".join(sample.code.text for sample in self.samples)
+        return BACKENDS if RUN in source else ("as it is",)
+
+
+def parse(text: str) -> Iterator[Fence | Heading | str]:
+    """Take a page apart into fences, headings and other lines."""
+    lines = iter(enumerate(text.splitlines(keepends=True), 1))
+    for number, line in lines:
+        if line.startswith("```"):
+            language = line[3:].strip()
+            body: list[str] = []
+            for _, inner in lines:
+                if inner.startswith("```"):
+                    break
+                body.append(inner)
+            else:
+                raise AssertionError(f"the fence in line {number} is never closed")
+            yield Fence(language, "".join(body), number + 1)
+        elif heading := re.match(r"(#{1,6}) (.*)", line):
+            yield Heading(len(heading[1]), heading[2])
+        else:
+            yield line
+
+
+def fences(page: Path) -> list[Fence]:
+    return [part for part in parse(page.read_text()) if isinstance(part, Fence)]
+
+
+def headings(page: Path) -> list[Heading]:
+    return [part for part in parse(page.read_text()) if isinstance(part, Heading)]
+
+
+def anchors(page: Path) -> set[str]:
+    """Make the anchors that GitHub and MyST make of a page's headings."""
+    found: set[str] = set()
+    for heading in headings(page):
+        slug = re.sub(r"[^\w\- ]", "", heading.text.lower()).strip().replace(" ", "-")
+        numbered = (f"{slug}-{number}" for number in count(1))
+        found.add(next(anchor for anchor in chain([slug], numbered) if anchor not in found))
+    return found
+
+
+def links(page: Path) -> list[str]:
+    """List the targets of a page's links and images; what is in code is no link."""
+    prose = "".join(part for part in parse(page.read_text()) if isinstance(part, str))
+    prose += "".join(heading.text for heading in headings(page))
+    return re.findall(r"\]\(([^)\s]+)\)", re.sub(r"`[^`]*`", "code", prose))
+
+
+def programs(page: Path) -> list[Program]:
+    """Collect the programs of a page."""
+    text = page.read_text()
+    found: list[Program] = []
+    samples: list[Sample] = []
+    for part in parse(text):
+        if isinstance(part, Heading) and part.level <= 2 and ONE_PROGRAM not in text:
+            samples = []
+        if not isinstance(part, Fence):
+            continue
+        if part.language == "python":
+            if not samples:
+                found.append(Program(page, samples))
+            samples.append(Sample(part, ""))
+        elif part.language == "text":
+            where = f"{page.name}:{part.line}"
+            assert samples, f"{where}: an output without a sample before it"
+            assert not samples[-1].output, f"{where}: a second output of one sample"
+            samples[-1] = samples[-1]._replace(output=part.text)
+    return found
+
+
+RUNS = [
+    pytest.param(program, backend, id=f"{program.id}-{backend}")
+    for page in PAGES
+    for program in programs(page)
+    for backend in program.backends
+]
+
+
+def run_program(program: Program, backend: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Run a program and compare what each sample prints with what the page shows."""
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+    for code, output in program.samples:
+        # As many empty lines before it as on the page, so that a traceback shows the page.
+        source = "\n" * (code.line - 1) + code.text
+        if backend in BACKENDS:
+            source = source.replace(RUN, f"anyio.run(main, backend={backend!r})")
+        exec(compile(source, program.page, "exec"), namespace)
+        printed, complaints = capsys.readouterr()
+        assert printed == output, f"{program.page.name}:{code.line}"
+        assert not complaints
+
+
+@pytest.mark.real_clock
+@pytest.mark.parametrize(("program", "backend"), RUNS)
+def test_a_sample_runs_and_prints_what_the_page_shows(
+    program: Program, backend: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_program(program, backend, capsys)
+
+
+@pytest.mark.parametrize("shown", ["", "```text\n2\n```\n"])
+def test_an_output_that_is_missing_or_wrong_is_noticed(
+    shown: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"```python\nprint(1)\n```\n\n{shown}")
+    [program] = programs(page)
+    with pytest.raises(AssertionError, match=r"page\.md:2"):
+        run_program(program, "as it is", capsys)
+
+
+def test_a_program_sees_nothing_of_the_section_before(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("```python\na = 1\n```\n## Next\n```python\nprint(a)\n```\n")
+    _, later = programs(page)
+    with pytest.raises(NameError):
+        run_program(later, "as it is", capsys)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_fence_says_in_a_known_way_what_it_is(page: Path) -> None:
+    """A misspelt language would take a sample out of the tests without a word."""
+    assert {fence.language for fence in fences(page)} <= LANGUAGES
+    indented = [part for part in parse(page.read_text()) if re.match(r"\s+```", str(part))]
+    assert not indented
+
+
+def test_the_pages_have_samples() -> None:
+    pages = {program.page.name for page in PAGES for program in programs(page)}
+    expected = {"README.md", "tutorial.md", "how-to.md", "migration.md", "best-practices.md"}
+    assert expected <= pages
+
+
+def run_example(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a file with the package that is under test, and every warning an error."""
+    package = find_spec("actorstream")
+    assert package is not None
+    assert package.origin is not None
+    return subprocess.run(
+        [sys.executable, "-W", "error", path.name, *arguments],
+        cwd=path.parent,
+        env={**os.environ, "PYTHONPATH": str(Path(package.origin).parent.parent)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_runs_alone_and_prints_what_is_recorded(path: Path, backend: str) -> None:
+    done = run_example(path, backend)
+    assert (done.stdout, done.stderr) == (path.with_suffix(".txt").read_text(), "")
+    assert done.returncode == 0
+
+
+def test_an_example_without_an_argument_runs_on_asyncio() -> None:
+    path = DOCS / "examples" / "session_search.py"
+    assert run_example(path).stdout == path.with_suffix(".txt").read_text()
+
+
+def test_every_example_is_in_the_index_with_its_output() -> None:
+    listed = set(links(DOCS / "index.md"))
+    files = {f"examples/{path.name}" for path in EXAMPLES}
+    outputs = {f"examples/{path.with_suffix('.txt').name}" for path in EXAMPLES}
+    assert EXAMPLES
+    assert files | outputs <= listed
+
+
+def test_every_page_is_in_the_index() -> None:
+    others = {page.name for page in DOCS.glob("*.md")} - {"index.md"}
+    assert others <= set(links(DOCS / "index.md"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_internal_link_leads_somewhere(page: Path) -> None:
+    broken: list[str] = []
+    for link in links(page):
+        if link.startswith("https://"):
+            continue
+        name, _, anchor = link.partition("#")
+        target = page.parent / name if name else page
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            broken.append(link)
+    assert not broken
+
+
+def documented() -> dict[str, str]:
+    """Map each name that has a heading in the reference to the text below that heading."""
+    parts = list(parse((DOCS / "reference.md").read_text()))
+    starts = [index for index, part in enumerate(parts) if isinstance(part, Heading)]
+    sections: dict[str, str] = {}
+    for start, end in pairwise([*starts, len(parts)]):
+        heading = parts[start]
+        assert isinstance(heading, Heading)
+        body = (part for part in parts[start + 1 : end] if isinstance(part, str))
+        if name := re.fullmatch(r"`([\w.]+)`", heading.text):
+            sections[name[1]] = "".join(body)
+    return sections
+
+
+def find(name: str) -> Any:
+    """Return what a documented name stands for, as the class has it."""
+    value: Any = actorstream
+    for part in name.split("."):
+        value = inspect.getattr_static(value, part)
+    return value
+
+
+def public_names() -> Iterator[str]:
+    """List the package's names, and the public methods and properties of its classes."""
+    for name in actorstream.__all__:
+        yield name
+        value = getattr(actorstream, name)
+        if isinstance(value, type) and not issubclass(value, Exception):
+            data = {field.name for field in attrs.fields(value)} if attrs.has(value) else set()
+            for member in vars(value):
+                if not member.startswith("_") and member not in data | UNDOCUMENTED:
+                    if inspect.ismemberdescriptor(find(f"{name}.{member}")):
+                        continue  # a slot: the class's own section tells of it
+                    yield f"{name}.{member}"
+
+
+# Public by their names, for the other modules of the package; no promise to users.
+UNDOCUMENTED = {"exception", "number", "origin"}
+
+
+def test_every_public_name_has_a_heading_in_the_reference() -> None:
+    assert set(public_names()) <= documented().keys()
+
+
+def test_every_heading_of_a_name_is_of_one_that_exists() -> None:
+    for name in documented():
+        find(name)
+
+
+def shape(code: str) -> list[tuple[str, str, str]]:
+    """Reduce a signature to names, kinds and defaults, whatever its annotations."""
+    tree = ast.parse(f"def f({code}): pass").body[0]
+    assert isinstance(tree, ast.FunctionDef)
+    for node in ast.walk(tree.args):
+        if isinstance(node, ast.arg):
+            node.annotation = None
+    bare = ast.unparse(tree.args)
+    namespace: dict[str, Any] = {}
+    exec(f"def f({bare}): pass", namespace)
+    return shape_of(inspect.signature(namespace["f"]))
+
+
+def shape_of(signature: inspect.Signature) -> list[tuple[str, str, str]]:
+    """List names, kinds and defaults; ``...`` stands for a default that is made anew each time."""
+    return [
+        (
+            parameter.name,
+            parameter.kind.name,
+            repr(... if parameter.default is attrs.NOTHING else parameter.default),
+        )
+        for parameter in signature.parameters.values()
+        if parameter.name != "self"
+    ]
+
+
+def called(name: str) -> Any:
+    """Return what a documented name calls, or ``None`` for a property and the like."""
+    value = find(name)
+    if isinstance(value, staticmethod):
+        return value.__func__
+    if isinstance(value, type):
+        return None if issubclass(value, Exception) else value
+    return value if callable(value) else None
+
+
+NOT_FOR_USERS_TO_CALL = {"Stream"}
+
+
+def signatures() -> Iterator[Any]:
+    for name, section in documented().items():
+        if called(name) is not None and name not in NOT_FOR_USERS_TO_CALL:
+            yield pytest.param(name, section, id=name)
+
+
+@pytest.mark.parametrize(("name", "section"), list(signatures()))
+def test_a_signature_in_the_reference_is_that_of_the_code(name: str, section: str) -> None:
+    written = re.match(r"\s*`(?:await )?([\w.]+)\((.*?)\)(?: -> [^`]+)?`", section, re.DOTALL)
+    assert written is not None, f"the section of {name} does not begin with its signature"
+    assert written[1] == (name if "." not in name else name.rpartition(".")[2])
+    assert shape(" ".join(written[2].split())) == shape_of(inspect.signature(called(name)))
+
+
+def test_the_reference_lists_every_option_of_a_stream_with_its_default() -> None:
+    section = documented()["StreamAsyncOptions"]
+    for field in attrs.fields(actorstream.StreamAsyncOptions):
+        default = f'"{field.default}"' if isinstance(field.default, str) else field.default
+        assert f"| `{field.name}` | `{default}` |" in section
+
+
+def test_the_reference_says_which_builtin_errors_each_error_is() -> None:
+    for name in actorstream.__all__:
+        error = getattr(actorstream, name)
+        if isinstance(error, type) and issubclass(error, Exception):
+            bases = [base.__name__ for base in error.__bases__]
+            assert all(f"`{base}`" in documented()[name] for base in bases), name

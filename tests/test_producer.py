@@ -1,0 +1,345 @@
+"""The producer's task: how it drives an actor's source, closes it, and tells of its failures."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+
+from actorstream import Actor, AsyncStreamMessage, MessageRouter, StreamError
+from tests.support import settle
+
+
+class ActorOf(Actor):
+    """An actor whose ``stream_async`` is a given function."""
+
+    def __init__(self, stream_async: Callable[[Any], Any]) -> None:
+        self.stream_async = stream_async
+
+
+@asynccontextmanager
+async def serving(stream_async: Callable[[Any], Any]) -> AsyncIterator[MessageRouter]:
+    """Open a router with one actor, `a`."""
+    async with MessageRouter() as router:
+        router.register_actor("a", ActorOf(stream_async))
+        yield router
+
+
+class Source:
+    """An async iterator that is no generator; it notes whether it was closed, and how often."""
+
+    def __init__(self, fail_at: int | None = None) -> None:
+        self.number = 0
+        self.fail_at = fail_at
+        self.closed = 0
+
+    def __aiter__(self):
+        return self
+
+    async def __anext__(self):
+        self.number += 1
+        if self.number == self.fail_at:
+            raise ValueError("no more pages")
+        return self.number
+
+    async def aclose(self):
+        self.closed += 1
+
+
+# Closing the source
+
+
+async def test_iterator_is_closed():
+    """An iterator with an `aclose()` is closed when its stream is left early."""
+    source = Source()
+    async with serving(lambda _: source) as router:
+        async with router.stream_async("a", "query") as stream:
+            await anext(aiter(stream))
+        assert source.closed == 1
+
+
+async def test_failed_iterator_is_closed():
+    """An iterator that failed is closed, too; its failure is the stream's."""
+    source = Source(fail_at=2)
+    async with serving(lambda _: source) as router:
+        with pytest.raises(StreamError, match="no more pages"):
+            await router.stream_async("a", "query").collect()
+    assert source.closed == 1
+
+
+async def test_iterable_with_an_iterator_of_its_own():
+    """An async iterable may make its iterator when it is asked for it."""
+
+    class Iterable:
+        async def __aiter__(self):
+            yield 1
+            yield 2
+
+    async with serving(lambda _: Iterable()) as router:
+        assert await router.stream_async("a", "query").collect() == [1, 2]
+
+
+async def test_awaitable_iterable():
+    """What can be iterated is not awaited, even if it could be."""
+
+    class Both:
+        async def __aiter__(self):
+            yield 1
+
+        def __await__(self):
+            pytest.fail("it was awaited")
+
+    async with serving(lambda _: Both()) as router:
+        assert await router.stream_async("a", "query").collect() == [1]
+
+
+async def test_coroutine_that_returns_a_helper():
+    """A coroutine function may do its work first, and return a helper's stream."""
+
+    async def stream_async(payload):
+        await checkpoint()
+        return actor.create_async_stream(range(payload))
+
+    actor = ActorOf(stream_async)
+    async with MessageRouter() as router:
+        router.register_actor("a", actor)
+        assert await router.stream_async("a", "query", 3).collect() == [0, 1, 2]
+
+
+async def test_coroutine_is_cancelled():
+    """A coroutine function that is still at work when its consumer leaves is cancelled."""
+    steps = []
+
+    async def stream_async(_):
+        try:
+            await anyio.sleep_forever()
+        finally:
+            steps.append("cancelled")
+
+    async with serving(stream_async) as router:
+        async with router.stream_async("a", "query"):
+            await settle()
+        assert steps == ["cancelled"]
+
+
+async def test_clean_up_sees_a_cancellation():
+    """At its `yield` a generator sees the backend's cancellation, not a `GeneratorExit`."""
+    caught: list[BaseException] = []
+
+    async def watch(_):
+        try:
+            while True:
+                yield 1
+        except BaseException as exc:
+            caught.append(exc)
+            raise
+
+    async with (
+        serving(watch) as router,
+        router.stream_async("a", "query", buffer_size=1) as stream,
+    ):
+        await anext(aiter(stream))
+        await settle()
+    [exc] = caught
+    assert isinstance(exc, anyio.get_cancelled_exc_class())
+
+
+async def test_generator_that_ends_when_thrown_into():
+    """A generator that returns when it is cancelled has ended; nothing is logged."""
+
+    async def polite(_):
+        try:
+            while True:
+                yield 1
+        except anyio.get_cancelled_exc_class():
+            return
+
+    async with serving(polite) as router:
+        async with router.stream_async("a", "query") as stream:
+            await anext(aiter(stream))
+            await settle()
+        assert router.statistics().active_streams == 0
+
+
+async def test_generator_that_yields_when_thrown_into():
+    """What a generator yields in its clean-up goes nowhere, and does no harm."""
+
+    async def talkative(_):
+        try:
+            while True:
+                yield 1
+        finally:
+            yield "goodbye"
+
+    async with serving(talkative) as router:
+        async with router.stream_async("a", "query", buffer_size=1) as stream:
+            await anext(aiter(stream))
+            await settle()
+        assert router.statistics().active_streams == 0
+
+
+async def test_error_of_a_handover_in_the_generator(unit):
+    """What hits the producer while it hands an item over is raised at that very `yield`."""
+    reached, expired = 0, anyio.Event()
+
+    async def limited(_):
+        nonlocal reached
+        with anyio.move_on_after(unit) as scope:
+            while True:
+                reached += 1
+                yield reached
+        assert scope.cancelled_caught
+        expired.set()
+
+    async with (
+        serving(limited) as router,
+        router.stream_async("a", "query", buffer_size=4) as stream,
+    ):
+        await expired.wait()
+        assert await stream.collect() == [1, 2, 3, 4]
+    assert reached == 5
+
+
+# Failures of every kind
+
+
+async def test_group_of_failures():
+    """A group of exceptions fails the stream as the group that it is."""
+
+    async def stream_async(_):
+        yield 1
+        raise ExceptionGroup("two", [ValueError("a"), OSError("b")])
+
+    async with serving(stream_async) as router:
+        with pytest.raises(StreamError) as caught:
+            await router.stream_async("a", "query").collect()
+    assert isinstance(caught.value.__cause__, ExceptionGroup)
+    assert len(caught.value.__cause__.exceptions) == 2
+
+
+async def test_failure_during_a_cancellation(caplog):
+    """A task group of the actor that fails while it is cancelled fails in its clean-up."""
+
+    async def fail_when_cancelled():
+        try:
+            await anyio.sleep_forever()
+        finally:
+            raise OSError("cannot flush")
+
+    async def stream_async(_):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(fail_when_cancelled)
+            await checkpoint()
+            while True:
+                yield 1
+
+    async with serving(stream_async) as router:
+        async for _ in router.stream_async("a", "query"):
+            break
+        await settle(10)
+        assert router.statistics().active_streams == 0
+    assert "cannot flush" in caplog.text
+
+
+async def test_failing_while_the_router_closes(caplog):
+    """A clean-up that fails while the router closes is logged; the router closes well."""
+
+    async def stream_async(_):
+        try:
+            yield 1
+            await anyio.sleep_forever()
+        finally:
+            raise OSError("cannot flush")
+
+    async with serving(stream_async) as router:
+        iterator = aiter(router.stream_async("a", "query"))
+        await anext(iterator)
+    assert [record.levelno for record in caplog.records] == [logging.ERROR]
+    assert "cannot flush" in caplog.text
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_cancelled_future():
+    """On asyncio, an actor that awaits something cancelled elsewhere has failed."""
+
+    async def stream_async(_):
+        future = asyncio.get_running_loop().create_future()
+        future.cancel()
+        yield await future
+
+    async with serving(stream_async) as router:
+        with pytest.raises(StreamError) as caught:
+            await router.stream_async("a", "query").collect()
+        assert type(caught.value.__cause__) is asyncio.CancelledError
+        assert router.statistics().active_streams == 0
+
+
+class Interrupt(BaseException):
+    """Stands for `KeyboardInterrupt`, which asyncio treats in a way of its own."""
+
+
+async def test_base_exception():
+    """An exception that is no `Exception` is not kept from the program; its consumer is told."""
+
+    async def stream_async(_):
+        raise Interrupt
+        yield
+
+    async def run() -> None:
+        async with serving(stream_async) as router:
+            iterator = aiter(router.stream_async("a", "query"))
+            try:
+                await anext(iterator)
+            finally:
+                iterators.append(iterator)
+
+    iterators: list[Any] = []
+    with pytest.raises(BaseExceptionGroup) as caught:
+        await run()
+    assert caught.group_contains(Interrupt)
+    iterators.clear()
+
+
+async def test_own_error_event_and_a_cause():
+    """An error event that an actor makes by hand has no cause to show."""
+
+    async def stream_async(_):
+        yield AsyncStreamMessage("error", error="out of paper")
+
+    async with serving(stream_async) as router:
+        with pytest.raises(StreamError, match="out of paper") as caught:
+            await router.stream_async("a", "query").collect()
+    assert caught.value.__cause__ is None
+
+
+async def test_error_event_without_text():
+    """An error event without a text is an error all the same."""
+
+    async def stream_async(_):
+        yield AsyncStreamMessage("error")
+
+    async with serving(stream_async) as router:
+        with pytest.raises(StreamError):
+            await router.stream_async("a", "query").collect()
+
+
+async def test_cancelled_scope_of_the_consumer(unit):
+    """A producer outlives the scope in which its consumer first pulled: it belongs to the router.
+
+    The consumer polls; its scope is gone before the first item comes.
+    """
+
+    async def slow(_):
+        await anyio.sleep(2 * unit)
+        yield "late"
+
+    async with serving(slow) as router:
+        payloads = router.stream_async("a", "query").payloads()
+        with anyio.move_on_after(unit) as scope:
+            await anext(payloads)
+        assert scope.cancelled_caught
+        assert await anext(payloads) == "late"

@@ -1,0 +1,144 @@
+"""The package's face: what it exports, all of it documented, and nothing more."""
+
+import importlib.resources
+import inspect
+import re
+
+import pytest
+
+import actorstream
+
+EXPORTED = {
+    # design.md, section 3
+    "Actor",
+    "MessageRouter",
+    "Address",
+    "address",
+    "Message",
+    "AsyncStreamMessage",
+    "StreamAsyncOptions",
+    "Stream",
+    "AbortController",
+    "AbortSignal",
+    "generate_message_id",
+    "generate_correlation_id",
+    "current_message",
+    # section 6
+    "ActorStreamError",
+    "ActorNotFoundError",
+    "StreamingNotSupportedError",
+    "StreamConsumedError",
+    "RouterClosedError",
+    "ActorStoppedError",
+    "StreamError",
+    "StreamAbortedError",
+    "StreamTimeoutError",
+    "StreamOverflowError",
+    # the custom
+    "__version__",
+}
+CALLABLES = sorted(EXPORTED - {"__version__"})
+
+
+def members_of(name: str) -> list[str]:
+    """Name the public members that a class of the package defines."""
+    kind = getattr(actorstream, name)
+    return [f"{name}.{member}" for member in vars(kind) if not member.startswith("_")]
+
+
+METHODS = [
+    member
+    for name in CALLABLES
+    if inspect.isclass(getattr(actorstream, name))
+    for member in members_of(name)
+    if callable(inspect.getattr_static(getattr(actorstream, name), member.split(".")[1]))
+    or isinstance(
+        inspect.getattr_static(getattr(actorstream, name), member.split(".")[1]),
+        property | staticmethod,
+    )
+]
+
+
+def test_all():
+    """`__all__` is the list of the design, sorted, and each of it is there."""
+    assert set(actorstream.__all__) == EXPORTED
+    assert len(actorstream.__all__) == len(EXPORTED)
+    assert all(hasattr(actorstream, name) for name in actorstream.__all__)
+
+
+def test_nothing_else():
+    """At the root there is nothing public beyond `__all__`."""
+    public = {name for name in vars(actorstream) if not name.startswith("_")}
+    assert public == EXPORTED - {"__version__"}
+
+
+def test_star_import():
+    """`from actorstream import *` gives just that."""
+    namespace: dict[str, object] = {}
+    exec("from actorstream import *", namespace)  # the very statement
+    assert namespace.keys() - {"__builtins__"} == EXPORTED
+
+
+@pytest.mark.parametrize("name", CALLABLES)
+def test_docstring(name):
+    """Every public class and function has a docstring of its own, which begins with a sentence."""
+    public = getattr(actorstream, name)
+    doc = vars(public)["__doc__"] if inspect.isclass(public) else public.__doc__
+    assert re.match(r"[A-Z].*[.:]", inspect.cleandoc(doc).partition("\n\n")[0], re.DOTALL)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_docstring_of_a_method(name):
+    """Every public method and property has a docstring."""
+    owner, member = name.split(".")
+    assert inspect.getdoc(getattr(getattr(actorstream, owner), member))
+
+
+def test_methods_are_looked_at():
+    """The test above sees methods, properties and static methods."""
+    assert {"Stream.collect", "Actor.address", "AbortSignal.any"} <= set(METHODS)
+
+
+@pytest.mark.parametrize("name", CALLABLES)
+def test_home(name):
+    """Everything public comes from a private module of the package."""
+    assert getattr(actorstream, name).__module__.startswith("actorstream._")
+
+
+def test_version():
+    """The version is one that packaging tools can order."""
+    assert re.fullmatch(r"\d+\.\d+\.\d+((a|b|rc)\d+)?(\.dev\d+)?", actorstream.__version__)
+
+
+def test_typed():
+    """The package says that it is typed."""
+    assert importlib.resources.files(actorstream).joinpath("py.typed").is_file()
+
+
+@pytest.mark.parametrize(
+    ("error", "base"),
+    [
+        ("ActorNotFoundError", LookupError),
+        ("StreamingNotSupportedError", TypeError),
+        ("StreamConsumedError", RuntimeError),
+        ("RouterClosedError", RuntimeError),
+        ("StreamTimeoutError", TimeoutError),
+    ],
+)
+def test_bases_of_errors(error, base):
+    """Each error is also of the built-in kind that an author already catches."""
+    assert issubclass(getattr(actorstream, error), base)
+
+
+@pytest.mark.parametrize("name", [name for name in CALLABLES if name.endswith("Error")])
+def test_base_of_all_errors(name):
+    """Every error is an `ActorStreamError`."""
+    assert issubclass(getattr(actorstream, name), actorstream.ActorStreamError)
+
+
+@pytest.mark.parametrize(
+    "name", ["StreamAbortedError", "StreamTimeoutError", "StreamOverflowError"]
+)
+def test_kinds_of_stream_error(name):
+    """Who catches `StreamError` catches an abort, a timeout and an overflow."""
+    assert issubclass(getattr(actorstream, name), actorstream.StreamError)

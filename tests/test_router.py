@@ -1,0 +1,536 @@
+"""The router: who is registered, what it counts, how it closes, and the older callback form."""
+
+from typing import Any
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+
+from actorstream import (
+    AbortController,
+    Actor,
+    ActorNotFoundError,
+    ActorStoppedError,
+    AsyncStreamMessage,
+    MessageRouter,
+    RouterClosedError,
+    Stream,
+    StreamAbortedError,
+    StreamAsyncOptions,
+    StreamError,
+    StreamTimeoutError,
+    address,
+)
+from tests.support import settle
+
+
+class Counter(Actor):
+    """Counts to its payload."""
+
+    async def stream_async(self, payload):
+        for number in range(payload):
+            yield number
+
+
+class CallbackCounter(Actor):
+    """Does the same in the older form."""
+
+    async def stream(self, payload, on_chunk):
+        for number in range(payload):
+            await on_chunk(number)
+
+
+class Silent(Actor):
+    """Gives nothing for ever, and notes when it is stopped."""
+
+    def __init__(self) -> None:
+        self.stopped = 0
+
+    async def stream_async(self, payload):
+        try:
+            await anyio.sleep_forever()
+            yield
+        finally:
+            self.stopped += 1
+
+
+# Registering
+
+
+def test_register_returns_the_address():
+    """Registering returns the actor's address, whichever way the id was written."""
+    router = MessageRouter()
+    assert router.register_actor("a", Counter()) == address("a")
+    assert router.register_actor("@(workers/b)", Counter()) == address("workers/b")
+    assert router.register_actor(address("c"), Counter()) == address("c")
+
+
+def test_list_actors():
+    """`list_actors()` gives the ids in the order of their registration."""
+    router = MessageRouter()
+    for name in ("b", "a", "workers/c"):
+        router.register_actor(name, Counter())
+    assert router.list_actors() == ["b", "a", "workers/c"]
+
+
+@pytest.mark.parametrize("to", ["a", "@(a)", address("a")], ids=repr)
+def test_get_actor(to):
+    """`get_actor()` returns the actor, by its id or its address."""
+    router, actor = MessageRouter(), Counter()
+    router.register_actor("a", actor)
+    assert router.get_actor(to) is actor
+
+
+async def test_registered_before_and_after_entering():
+    """Actors may be registered before the router is entered, and after."""
+    router = MessageRouter()
+    router.register_actor("before", Counter())
+    async with router:
+        router.register_actor("after", Counter())
+        for name in ("before", "after"):
+            assert await router.stream_async(name, "query", 2).collect() == [0, 1]
+
+
+def test_router_of_a_module():
+    """A router may be made where no event loop runs, and entered in a later one."""
+    router = MessageRouter()
+    router.register_actor("a", Counter())
+
+    async def main() -> list[int]:
+        async with router:
+            return await router.stream_async("a", "query", 2).collect()
+
+    assert anyio.run(main) == [0, 1]
+
+
+async def test_unregister():
+    """An unregistered actor is unknown, and its id is free again."""
+    async with MessageRouter() as router:
+        router.register_actor("a", Counter())
+        await router.unregister_actor("@(a)")
+        assert router.list_actors() == []
+        with pytest.raises(ActorNotFoundError):
+            router.get_actor("a")
+        router.register_actor("a", Counter())
+
+
+async def test_unregister_before_entering():
+    """Unregistering works without the router being entered."""
+    router = MessageRouter()
+    router.register_actor("a", Counter())
+    await router.unregister_actor("a")
+    assert router.list_actors() == []
+
+
+async def test_unregister_waits_for_the_clean_up():
+    """`unregister_actor()` returns when the producers of the actor are gone."""
+    steps = []
+
+    class Tidy(Actor):
+        async def stream_async(self, payload):
+            try:
+                yield 1
+                await anyio.sleep_forever()
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await settle()
+                steps.append("cleaned up")
+
+    async with MessageRouter() as router:
+        router.register_actor("a", Tidy())
+        iterators = [aiter(router.stream_async("a", "query")) for _ in range(3)]
+        for iterator in iterators:
+            await anext(iterator)
+        await router.unregister_actor("a")
+        assert steps == ["cleaned up"] * 3
+
+
+async def test_unregister_by_the_actor_itself():
+    """An actor may unregister itself in its handler; its stream ends like the others."""
+
+    class Quitter(Actor):
+        async def stream_async(self, payload):
+            yield "last words"
+            await self.router.unregister_actor(self.address)
+            yield "never said"
+
+    async with MessageRouter() as router:
+        router.register_actor("a", Quitter())
+        payloads = router.stream_async("a", "query").payloads()
+        assert await anext(payloads) == "last words"
+        with pytest.raises(ActorStoppedError):
+            await anext(payloads)
+        assert router.list_actors() == []
+
+
+async def test_unregister_in_the_actors_clean_up():
+    """An actor may unregister itself in a shielded clean-up: it does not wait for itself."""
+
+    class Quitter(Actor):
+        async def stream_async(self, payload):
+            try:
+                while True:
+                    yield 1
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await self.router.unregister_actor(self.address)
+
+    async with MessageRouter() as router:
+        router.register_actor("a", Quitter())
+        async with router.stream_async("a", "query") as stream:
+            await anext(aiter(stream))
+        assert router.list_actors() == []
+
+
+async def test_cancelled_unregister(unit):
+    """Where the wait of `unregister_actor()` is cancelled, the producers still go."""
+
+    class Slow(Actor):
+        async def stream_async(self, payload):
+            try:
+                yield 1
+                await anyio.sleep_forever()
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await anyio.sleep(2 * unit)
+
+    async with MessageRouter() as router:
+        router.register_actor("a", Slow())
+        iterator = aiter(router.stream_async("a", "query"))
+        await anext(iterator)
+        with anyio.move_on_after(unit) as scope:
+            await router.unregister_actor("a")
+        assert scope.cancelled_caught
+        await anyio.sleep(3 * unit)
+        assert router.statistics().active_streams == 0
+
+
+# Statistics and repr
+
+
+async def test_statistics():
+    """The router counts its actors, the streams that are open, and those there have been."""
+    async with MessageRouter() as router:
+        router.register_actor("a", Counter())
+        router.register_actor("b", Silent())
+        async with router.stream_async("b", "query"):
+            await router.stream_async("a", "query", 1).collect()
+            statistics = router.statistics()
+            counts = (statistics.actors, statistics.active_streams, statistics.opened_streams)
+            assert counts == (2, 1, 2)
+        assert router.statistics().active_streams == 0
+
+
+async def test_repr():
+    """The `repr` tells the router's state and how much there is in it."""
+    router = MessageRouter()
+    assert repr(router) == "<MessageRouter not entered: 0 actors, 0 active streams>"
+    async with router:
+        router.register_actor("a", Silent())
+        async with router.stream_async("a", "query"):
+            assert repr(router) == "<MessageRouter open: 1 actors, 1 active streams>"
+    assert repr(router) == "<MessageRouter closed: 1 actors, 0 active streams>"
+
+
+# Closing
+
+
+async def read_until_closed(stream: Stream[Any]) -> None:
+    with pytest.raises(RouterClosedError):
+        await stream.collect()
+
+
+async def test_exit_waits_for_every_producer():
+    """Leaving the router returns when every producer is gone."""
+    silent = Silent()
+    async with anyio.create_task_group() as tasks:
+        async with MessageRouter() as router:
+            router.register_actor("a", silent)
+            for _ in range(3):
+                tasks.start_soon(read_until_closed, router.stream_async("a", "query"))
+            await settle()
+            assert router.statistics().active_streams == 3
+        assert (silent.stopped, router.statistics().active_streams) == (3, 0)
+
+
+async def test_exit_with_an_exception():
+    """The exception of the router's block leaves it as the same object."""
+    error = KeyError("mine")
+
+    async def fail() -> None:
+        async with MessageRouter() as router:
+            router.register_actor("a", Silent())
+            async with router.stream_async("a", "query"):
+                raise error
+
+    with pytest.raises(KeyError) as caught:
+        await fail()
+    assert caught.value is error
+
+
+async def test_exit_with_a_group():
+    """An exception group of the block's own leaves it as it is."""
+    error = ExceptionGroup("mine", [KeyError(), OSError()])
+
+    async def fail() -> None:
+        async with MessageRouter():
+            raise error
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await fail()
+    assert caught.value is error
+
+
+async def test_cancellation_passes_through():
+    """A cancellation of the router's block is an ordinary cancellation."""
+    with anyio.CancelScope() as scope:
+        async with MessageRouter():
+            scope.cancel()
+            await checkpoint()
+    assert scope.cancelled_caught
+
+
+async def test_failing_producer_leaves_the_router_open():
+    """No failure of an actor, in its streaming or its clean-up, takes the router down."""
+
+    class Broken(Actor):
+        async def stream_async(self, payload):
+            try:
+                raise ValueError
+                yield
+            finally:
+                raise OSError
+
+    async with MessageRouter() as router:
+        router.register_actor("a", Broken())
+        router.register_actor("b", Counter())
+        with pytest.raises(StreamError):
+            await router.stream_async("a", "query").collect()
+        assert await router.stream_async("b", "query", 2).collect() == [0, 1]
+
+
+async def test_actors_are_free_after_the_exit():
+    """After the exit an actor may be registered with another router."""
+    actor = Counter()
+    for _ in range(2):
+        async with MessageRouter() as router:
+            router.register_actor("a", actor)
+            assert await router.stream_async("a", "query", 1).collect() == [0]
+
+
+async def test_stream_started_while_closing():
+    """A stream that an actor opens while the router closes is refused."""
+    errors: list[BaseException] = []
+
+    class Late(Actor):
+        async def stream_async(self, payload):
+            try:
+                yield 1
+                await anyio.sleep_forever()
+            finally:
+                with pytest.raises(RouterClosedError) as caught:
+                    await router.stream_async("late", "query").collect()
+                errors.append(caught.value)
+
+    async with MessageRouter() as router:
+        router.register_actor("late", Late())
+        iterator = aiter(router.stream_async("late", "query"))
+        await anext(iterator)
+    assert len(errors) == 1
+
+
+# stream_async's arguments
+
+
+async def test_options_and_overrides():
+    """Single options go on top of `options`, which stay as they were."""
+    options = StreamAsyncOptions(buffer_size=7, timeout=None)
+    async with MessageRouter() as router:
+        router.register_actor("a", Counter())
+        assert router.stream_async("a", "q", options=options).statistics().buffer_size == 7
+        stream = router.stream_async("a", "q", options=options, buffer_size=3)
+        assert stream.statistics().buffer_size == 3
+    assert options.buffer_size == 7
+
+
+async def test_default_buffer_size():
+    """Without options the buffer holds 100 items."""
+    assert MessageRouter().stream_async("a", "query").statistics().buffer_size == 100
+
+
+async def test_payload_by_default():
+    """Without a payload the actor is given `None`."""
+
+    class Echo(Actor):
+        async def stream_async(self, payload):
+            yield payload
+
+    async with MessageRouter() as router:
+        router.register_actor("a", Echo())
+        assert await router.stream_async("a", "query").collect() == [None]
+
+
+# stream_ask
+
+
+@pytest.mark.parametrize("actor", [Counter, CallbackCounter])
+async def test_stream_ask(actor):
+    """`stream_ask()` calls `on_chunk` with each payload, whichever form the actor has."""
+    chunks: list[int] = []
+    async with MessageRouter() as router:
+        router.register_actor("a", actor())
+        await router.stream_ask("a", "query", 3, on_chunk=chunks.append)
+    assert chunks == [0, 1, 2]
+
+
+async def test_stream_ask_awaits():
+    """A coroutine function `on_chunk` is awaited, one chunk at a time."""
+    steps = []
+
+    async def on_chunk(chunk):
+        steps.append(f"{chunk} in")
+        await settle()
+        steps.append(f"{chunk} out")
+
+    async with MessageRouter() as router:
+        router.register_actor("a", Counter())
+        await router.stream_ask("a", "query", 2, on_chunk=on_chunk)
+    assert steps == ["0 in", "0 out", "1 in", "1 out"]
+
+
+@pytest.mark.parametrize("form", ["stream", "stream_async"])
+async def test_stream_ask_holds_the_actor_up(form):
+    """An `on_chunk` that waits holds the actor up: it is never far ahead."""
+    produced = 0
+
+    class Eager(Actor):
+        async def give(self):
+            nonlocal produced
+            for number in range(20):
+                produced += 1
+                yield number
+
+    if form == "stream":
+
+        async def stream(self, payload, on_chunk):
+            async for number in self.give():
+                await on_chunk(number)
+
+        Eager.stream = stream  # type: ignore[attr-defined]
+    else:
+        Eager.stream_async = lambda self, _: self.give()  # type: ignore[attr-defined]
+    ahead = []
+
+    async def on_chunk(chunk):
+        await settle()
+        ahead.append(produced - (chunk + 1))
+
+    async with MessageRouter() as router:
+        router.register_actor("a", Eager())
+        await router.stream_ask("a", "query", on_chunk=on_chunk, buffer_size=2)
+    assert max(ahead) == 2 + 1
+
+
+async def test_stream_ask_raises_the_actors_failure():
+    """A failure of the actor is raised, after the chunks before it."""
+
+    class Broken(Actor):
+        async def stream(self, payload, on_chunk):
+            await on_chunk(1)
+            raise ValueError("out of ink")
+
+    chunks: list[int] = []
+    async with MessageRouter() as router:
+        router.register_actor("a", Broken())
+        with pytest.raises(StreamError, match="out of ink") as caught:
+            await router.stream_ask("a", "query", on_chunk=chunks.append)
+    assert chunks == [1]
+    assert type(caught.value.__cause__) is ValueError
+
+
+@pytest.mark.parametrize("waits", [False, True])
+async def test_failing_on_chunk(waits):
+    """What `on_chunk` raises is raised as itself, and the producer is gone by then."""
+    error = KeyError("mine")
+    silent = Silent()
+
+    class OneThenSilent(Actor):
+        async def stream_async(self, payload):
+            yield 1
+            async for item in silent.stream_async(payload):
+                yield item
+
+    def on_chunk(chunk):
+        if not waits:
+            raise error
+        return fail_later()
+
+    async def fail_later():
+        await settle()
+        raise error
+
+    async with MessageRouter() as router:
+        router.register_actor("a", OneThenSilent())
+        with pytest.raises(KeyError) as caught:
+            await router.stream_ask("a", "query", on_chunk=on_chunk)
+        assert caught.value is error
+        assert router.statistics().active_streams == 0
+
+
+async def test_stream_ask_aborted():
+    """A signal aborts a `stream_ask()`."""
+    controller = AbortController()
+    async with MessageRouter() as router:
+        router.register_actor("a", CallbackCounter())
+        with pytest.raises(StreamAbortedError, match="enough"):
+            await router.stream_ask(
+                "a",
+                "query",
+                1000,
+                on_chunk=lambda chunk: controller.abort("enough"),
+                signal=controller.signal,
+            )
+
+
+async def test_stream_ask_timed_out(unit):
+    """A time limit ends a `stream_ask()`; the producer is gone when it raises."""
+    silent = Silent()
+    async with MessageRouter() as router:
+        router.register_actor("a", silent)
+        with pytest.raises(StreamTimeoutError):
+            await router.stream_ask("a", "query", on_chunk=print, timeout=unit)
+        assert silent.stopped == 1
+
+
+async def test_stream_ask_with_options():
+    """`stream_ask()` takes options, too."""
+    options = StreamAsyncOptions(timeout=0)
+    async with MessageRouter() as router:
+        router.register_actor("a", Counter())
+        with pytest.raises(StreamTimeoutError):
+            await router.stream_ask("a", "query", 1, on_chunk=print, options=options)
+
+
+async def test_cancelled_stream_ask(unit):
+    """A cancelled `stream_ask()` has stopped its producer when it is left."""
+    silent = Silent()
+    async with MessageRouter() as router:
+        router.register_actor("a", silent)
+        with anyio.move_on_after(unit):
+            await router.stream_ask("a", "query", on_chunk=print)
+        assert (silent.stopped, router.statistics().active_streams) == (1, 0)
+
+
+async def test_stream_ask_skips_what_is_no_data():
+    """`on_chunk` is called for data events only, with the payload of each."""
+
+    class HandMade(Actor):
+        async def stream_async(self, payload):
+            yield AsyncStreamMessage("data", "a")
+            yield AsyncStreamMessage("end", "no chunk")
+
+    chunks: list[str] = []
+    async with MessageRouter() as router:
+        router.register_actor("a", HandMade())
+        await router.stream_ask("a", "query", on_chunk=chunks.append)
+    assert chunks == ["a"]

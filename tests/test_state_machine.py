@@ -1,0 +1,736 @@
+"""Random lives of a stream, each lived beside a model of it: guarantees 1, 2, 7 and 12.
+
+A life is a list of commands: the actor makes items at once, the consumer reads, polls for no time,
+is cancelled just as an item arrives, time passes, and something ends it all. After each command the
+stream has to be where the model is. The clocks are virtual, and no two limits share an instant.
+"""
+
+import logging
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing, contextmanager
+from typing import Any, Literal, Protocol
+
+import anyio
+import attrs
+from anyio.lowlevel import checkpoint
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from actorstream import (
+    AbortController,
+    AbortSignal,
+    Actor,
+    ActorStreamError,
+    AsyncStreamMessage,
+    MessageRouter,
+    StreamAbortedError,
+    StreamError,
+    StreamTimeoutError,
+)
+from tests.support import settle
+
+QUIET = 20  # turns of the loop after which nothing moves any more
+CLEAN_UP_TIME = 1.0
+
+Order = int | Literal["return", "raise", "end event", "error event"]
+Seen = int | str  # an item, or a word for what came instead of one
+
+
+class ActorError(Exception):
+    """The actor fails."""
+
+
+class CleanUpError(Exception):
+    """The actor fails in its ``finally``."""
+
+
+class BodyError(Exception):
+    """The block around the stream fails."""
+
+
+@attrs.frozen
+class Scenario:
+    """What stays the same for a whole life."""
+
+    buffer_size: int = 1
+    overflow: str = "wait"
+    source: Literal["generator", "callback", "helper"] = "generator"
+    scoped: bool = False
+    payloads: bool = False
+    clean_up: frozenset[str] = frozenset()  # of "awaits" and "raises"
+    limits: dict[str, float] = attrs.field(factory=dict)  # "signal" is one, too
+
+    def options(self, signal: AbortSignal) -> dict[str, Any]:
+        limits = dict(self.limits)
+        if "signal" in limits:
+            signal = AbortSignal.any([signal, AbortSignal.timeout(limits.pop("signal"))])
+        defaults = {"timeout": None, "buffer_size": self.buffer_size, "overflow": self.overflow}
+        return {**defaults, "signal": signal, **limits}
+
+
+class Model:
+    """What a stream is, without any waiting: a list of items and a list of last words."""
+
+    def __init__(self, scenario: Scenario, now: float) -> None:
+        self.scenario = scenario
+        self.now = self.opened_at = now
+        self.started_at: float | None = None
+        self.actor_called = False
+        self.items: deque[int] = deque()
+        self.hand: int | None = None
+        self.orders: deque[Order] = deque()
+        self.made = self.delivered = self.dropped = 0
+        self.idle_since = self.blocked_since = now
+        self.last_words: list[str] | None = None
+        self.final = False  # nothing overrides the last words
+        self.ended_at = now
+        self.registered = self.router_open = True
+        self.aborted: str | None = None
+        self.cancelled: str | None = None
+
+    def order(self, order: Order) -> None:
+        if self.last_words is None:
+            self.orders.append(order)
+            self.work()
+
+    def start(self) -> None:
+        """Begin at the first pull; what happened before it may have been the end."""
+        if self.started_at is not None:
+            return
+        self.started_at = self.now
+        if self.final:
+            return
+        if not self.router_open:
+            self.end("RouterClosedError")
+        elif self.aborted or self.signal_is_due():
+            self.end(f"StreamAbortedError: {self.aborted or 'time'}", discards=True)
+        elif self.cancelled:
+            self.end(f"StreamAbortedError: {self.cancelled}", discards=True)
+        elif not self.registered:
+            self.end("ActorNotFoundError")
+        else:
+            self.actor_called = True
+            self.work()
+
+    def signal_is_due(self) -> bool:
+        return self.now >= self.opened_at + self.scenario.limits.get("signal", float("inf"))
+
+    def work(self) -> None:
+        """Do all that the actor can do before it has to wait."""
+        while self.actor_called and self.last_words is None:
+            if self.hand is not None and not self.hand_over(self.hand):
+                return
+            if not self.orders:
+                return
+            self.obey(self.orders.popleft())
+
+    def obey(self, order: Order) -> None:
+        if isinstance(order, str):
+            self.end(*self.words_for(order))
+        elif order:
+            self.orders.appendleft(order - 1)
+            self.made += 1
+            self.hand = self.made
+            self.idle_since = self.blocked_since = self.now
+
+    def words_for(self, order: str) -> list[str]:
+        if order in {"return", "end event"}:
+            return [] if self.scenario.payloads else ["end event"]
+        error = f"StreamError: {'ActorError' if order == 'raise' else None}"
+        return [error] if self.scenario.payloads else ["error event", error]
+
+    def hand_over(self, item: int) -> bool:
+        if len(self.items) >= self.scenario.buffer_size:
+            if self.scenario.overflow == "wait":
+                return False
+            if self.scenario.overflow == "fail":
+                self.end("StreamOverflowError")
+                return False
+            self.dropped += 1
+            if self.scenario.overflow == "drop_oldest":
+                self.items.popleft()
+        if len(self.items) < self.scenario.buffer_size:
+            self.items.append(item)
+        self.hand = None
+        self.idle_since = self.now
+        return True
+
+    def end(self, *last_words: str, discards: bool = False) -> None:
+        """End; what discards overrides an end that still waits behind items."""
+        if self.final or (self.last_words is not None and not discards):
+            return
+        if self.last_words is None:
+            self.ended_at = self.now
+        self.last_words = list(last_words)
+        self.final = discards
+        self.hand = None
+        if discards:
+            self.items.clear()
+
+    def close(self) -> None:
+        self.end(discards=True)
+        self.items.clear()
+        self.last_words = []
+        self.final = True
+
+    def dues(self) -> dict[float, Callable[[], None]]:
+        """Tell when time will end the stream, and how, if nothing happens."""
+        if self.started_at is None or self.final or not self.router_open:
+            return {}
+        since = {"signal": self.opened_at}
+        if self.last_words is None:
+            since["timeout"] = self.started_at
+            if not self.made:
+                since["first_timeout"] = self.started_at
+            elif self.hand is None:
+                since["idle_timeout"] = self.idle_since
+            else:
+                since["stall_timeout"] = self.blocked_since
+        limits = self.scenario.limits
+        return {since[name] + limits[name]: self.ending(name) for name in since if name in limits}
+
+    def ending(self, limit: str) -> Callable[[], None]:
+        if limit == "signal":
+            return lambda: self.end("StreamAbortedError: time", discards=True)
+        kind = limit.removesuffix("timeout").strip("_") or "total"
+        return lambda: self.end(f"StreamTimeoutError: {kind}", discards=kind == "stall")
+
+    def advance(self, until: float) -> None:
+        """Let time pass; afterwards ``now`` is when it ended the stream, or ``until``."""
+        due, end = min(self.dues().items(), default=(until, None))
+        self.now = min(due, until)
+        if end is not None and due <= until:
+            end()
+
+    def catch_up(self, now: float) -> None:
+        self.advance(now)
+        self.now = now
+
+    def peek(self) -> Seen:
+        if self.items:
+            return self.items[0]
+        if self.last_words is None:
+            return "nothing"
+        return self.last_words[0] if self.last_words else "stop"
+
+    def read(self) -> Seen:
+        seen = self.peek()
+        if self.items:
+            self.items.popleft()
+            self.delivered += 1
+            self.work()
+        elif self.last_words is not None:
+            self.last_words = self.last_words[1:]
+            self.final = True
+        return seen
+
+
+class Scripted(Actor):
+    """Obeys orders; notes what it made and whether its ``finally`` ran."""
+
+    def __init__(self, life: "Life") -> None:
+        self.life = life
+        self.orders: deque[Order] = deque()
+        self.ordered = anyio.Event()
+        self.made = self.started = self.finished = 0
+        self.clean_up_failed = False
+
+    def order(self, order: Order) -> None:
+        self.orders.append(order)
+        self.ordered.set()
+
+    async def items(self) -> AsyncGenerator[int | AsyncStreamMessage[int], None]:
+        self.started += 1
+        stopped = True
+        try:
+            while isinstance(order := await self.next_order(), int):
+                for _ in range(order):
+                    self.made += 1
+                    self.life.check_bound()
+                    yield self.made
+            stopped = False
+            if order == "raise":
+                raise ActorError("as told")
+            if order == "end event":
+                yield AsyncStreamMessage("end")
+            if order == "error event":
+                yield AsyncStreamMessage("error", error="as told")
+        finally:
+            try:
+                if stopped:
+                    await self.clean_up()
+            finally:
+                self.finished += 1
+
+    async def next_order(self) -> Order:
+        while not self.orders:
+            self.ordered = anyio.Event()
+            await self.ordered.wait()
+        return self.orders.popleft()
+
+    async def clean_up(self) -> None:
+        if "awaits" in self.life.scenario.clean_up:
+            with anyio.CancelScope(shield=True):
+                await (anyio.sleep(CLEAN_UP_TIME) if self.life.virtual else checkpoint())
+        if "raises" in self.life.scenario.clean_up:
+            self.clean_up_failed = True
+            raise CleanUpError
+
+
+class Generating(Scripted):
+    def stream_async(self, _: object) -> AsyncIterator[Any]:
+        return self.items()
+
+
+class Calling(Scripted):
+    async def stream(self, _: object, on_chunk: Callable[[Any], Awaitable[None]]) -> None:
+        async with aclosing(self.items()) as items:
+            async for item in items:
+                await on_chunk(item)
+
+
+class Helped(Scripted):
+    def stream_async(self, _: object) -> AsyncIterator[AsyncStreamMessage[Any]]:
+        return self.create_async_stream(self.items())
+
+
+ACTORS = {"generator": Generating, "callback": Calling, "helper": Helped}
+
+
+class Life:
+    """One stream and its model."""
+
+    def __init__(self, scenario: Scenario, virtual: bool) -> None:
+        self.scenario = scenario
+        self.virtual = virtual
+        self.model = Model(scenario, anyio.current_time())
+        self.delivered = 0
+        self.told: list[BaseException] = []
+        self.actor = ACTORS[scenario.source](self)
+        self.router = MessageRouter()
+        self.router.register_actor("scripted", self.actor)
+        self.leave_router = anyio.Event()
+        self.router_left = anyio.Event()
+        self.router_scope = anyio.CancelScope()
+        self.controller = AbortController()
+        options = scenario.options(self.controller.signal)
+        self.stream = self.router.stream_async("scripted", "go", **options)
+        self.inside = False
+        self.reader: AsyncIterator[Any] | None = None
+
+    async def live(self, commands: list["Command"]) -> None:
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(self.host)
+            await self.begin()
+            for command in [*commands, Leave(), Pass(2), CloseRouter()]:
+                self.model.catch_up(anyio.current_time())
+                await command.run(self)
+                await settle(QUIET)
+                self.check()
+        self.check_end()
+
+    async def host(self, *, task_status: anyio.abc.TaskStatus[None]) -> None:
+        with self.router_scope:
+            async with self.router:
+                task_status.started()
+                await self.leave_router.wait()
+        self.router_left.set()
+
+    async def begin(self) -> None:
+        if self.scenario.scoped:
+            await self.stream.__aenter__()
+            self.inside = True
+            self.model.start()
+            await settle(QUIET)
+        self.reader = self.stream.payloads() if self.scenario.payloads else aiter(self.stream)
+
+    def order(self, order: Order) -> None:
+        self.actor.order(order)
+        self.model.order(order)
+
+    def may_make_many(self) -> bool:
+        """Tell whether many items, which give a reader a turn in between, change nothing for it.
+
+        Where items are dropped it matters who comes first, and a first pull comes in between.
+        """
+        return self.scenario.overflow == "wait" or self.model.started_at is not None
+
+    async def pull(self) -> Seen:
+        """Read once, and put what came into a word."""
+        assert self.reader is not None
+        try:
+            came = await anext(self.reader)
+        except StopAsyncIteration:
+            return "stop"
+        except ActorStreamError as error:
+            return self.word_for(error)
+        if isinstance(came, AsyncStreamMessage):
+            if came.type != "data":
+                return f"{came.type} event"
+            came = came.payload
+        self.delivered += 1
+        assert isinstance(came, int)
+        return came
+
+    def word_for(self, error: ActorStreamError) -> str:
+        name = type(error).__name__
+        if isinstance(error, StreamAbortedError):
+            reason = "time" if "timed out" in str(error.reason) else error.reason
+            return f"{name}: {reason}"
+        if isinstance(error, StreamTimeoutError):
+            return f"{name}: {error.kind}"
+        if type(error) is StreamError:
+            return f"{name}: {error.__cause__ and type(error.__cause__).__name__}"
+        return name
+
+    @contextmanager
+    def hear_clean_up_fail(self) -> Iterator[None]:
+        try:
+            yield
+        except CleanUpError as error:
+            self.told.append(error)
+
+    def check_bound(self) -> None:
+        """Guarantee 1: never more ahead than the buffer and the item in the hand."""
+        ahead = self.actor.made - self.delivered - self.stream.statistics().dropped
+        assert ahead <= self.scenario.buffer_size + 1
+
+    def check_gone(self) -> None:
+        """Guarantee 7: the producer is gone, clean-up included."""
+        assert self.actor.finished == self.actor.started <= 1
+        assert self.router.statistics().active_streams == 0
+
+    def check(self) -> None:
+        """Compare the stream, at rest, with its model."""
+        model, statistics = self.model, self.stream.statistics()
+        model.catch_up(anyio.current_time())
+        assert statistics.buffered == len(model.items)
+        assert statistics.delivered == model.delivered == self.delivered
+        assert statistics.dropped == model.dropped
+        assert statistics.producer_waiting == (model.hand is not None)
+        assert not statistics.consumer_waiting
+        assert self.actor.made == model.made
+        if model.actor_called and model.last_words is None:
+            assert self.router.statistics().active_streams == 1
+        elif "awaits" not in self.scenario.clean_up or model.now > model.ended_at + CLEAN_UP_TIME:
+            self.check_gone()
+
+    def check_end(self) -> None:
+        self.check_gone()
+        assert bool(self.told) == self.actor.clean_up_failed
+
+
+class Command(Protocol):
+    async def run(self, life: Life) -> None: ...
+
+
+@attrs.frozen
+class Make:
+    """The actor makes items, without a pause between them."""
+
+    count: int
+
+    async def run(self, life: Life) -> None:
+        life.order(self.count if life.may_make_many() else min(self.count, 7))
+
+
+@attrs.frozen
+class Finish:
+    """The actor makes items and comes to its end or fails, all at once."""
+
+    how: Literal["return", "raise", "end event", "error event"]
+    count: int = 0
+
+    async def run(self, life: Life) -> None:
+        life.order(self.count)
+        life.order(self.how)
+
+
+@attrs.frozen
+class Read:
+    """The consumer reads what there is, and then on for no time."""
+
+    count: int
+
+    async def run(self, life: Life) -> None:
+        for _ in range(self.count if life.reader else 0):
+            life.model.start()
+            with anyio.move_on_after(0 if life.model.peek() == "nothing" else 10):
+                assert await life.pull() == life.model.read()
+
+
+@attrs.frozen
+class ReadToEnd:
+    """The consumer reads on until there is nothing, and beyond the end."""
+
+    async def run(self, life: Life) -> None:
+        if life.reader is not None:
+            life.model.start()
+            while life.model.peek() not in {"nothing", "stop"}:
+                await Read(1).run(life)
+            await Read(3).run(life)
+
+
+@attrs.frozen
+class Poll:
+    """The consumer looks whether there is something, and loses nothing if it misses it."""
+
+    async def run(self, life: Life) -> None:
+        if life.reader is not None:
+            life.model.start()
+            with anyio.move_on_after(0):
+                assert await life.pull() == life.model.read()
+
+
+@attrs.frozen
+class Wait:
+    """The consumer reads, for so long."""
+
+    seconds: int
+
+    async def run(self, life: Life) -> None:
+        if life.reader is None or not life.virtual:
+            return
+        life.model.start()
+        until = anyio.current_time() + self.seconds
+        if life.model.peek() == "nothing":
+            life.model.advance(until)
+        expected = life.model.read()
+        seen: Seen = "nothing"
+        with anyio.CancelScope(deadline=until):
+            seen = await life.pull()
+        assert seen == expected
+        assert anyio.current_time() == life.model.now
+
+
+@attrs.frozen
+class Pass:
+    """Nobody does anything for so long."""
+
+    seconds: int
+
+    async def run(self, life: Life) -> None:
+        if life.virtual:
+            until = anyio.current_time() + self.seconds
+            await anyio.sleep_until(until)
+            life.model.catch_up(until)
+
+
+@attrs.frozen
+class While:
+    """A read is pending while something happens, and is given up so many turns later."""
+
+    happening: Command
+    turns: int = QUIET
+
+    async def run(self, life: Life) -> None:
+        if life.reader is None:
+            return
+        if life.model.started_at is None:
+            await Poll().run(life)
+            await settle(QUIET)
+        if life.model.peek() != "nothing":
+            return
+        seen: list[Seen] = []
+        async with anyio.create_task_group() as tasks:
+            scope = anyio.CancelScope()
+            tasks.start_soon(self.read, life, scope, seen)
+            await settle(QUIET)
+            assert not seen
+            await self.happening.run(life)
+            await settle(self.turns)
+            scope.cancel()
+        if seen or self.turns == QUIET:
+            assert (seen or ["nothing"]) == [life.model.read()]
+
+    async def read(self, life: Life, scope: anyio.CancelScope, seen: list[Seen]) -> None:
+        with scope:
+            seen.append(await life.pull())
+
+
+@attrs.frozen
+class Abort:
+    """Somebody aborts the signal; the next read says so at once."""
+
+    read: bool = False
+
+    async def run(self, life: Life) -> None:
+        life.controller.abort("by signal")
+        life.model.aborted = life.model.aborted or "by signal"
+        if life.model.started_at is not None:
+            life.model.end("StreamAbortedError: by signal", discards=True)
+        if self.read and life.reader is not None:
+            await Read(1).run(life)
+
+
+@attrs.frozen
+class Cancel:
+    """Somebody cancels the stream."""
+
+    async def run(self, life: Life) -> None:
+        life.stream.cancel("by hand")
+        life.model.cancelled = "by hand"
+        if life.model.started_at is not None:
+            life.model.end("StreamAbortedError: by hand", discards=True)
+
+
+@attrs.frozen
+class Close:
+    """The consumer closes the stream and keeps the iterator."""
+
+    async def run(self, life: Life) -> None:
+        life.model.close()
+        with life.hear_clean_up_fail():
+            await life.stream.aclose()
+        life.check_gone()
+
+
+@attrs.frozen
+class Unregister:
+    """The actor is taken away."""
+
+    async def run(self, life: Life) -> None:
+        if not life.model.registered:
+            return
+        life.model.registered = False
+        if life.model.started_at is not None:
+            life.model.end("ActorStoppedError")
+        await life.router.unregister_actor("scripted")
+        life.check_gone()
+
+
+@attrs.frozen
+class CloseRouter:
+    """The router is left, or cancelled from around it."""
+
+    cancelled: bool = False
+
+    async def run(self, life: Life) -> None:
+        life.model.router_open = False
+        if life.model.started_at is not None:
+            life.model.end("RouterClosedError")
+        if self.cancelled:
+            life.router_scope.cancel()
+        else:
+            life.leave_router.set()
+        await life.router_left.wait()
+        life.check_gone()
+
+
+@attrs.frozen
+class Leave:
+    """The consumer breaks out of the loop, and out of the block around it if there is one."""
+
+    failing: bool = False
+
+    async def run(self, life: Life) -> None:
+        if life.reader is None:
+            return
+        life.reader = None
+        life.model.close()
+        if life.inside:
+            error = BodyError() if self.failing else None
+            with life.hear_clean_up_fail():
+                await life.stream.__aexit__(type(error) if error else None, error, None)
+            life.check_gone()
+
+
+FLOW: list[st.SearchStrategy[Command]] = [
+    st.builds(Make, st.integers(1, 7) | st.just(600)),
+    st.builds(Read, st.integers(1, 5)),
+    st.builds(Poll),
+    st.builds(Wait, st.integers(1, 3)),
+    st.builds(Pass, st.integers(1, 3)),
+]
+ENDS: list[st.SearchStrategy[Command]] = [
+    st.builds(
+        Finish, st.sampled_from(["return", "raise", "end event", "error event"]), st.integers(0, 4)
+    ),
+    st.builds(Abort, st.booleans()),
+    st.builds(Cancel),
+    st.builds(Close),
+    st.builds(Unregister),
+    st.builds(CloseRouter, st.booleans()),
+]
+# While a read is pending, no more than one item: a read that waits may count as room, or not.
+DURING = st.one_of(st.builds(Make, st.just(1)), *ENDS).filter(lambda it: it != Abort(read=True))
+RACES = st.builds(While, DURING, st.just(QUIET) | st.integers(0, 4))
+
+
+@st.composite
+def lives(draw: st.DrawFn) -> list[Command]:
+    """Some ordinary life, and up to three ends, each with what comes after it."""
+    flow = st.lists(st.one_of(*FLOW, RACES), max_size=6)
+    end = st.one_of(*ENDS, st.builds(Leave, st.booleans()), RACES)
+    life = draw(flow)
+    for ending in draw(st.lists(end, max_size=3)):
+        life += [ending, *draw(flow)]
+    return [*life, *draw(st.sampled_from([[], [ReadToEnd()], [Finish("return"), ReadToEnd()]]))]
+
+
+@st.composite
+def limits(draw: st.DrawFn) -> dict[str, float]:
+    """Limits that end within a few seconds, at no instant at which anything else happens."""
+    fractions = {
+        "timeout": 0.5,
+        "first_timeout": 0.25,
+        "idle_timeout": 0.125,
+        "stall_timeout": 0.375,
+        "signal": 0.0625,
+    }
+    names = draw(st.sets(st.sampled_from(sorted(fractions)), max_size=3))
+    return {name: draw(st.integers(0, 4)) + fractions[name] for name in sorted(names)}
+
+
+SCENARIOS = st.builds(
+    Scenario,
+    buffer_size=st.integers(1, 4) | st.just(1000),
+    overflow=st.sampled_from(["wait", "wait", "drop_oldest", "drop_newest", "fail"]),
+    source=st.sampled_from(["generator", "callback", "helper"]),
+    scoped=st.booleans(),
+    payloads=st.booleans(),
+    clean_up=st.frozensets(st.sampled_from(["awaits", "raises"])),
+    limits=limits(),
+)
+
+
+class Listener(logging.Handler):
+    """Hears what the library says of errors that it could not raise."""
+
+    def __init__(self, told: list[BaseException]) -> None:
+        super().__init__(logging.ERROR)
+        self.told = told
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info and isinstance(record.exc_info[1], CleanUpError):
+            self.told.append(record.exc_info[1])
+
+
+@contextmanager
+def listening(told: list[BaseException]) -> Iterator[None]:
+    logger, listener = logging.getLogger("actorstream"), Listener(told)
+    logger.addHandler(listener)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.propagate = True
+        logger.removeHandler(listener)
+
+
+async def live(scenario: Scenario, commands: list[Command], virtual: bool) -> None:
+    if not virtual:
+        scenario = attrs.evolve(scenario, limits={})
+    life = Life(scenario, virtual)
+    with listening(life.told):
+        await life.live(commands)
+
+
+@settings(max_examples=200)
+@given(scenario=SCENARIOS, commands=lives())
+async def test_a_stream_lives_as_its_model_does(
+    scenario: Scenario, commands: list[Command], virtual_time: bool
+) -> None:
+    """Guarantees 1, 2, 7 and 12, whatever happens in whatever order."""
+    await live(scenario, commands, virtual_time)

@@ -1,0 +1,266 @@
+"""The consumer's object itself: its repr, its states, and iterators that are dropped anywhere."""
+
+import gc
+import threading
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
+
+import anyio
+import pytest
+
+from actorstream import Actor, MessageRouter, Stream, StreamAbortedError
+from tests.support import settle
+
+
+class Numbers(Actor):
+    """Counts up, as far as the payload says, and notes how often it was closed."""
+
+    def __init__(self) -> None:
+        self.closed = 0
+
+    async def stream_async(self, payload):
+        try:
+            number = 0
+            while payload is None or number < payload:
+                yield number
+                number += 1
+        finally:
+            self.closed += 1
+
+
+@asynccontextmanager
+async def serving(actor: Actor) -> AsyncIterator[MessageRouter]:
+    """Open a router with one actor, `a`."""
+    async with MessageRouter() as router:
+        router.register_actor("a", actor)
+        yield router
+
+
+# repr
+
+
+async def test_repr_of_a_stream():
+    """The `repr` tells what is streamed, from whom, and how far it is."""
+    async with serving(Numbers()) as router:
+        stream = router.stream_async("a", "query", 3)
+        assert repr(stream) == "<Stream 'query' from @(a): not started>"
+        async with stream:
+            assert repr(stream) == "<Stream 'query' from @(a): open>"
+            await settle()
+            assert repr(stream) == "<Stream 'query' from @(a): ending>"
+            await stream.collect()
+            assert repr(stream) == "<Stream 'query' from @(a): ended>"
+
+
+async def test_repr_of_a_stream_whose_producer_cleans_up(unit):
+    """A closed stream whose producer is not gone yet says so."""
+
+    class Slow(Actor):
+        async def stream_async(self, payload):
+            try:
+                yield 1
+                await anyio.sleep_forever()
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await anyio.sleep(unit)
+
+    async with serving(Slow()) as router:
+        stream = router.stream_async("a", "query")
+        async for _ in stream:
+            break
+        await settle()
+        assert repr(stream) == "<Stream 'query' from @(a): ended, producer cleaning up>"
+
+
+# Iterators
+
+
+async def test_iterator_iterates_itself():
+    """An iterator is its own iterator, so that a loop over it may be resumed."""
+    async with serving(Numbers()) as router:
+        iterator = aiter(router.stream_async("a", "query", 4))
+        async for event in iterator:
+            if event.payload == 1:
+                break
+        assert [event.payload async for event in iterator] == [2, 3, None]
+
+
+async def test_aclosing_an_iterator():
+    """An iterator can be closed, as `contextlib.aclosing` does; the producer is gone then."""
+    numbers = Numbers()
+    async with serving(numbers) as router:
+        events: Any = aiter(router.stream_async("a", "query"))
+        async with aclosing(events):
+            await anext(events)
+        assert (numbers.closed, router.statistics().active_streams) == (1, 0)
+
+
+async def test_iterator_in_a_cycle():
+    """An iterator in a reference cycle closes its stream when the cycle is collected."""
+    numbers = Numbers()
+    async with serving(numbers) as router:
+        cycle: list[Any] = [aiter(router.stream_async("a", "query"))]
+        cycle.append(cycle)
+        await anext(cycle[0])
+        del cycle
+        gc.collect()
+        await settle()
+        assert (numbers.closed, router.statistics().active_streams) == (1, 0)
+
+
+@pytest.mark.real_clock
+async def test_iterator_dropped_in_another_thread():
+    """An iterator whose last reference goes in another thread closes its stream all the same."""
+    numbers = Numbers()
+    async with serving(numbers) as router:
+        holder = [aiter(router.stream_async("a", "query"))]
+        await anext(holder[0])
+        thread = threading.Thread(target=holder.clear)
+        thread.start()
+        thread.join()
+        with anyio.fail_after(60):
+            while router.statistics().active_streams:
+                await anyio.sleep(0)
+    assert numbers.closed == 1
+
+
+def test_iterator_dropped_after_the_loop_is_gone():
+    """An iterator that outlives its event loop is dropped without a warning."""
+    kept = []
+
+    async def main():
+        async with serving(Numbers()) as router:
+            kept.append(aiter(router.stream_async("a", "query")))
+            await anext(kept[0])
+
+    anyio.run(main)
+    kept.clear()
+    gc.collect()
+
+
+async def test_iterator_dropped_after_the_router():
+    """An iterator that outlives its router is dropped without a warning."""
+    async with serving(Numbers()) as router:
+        iterator = aiter(router.stream_async("a", "query"))
+        await anext(iterator)
+    del iterator
+    gc.collect()
+
+
+async def test_caught_exception_keeps_no_stream_open():
+    """The traceback of a consumer's exception, kept for long, keeps no producer running."""
+    numbers = Numbers()
+
+    async def fail(stream: Stream[Any]) -> None:
+        async for _ in stream:
+            raise KeyError
+
+    async with serving(numbers) as router:
+        with pytest.raises(KeyError) as kept:
+            await fail(router.stream_async("a", "query"))
+        await settle()
+        assert kept.tb is not None
+        assert (numbers.closed, router.statistics().active_streams) == (1, 0)
+
+
+async def test_caught_cancellation_keeps_no_stream_open(unit):
+    """Nor does the exception of a read that was cancelled."""
+    kept: list[BaseException] = []
+
+    class Silent(Actor):
+        async def stream_async(self, payload):
+            await anyio.sleep_forever()
+            yield
+
+    async with serving(Silent()) as router:
+        with anyio.move_on_after(unit):
+            try:
+                async for _ in router.stream_async("a", "query"):
+                    pass
+            except BaseException as exc:
+                kept.append(exc)
+                raise
+        await settle()
+        assert len(kept) == 1
+        assert router.statistics().active_streams == 0
+        kept.clear()
+
+
+async def test_iterator_keeps_the_stream_running():
+    """As long as the iterator is held, the stream goes on, whoever forgets the stream object."""
+    async with serving(Numbers()) as router:
+        payloads = router.stream_async("a", "query", 3, buffer_size=1).payloads()
+        gc.collect()
+        await settle()
+        assert [number async for number in payloads] == [0, 1, 2]
+
+
+# Statistics, correlation id
+
+
+async def test_statistics_after_a_break():
+    """A closed stream holds nothing any more, and tells what it delivered."""
+    async with serving(Numbers()) as router:
+        stream = router.stream_async("a", "query", buffer_size=5)
+        async for event in stream:
+            if event.payload == 2:
+                break
+        await settle()
+        statistics = stream.statistics()
+    assert (statistics.buffered, statistics.delivered) == (0, 3)
+    assert not statistics.producer_waiting
+
+
+async def test_statistics_are_a_snapshot():
+    """What `statistics()` returned does not change later."""
+    async with serving(Numbers()) as router, router.stream_async("a", "query", 5) as stream:
+        before = stream.statistics()
+        await stream.collect()
+    assert (before.delivered, stream.statistics().delivered) == (0, 5)
+
+
+# cancel() and the scoped form
+
+
+async def test_cancelled_block():
+    """A block whose stream was cancelled, and that does not read on, ends in peace."""
+    numbers = Numbers()
+    async with serving(numbers) as router:
+        async with router.stream_async("a", "query") as stream:
+            await anext(aiter(stream))
+            stream.cancel("enough")
+        assert (numbers.closed, router.statistics().active_streams) == (1, 0)
+
+
+async def test_cancel_before_entering():
+    """A stream that is cancelled, then entered and read, raises where it is read."""
+    numbers = Numbers()
+    async with serving(numbers) as router:
+        stream = router.stream_async("a", "query")
+        stream.cancel({"code": 7})
+        async with stream:
+            with pytest.raises(StreamAbortedError) as caught:
+                await stream.collect()
+    assert caught.value.reason == {"code": 7}
+    assert numbers.closed == 0
+
+
+async def test_cancel_with_an_exception():
+    """An exception given as the reason is the cause, too."""
+    reason = OSError("the client is gone")
+    async with serving(Numbers()) as router, router.stream_async("a", "query") as stream:
+        stream.cancel(reason)
+        with pytest.raises(StreamAbortedError) as caught:
+            await stream.collect()
+    assert caught.value.reason is reason
+    assert caught.value.__cause__ is reason
+
+
+async def test_payloads_in_an_unread_block():
+    """A block that reads nothing ends at once, and its producer with it."""
+    numbers = Numbers()
+    async with serving(numbers) as router:
+        async with router.stream_async("a", "query"):
+            await settle()
+        assert (numbers.closed, router.statistics().active_streams) == (1, 0)
