@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from collections.abc import AsyncIterable, Callable, Iterable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from actorstream._address import Address
 from actorstream._errors import StreamingNotSupportedError
-from actorstream._producer import Source, from_callback, from_iterable
+from actorstream._producer import Opener, open_callback, open_iterable
 from actorstream._sources import (
     EventSource,
     OnBackpressure,
@@ -133,18 +133,18 @@ def is_bound(actor: Actor) -> bool:
     return actor._address is not None  # pyright: ignore[reportPrivateUsage]
 
 
-def find_source(actor: Actor, to: Address) -> Source:
-    """Return what makes an actor's items.
+def find_method(actor: Actor, to: Address) -> tuple[Opener, Callable[..., Any]]:
+    """Return the method that makes an actor's items, and what calls it.
 
     Raises:
         StreamingNotSupportedError: It has neither of the two methods.
     """
     stream_async = getattr(actor, "stream_async", None)
     if callable(stream_async):
-        return from_iterable(stream_async)
+        return open_iterable, stream_async
     stream = getattr(actor, "stream", None)
     if callable(stream):
-        return from_callback(cast("Callable[[Any, Any], Awaitable[None]]", stream))
+        return open_callback, stream
     raise StreamingNotSupportedError(
         f"{to} does not support async streaming: {type(actor).__name__} has neither "
         "stream_async() nor stream(); write `async def stream_async(self, payload): yield item`"

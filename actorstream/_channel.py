@@ -17,7 +17,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 import attrs
 from anyio import (
@@ -28,15 +28,16 @@ from anyio import (
     Event,
     WouldBlock,
     current_effective_deadline,
+    current_time,
 )
 from anyio.lowlevel import checkpoint
 
 from actorstream._buffer import TURN, Buffer
-from actorstream._clock import Clock
+from actorstream._clock import Clock, Timer
 from actorstream._errors import ActorStreamError, StreamConsumedError
 from actorstream._limits import Limits
 from actorstream._message import AsyncStreamMessage, Message, Origin, complete, id_if_made, is_event
-from actorstream._options import StreamAsyncOptions
+from actorstream._options import StreamAsyncOptions, needs_watch
 from actorstream._outcome import (
     CLOSED,
     Outcome,
@@ -45,6 +46,7 @@ from actorstream._outcome import (
     failed_by_event,
     overflowed,
     router_closed,
+    timed_out,
 )
 from actorstream._wakeup import CallSoon
 
@@ -75,19 +77,24 @@ class StreamStatistics:
     consumer_waiting: bool
 
 
+class Closeable(Protocol):
+    """Something half-read that wants to be closed."""
+
+    async def aclose(self) -> None: ...
+
+
 class Channel:
     """One stream, from its start to its end.
 
     Args:
         request: What the consumer asks, and of whom.
         options: The limits of the stream.
-        clock: Runs the timers.
-        call_soon: Reaches the event loop from anywhere.
 
     Attributes:
         scope: The cancel scope of the producer, clean-up included.
         live: Whether the producer's task is running.
         awaited: Whether somebody will see ``cleanup_error``, so that no log need tell.
+        half_read: Sources that the actor has opened and not read to their end, if any.
         cleanup_error: What the producer raised after the stream had ended.
     """
 
@@ -100,10 +107,12 @@ class Channel:
         "_limits",
         "_on_left",
         "_outcome",
+        "_total",
         "awaited",
         "buffer",
         "cleanup_error",
         "dropped",
+        "half_read",
         "live",
         "options",
         "origin",
@@ -111,9 +120,7 @@ class Channel:
         "scope",
     )
 
-    def __init__(
-        self, request: Message, options: StreamAsyncOptions, clock: Clock, call_soon: CallSoon
-    ) -> None:
+    def __init__(self, request: Message, options: StreamAsyncOptions) -> None:
         self.request: Message = request
         self.options: StreamAsyncOptions = options
         self.origin: Origin = Origin(request.id, request.correlation_id, request.to)
@@ -123,12 +130,13 @@ class Channel:
         self.awaited: bool = False
         self.cleanup_error: BaseException | None = None
         self.dropped: int = 0
-        self._call_soon = call_soon
         self._closing_event: AsyncStreamMessage[Any] | None = None
         self._concluded = False
         self._left: Event | None = None
         self._outcome: Outcome | None = None
-        self._limits = Limits(options, request.to, clock, self.terminate, self.interrupt)
+        self._limits: Limits | None = None
+        self._total: Timer | None = None
+        self.half_read: dict[Closeable, None] | None = None
 
     def __repr__(self) -> str:
         return f"<Channel {self.request.type!r} from {self.request.to}>"
@@ -174,9 +182,10 @@ class Channel:
             self._closing_event = item
             self.buffer.hold()
             return
-        if self._limits.watches_items:
-            self._limits.on_item()
-            if not self._limits.watches_items:
+        limits = self._limits
+        if limits is not None and limits.watches_items:
+            limits.on_item()
+            if not limits.watches_items:
                 self.buffer.release()
         while not self.over:
             if self.buffer.put_turn_over:
@@ -205,15 +214,16 @@ class Channel:
         return True
 
     async def _wait_writable(self) -> None:
-        if not self._limits.watches_blocking:
+        limits = self._limits
+        if limits is None or not limits.watches_blocking:
             await self.buffer.wait_writable()
             return
-        self._limits.on_blocked()
+        limits.on_blocked()
         try:
             await self.buffer.wait_writable()
         finally:
             if not self.buffer.producer_waiting:
-                self._limits.on_unblocked()
+                limits.on_unblocked()
 
     def _refuse(self, item: object, closing: AsyncStreamMessage[Any]) -> NoReturn:
         raise RuntimeError(
@@ -221,13 +231,27 @@ class Channel:
             "yield nothing after it, or leave it out: the stream ends by itself"
         )
 
-    def enter(self, on_left: Callable[[Channel], object]) -> None:
-        """Note that a producer's task runs now; ``on_left`` is called when it is over."""
+    def enter(
+        self, clock: Clock, call_soon: CallSoon, on_left: Callable[[Channel], object]
+    ) -> None:
+        """Note that a producer's task is about to run.
+
+        Args:
+            clock: Runs the timers.
+            call_soon: Reaches the event loop from anywhere.
+            on_left: Called when the task is over.
+        """
         self.live = True
+        self._call_soon = call_soon
         self._on_left = on_left
-        self._limits.arm()
-        if self._limits.watches_items:
-            self.buffer.hold()
+        options = self.options
+        if options.timeout is not None and options.timeout != math.inf:
+            self._total = clock.call_at(current_time() + options.timeout, self._time_out)
+        if needs_watch(options):
+            limits = Limits(options, self.request.to, clock, self.terminate, self.interrupt)
+            self._limits = limits
+            if limits.watches_items:
+                self.buffer.hold()
 
     def finish(self) -> None:
         """The actor came to its natural end.
@@ -331,10 +355,9 @@ class Channel:
     def take_closing_event(self) -> AsyncStreamMessage[Any] | None:
         """Return the event that closes the stream, once. The consumer has seen an end."""
         outcome = self._conclude()
-        self._outcome = Outcome(error=outcome.error, discards=True)
-        if outcome.event is None:
-            return None
-        return self.complete(outcome.event, self.buffer.delivered + 1)
+        event, outcome.event = outcome.event, None
+        outcome.discards = True  # nothing overrides what has been shown
+        return event and self.complete(event, self.buffer.delivered + 1)
 
     def take_closing_error(self) -> ActorStreamError | None:
         """Return the error that ended the stream, once. The consumer has seen an end."""
@@ -344,16 +367,16 @@ class Channel:
 
     def _conclude(self) -> Outcome:
         self._concluded = True
-        self._limits.detach()
+        if self._limits is not None:
+            self._limits.detach()
         assert self._outcome is not None
         return self._outcome
 
     def close(self) -> None:
         """End the stream because its consumer wants no more of it."""
         self.terminate(CLOSED)
+        self._conclude()
         self._outcome = CLOSED
-        self._concluded = True
-        self._limits.detach()
 
     # From anywhere
 
@@ -363,8 +386,8 @@ class Channel:
         Does nothing if the consumer has seen an end already. An outcome that discards
         overrides one that is still waiting behind buffered items.
         """
-        if self.buffer.paused:  # an abort came first, and is on its way
-            self._obey_signal()
+        if self._limits is not None:  # an abort that came first may be on its way
+            outcome = self._limits.find_abort() or outcome
         waiting = self._outcome
         if self._concluded or (waiting and (waiting.discards or not outcome.discards)):
             return
@@ -390,15 +413,22 @@ class Channel:
 
     def _obey_signal(self) -> None:
         self.buffer.resume()
-        self._limits.end_by_signal()
+        if self._limits is not None:
+            self._limits.end_by_signal()
 
     def _end(self, outcome: Outcome) -> None:
         self._outcome = outcome
-        self._limits.stop_timers()
+        if self._total is not None:
+            self._total.cancel()
+        if self._limits is not None:
+            self._limits.stop_timers()
         if outcome.discards:
             self.buffer.close()
         else:
             self.buffer.end()
+
+    def _time_out(self) -> None:
+        self.terminate(timed_out("total", self.options, self.request.to))
 
     def _log(self, level: int, exception: BaseException | None, when: str) -> None:
         logger.log(

@@ -1,7 +1,8 @@
-"""What may end a stream from outside: its four time limits and its abort signal.
+"""What may end a stream from outside, if its caller asks: three time limits, an abort signal.
 
-All of it leads to one call, ``end(outcome)``. What nobody asked for costs nothing: the
-channel reports items and blocking only where ``watches_items`` or ``watches_blocking`` says.
+All of it leads to one call, ``end(outcome)``. What nobody asked for costs nothing: a stream
+without such options has no ``Limits``, and a channel reports items and blocking only where
+``watches_items`` or ``watches_blocking`` says so.
 """
 
 from __future__ import annotations
@@ -16,10 +17,8 @@ from actorstream._abort import attach, deadline_of, detach
 from actorstream._address import Address
 from actorstream._clock import Clock, Timer
 from actorstream._errors import TimeoutKind
-from actorstream._options import StreamAsyncOptions
+from actorstream._options import NO_LIMIT, StreamAsyncOptions
 from actorstream._outcome import Outcome, aborted, timed_out
-
-_END_OF_TIME = (None, math.inf)
 
 
 def _ignore(_: Outcome) -> None:
@@ -31,14 +30,14 @@ def find_early_outcome(options: StreamAsyncOptions, to: Address) -> Outcome | No
     if options.signal is not None and options.signal.aborted:
         return aborted(options.signal.reason)
     if options.timeout == 0:
-        return timed_out("total", 0, to)
+        return timed_out("total", options, to)
     if options.first_timeout == 0:
-        return timed_out("first", 0, to)
+        return timed_out("first", options, to)
     return None
 
 
 class Limits:
-    """Watches over one running stream.
+    """Watches over one running stream: everything but its ``timeout``.
 
     Args:
         options: The limits and the signal.
@@ -53,13 +52,11 @@ class Limits:
         "_end",
         "_first",
         "_idle",
-        "_interrupt",
         "_last_item",
         "_options",
         "_signal_key",
         "_signal_timer",
         "_stall",
-        "_timers",
         "_to",
         "watches_blocking",
         "watches_items",
@@ -77,42 +74,38 @@ class Limits:
         self._to = to
         self._clock = clock
         self._end = end
-        self._timers: list[Timer] = []
         self._last_item = 0.0
-        self._interrupt = interrupt
-        self._first: Timer | None = None
         self._idle: Timer | None = None
         self._stall: Timer | None = None
+        self._first = self._start("first", options.first_timeout)
         self._signal_key: object = None
         self._signal_timer: Timer | None = None
-        self.watches_items: bool = False
-        self.watches_blocking: bool = False
-
-    def arm(self) -> None:
-        """Begin to watch: the stream starts."""
-        options, clock = self._options, self._clock
-        self._first = self._limit("first", options.first_timeout)
-        self._limit("total", options.timeout)
         if options.signal is not None:
-            self._signal_key = attach(options.signal, self._interrupt)
+            self._signal_key = attach(options.signal, interrupt)
             deadline = deadline_of(options.signal)
             if deadline < math.inf:
                 self._signal_timer = clock.call_at(deadline, self.end_by_signal)
-        watches_idle = options.idle_timeout not in _END_OF_TIME
-        self.watches_items = watches_idle or self._first is not None
-        self.watches_blocking = watches_idle or options.stall_timeout not in _END_OF_TIME
+        watches_idle = options.idle_timeout not in NO_LIMIT
+        self.watches_items: bool = watches_idle or self._first is not None
+        self.watches_blocking: bool = watches_idle or options.stall_timeout not in NO_LIMIT
 
     def end_by_signal(self) -> None:
         """End the stream for the signal's reason."""
-        if self._options.signal is not None:
-            self._end(aborted(self._options.signal.reason))
+        outcome = self.find_abort()
+        if outcome is not None:
+            self._end(outcome)
+
+    def find_abort(self) -> Outcome | None:
+        """Return the outcome that the signal asks for, if it does."""
+        signal = self._options.signal
+        return aborted(signal.reason) if signal is not None and signal.aborted else None
 
     def on_item(self) -> None:
         """The producer made an item."""
         if self._first is not None:
             self._first.cancel()
             self._first = None
-        if self._options.idle_timeout in _END_OF_TIME:
+        if self._options.idle_timeout in NO_LIMIT:
             self.watches_items = False
             return
         self._start_idle()
@@ -123,7 +116,7 @@ class Limits:
             self._idle.cancel()
             self._idle = None
         if self._stall is None:
-            self._stall = self._limit("stall", self._options.stall_timeout)
+            self._stall = self._start("stall", self._options.stall_timeout)
 
     def on_unblocked(self) -> None:
         """The producer goes on."""
@@ -131,18 +124,15 @@ class Limits:
             return
         if self._stall is not None:
             self._stall.cancel()
-            self._timers.remove(self._stall)
             self._stall = None
-        if self._options.idle_timeout not in _END_OF_TIME:
+        if self._options.idle_timeout not in NO_LIMIT:
             self._start_idle()
 
     def stop_timers(self) -> None:
         """Stop measuring time: the producer is at its end."""
-        for timer in self._timers:
-            timer.cancel()
-        self._timers.clear()
-        if self._idle is not None:
-            self._idle.cancel()
+        for timer in (self._first, self._idle, self._stall):
+            if timer is not None:
+                timer.cancel()
         self.watches_items = self.watches_blocking = False
 
     def detach(self) -> None:
@@ -153,22 +143,19 @@ class Limits:
             self._signal_timer.cancel()
         self._end = _ignore  # a bound method of the one that holds this: no cycle remains
 
-    def _limit(self, kind: TimeoutKind, seconds: float | None) -> Timer | None:
+    def _start(self, kind: TimeoutKind, seconds: float | None) -> Timer | None:
         if seconds is None or seconds == math.inf:
             return None
-        timer = self._clock.call_at(
-            current_time() + seconds, partial(self._end_by_time, kind, seconds)
-        )
-        self._timers.append(timer)
-        return timer
+        end = partial(self._end_by_time, kind)
+        return self._clock.call_at(current_time() + seconds, end)
 
     def _start_idle(self) -> None:
         self._last_item = current_time()
         if self._idle is None:
             self._check_idle()
 
-    def _end_by_time(self, kind: TimeoutKind, seconds: float) -> None:
-        self._end(timed_out(kind, seconds, self._to))
+    def _end_by_time(self, kind: TimeoutKind) -> None:
+        self._end(timed_out(kind, self._options, self._to))
 
     def _check_idle(self) -> None:
         """End the stream if nothing came for too long, or look again when that could be."""
@@ -176,6 +163,6 @@ class Limits:
         assert seconds is not None
         due = self._last_item + seconds
         if current_time() >= due and self._idle is not None:
-            self._end_by_time("idle", seconds)
+            self._end_by_time("idle")
         else:
             self._idle = self._clock.call_at(due, self._check_idle)

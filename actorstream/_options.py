@@ -10,6 +10,9 @@ import attrs
 from actorstream._abort import AbortController, AbortSignal
 
 Overflow = Literal["wait", "drop_oldest", "drop_newest", "fail"]
+NO_LIMIT = (None, math.inf)
+"""The values of a time limit that is none."""
+
 _OVERFLOWS = ("wait", "drop_oldest", "drop_newest", "fail")
 
 
@@ -80,6 +83,16 @@ class StreamAsyncOptions:
     idle_timeout: float | None = attrs.field(default=None, validator=_check_seconds)
     stall_timeout: float | None = attrs.field(default=None, validator=_check_seconds)
     overflow: Overflow = attrs.field(default="wait", validator=_check_overflow)
+
+
+def needs_watch(options: StreamAsyncOptions) -> bool:
+    """Return whether something besides ``timeout`` may end the stream from outside."""
+    return (
+        options.signal is not None
+        or options.first_timeout not in NO_LIMIT
+        or options.idle_timeout not in NO_LIMIT
+        or options.stall_timeout not in NO_LIMIT
+    )
 
 
 DEFAULTS = StreamAsyncOptions()

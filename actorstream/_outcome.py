@@ -34,9 +34,10 @@ from actorstream._errors import (
     TimeoutKind,
 )
 from actorstream._message import AsyncStreamMessage, Message, error_event
+from actorstream._options import StreamAsyncOptions
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class Outcome:
     """What the consumer finds where the items end.
 
@@ -81,9 +82,11 @@ def aborted(reason: object) -> Outcome:
     return Outcome(error=StreamAbortedError(reason), discards=True)
 
 
-def timed_out(kind: TimeoutKind, seconds: float, to: Address) -> Outcome:
+def timed_out(kind: TimeoutKind, options: StreamAsyncOptions, to: Address) -> Outcome:
     """A time limit passed."""
-    return Outcome(error=StreamTimeoutError(kind, seconds, to), discards=kind == "stall")
+    option = "timeout" if kind == "total" else f"{kind}_timeout"
+    error = StreamTimeoutError(kind, getattr(options, option), to)
+    return Outcome(error=error, discards=kind == "stall")
 
 
 def overflowed(request: Message, buffer_size: int) -> Outcome:

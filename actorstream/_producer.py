@@ -12,62 +12,41 @@ from __future__ import annotations
 import asyncio
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
 from contextvars import ContextVar
 from math import inf
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from anyio import current_effective_deadline, get_cancelled_exc_class
 
-from actorstream._channel import Channel
+from actorstream._channel import Channel, Closeable
 from actorstream._context import request_in_hand
 from actorstream._errors import StreamingNotSupportedError
 from actorstream._message import AsyncStreamMessage
 
-Source = Callable[[Channel], Awaitable[None]]
-"""Puts what an actor produces into a channel."""
+Opener = Callable[[Channel, Callable[..., Any]], Awaitable[Awaitable[None]]]
+"""Calls a method of an actor, and gives what puts all that it makes into a channel."""
 
 T = TypeVar("T")
 
-
-class Closeable(Protocol):
-    """Something half-read that wants to be closed."""
-
-    async def aclose(self) -> None: ...
+current_channel: ContextVar[Channel | None] = ContextVar("actorstream.channel", default=None)
+"""Where the running producer puts its items."""
 
 
-class Producer:
-    """What the code of an actor can find out about the task that it runs in.
-
-    Attributes:
-        channel: Where its items go.
-        half_read: Sources that were opened and not read to their end. An ``async for``
-            closes nothing when it is left, so the producer does when it is over.
-    """
-
-    __slots__ = ("channel", "half_read")
-
-    def __init__(self, channel: Channel) -> None:
-        self.channel = channel
-        self.half_read: dict[Closeable, None] = {}
-
-
-current_producer: ContextVar[Producer | None] = ContextVar("actorstream.producer", default=None)
-
-
-async def produce(channel: Channel, source: Source) -> None:
-    """Run a source to its end, in a task of its own. The actor's failure stays in the stream."""
-    producer = Producer(channel)
+async def produce(channel: Channel, opener: Opener, method: Callable[..., Any]) -> None:
+    """Run a method to its end, in a task of its own. Its failure stays in the stream."""
     request_in_hand.set(channel.request)
-    current_producer.set(producer)
+    current_channel.set(channel)
     try:
         with channel.scope:
             try:
-                if not channel.over:
-                    async with AsyncExitStack() as stack:
-                        stack.push_async_callback(_close_half_read, producer)
-                        await source(channel)
+                try:
+                    if not channel.over:
+                        await (await opener(channel, method))
+                finally:
+                    if channel.half_read:
+                        await _close_half_read(channel.half_read)  # noqa: ASYNC102 - as the actor's own
                 channel.finish()
             except BaseException as exc:  # noqa: ASYNC103 - forwarded, or raised again
                 _forward(exc, channel)
@@ -75,9 +54,10 @@ async def produce(channel: Channel, source: Source) -> None:
         channel.leave()
 
 
-async def _close_half_read(producer: Producer) -> None:
+async def _close_half_read(sources: Iterable[Closeable]) -> None:
+    """Close the sources that the actor left half-read: an ``async for`` closes nothing."""
     async with AsyncExitStack() as stack:
-        for source in producer.half_read:
+        for source in sources:
             stack.push_async_callback(source.aclose)
 
 
@@ -114,40 +94,31 @@ class Feeder(ABC):
         """Put all items into a channel."""
 
 
-def from_iterable(call: Callable[[Any], object]) -> Source:
-    """Make a source of a ``stream_async`` method."""
-
-    async def source(channel: Channel) -> None:
-        made: Any = call(channel.request.payload)
-        if not hasattr(made, "__aiter__") and inspect.isawaitable(made):
-            made = await made
-        if isinstance(made, Feeder):
-            await made.feed(channel)
-        elif hasattr(made, "__aiter__"):
-            await pump(aiter(made), channel)
-        else:
-            raise StreamingNotSupportedError(
-                f"{channel.request.to} does not support async streaming: its stream_async() "
-                f"returned {made!r}, which is no async iterable; write `yield` in it, or "
-                "`return self.create_async_stream(items)`"
-            )
-
-    return source
+async def open_iterable(channel: Channel, method: Callable[..., Any]) -> Awaitable[None]:
+    """Call a ``stream_async`` method."""
+    made = method(channel.request.payload)
+    if not hasattr(made, "__aiter__") and inspect.isawaitable(made):
+        made = await made
+    if isinstance(made, Feeder):
+        return made.feed(channel)
+    if hasattr(made, "__aiter__"):
+        return pump(aiter(made), channel)
+    raise StreamingNotSupportedError(
+        f"{channel.request.to} does not support async streaming: its stream_async() returned "
+        f"{made!r}, which is no async iterable; write `yield` in it, or "
+        "`return self.create_async_stream(items)`"
+    )
 
 
-def from_callback(call: Callable[[Any, Callable[[Any], Awaitable[None]]], object]) -> Source:
-    """Make a source of a ``stream`` method, the older form."""
-
-    async def source(channel: Channel) -> None:
-        running = call(channel.request.payload, channel.put)
-        if not inspect.isawaitable(running):
-            raise StreamingNotSupportedError(
-                f"{channel.request.to} does not support async streaming: its stream() is no "
-                "coroutine function; write `async def stream(self, payload, on_chunk)`"
-            )
-        await running
-
-    return source
+async def open_callback(channel: Channel, method: Callable[..., Any]) -> Awaitable[None]:
+    """Call a ``stream`` method, the older form."""
+    made = method(channel.request.payload, channel.put)
+    if inspect.isawaitable(made):
+        return made
+    raise StreamingNotSupportedError(
+        f"{channel.request.to} does not support async streaming: its stream() is no coroutine "
+        "function; write `async def stream(self, payload, on_chunk)`"
+    )
 
 
 async def pump(iterator: AsyncIterator[Any], channel: Channel) -> None:

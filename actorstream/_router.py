@@ -11,7 +11,7 @@ import attrs
 from anyio import create_task_group
 from anyio.abc import TaskGroup
 
-from actorstream._actor import Actor, bind, find_source, is_bound
+from actorstream._actor import Actor, bind, find_method, is_bound
 from actorstream._address import Address, address
 from actorstream._channel import Channel
 from actorstream._clock import Clock
@@ -21,9 +21,9 @@ from actorstream._limits import find_early_outcome
 from actorstream._message import Message
 from actorstream._options import StreamAsyncOptions, merge_options
 from actorstream._outcome import Outcome, actor_stopped, router_closed
-from actorstream._producer import current_producer, produce
+from actorstream._producer import current_channel, produce
 from actorstream._stream import Stream
-from actorstream._wakeup import CallSoon, current_call_soon, running_loop
+from actorstream._wakeup import CallSoon, current_call_soon, watch_loop
 
 OnChunk = Callable[[Any], Awaitable[object] | object]
 
@@ -61,13 +61,13 @@ class MessageRouter:
 
     def __init__(self) -> None:
         self._actors: dict[str, Actor] = {}
-        self._channels: dict[Channel, str] = {}
+        self._channels: dict[Channel, None] = {}  # in the order of opening
         self._opened = 0
         self._state = "not entered"
-        self._tasks: TaskGroup  # these three belong to an event loop: made on entering
+        self._tasks: TaskGroup  # these belong to an event loop: made on entering
         self._clock: Clock
-        self._loop: object = None
         self._call_soon: CallSoon
+        self._in_loop: Callable[[], bool]
 
     def __repr__(self) -> str:
         return (
@@ -83,8 +83,8 @@ class MessageRouter:
             )
         self._tasks = create_task_group()
         await self._tasks.__aenter__()
-        self._loop = running_loop()
         self._call_soon = current_call_soon()
+        self._in_loop = watch_loop()
         self._clock = Clock()
         self._tasks.start_soon(self._clock.run)
         self._state = "open"
@@ -145,12 +145,11 @@ class MessageRouter:
         to = address(id)
         bind(self._find(to), None, None)
         del self._actors[to.id]
-        producer = current_producer.get()
-        mine = [channel for channel, actor_id in self._channels.items() if actor_id == to.id]
+        mine = [channel for channel in self._channels if channel.request.to == to]
         for channel in mine:
             channel.terminate(actor_stopped(to))
         for channel in mine:
-            if producer is None or channel is not producer.channel:
+            if channel is not current_channel.get():
                 await channel.wait_left()
 
     def get_actor(self, id: str | Address) -> Actor:
@@ -236,18 +235,18 @@ class MessageRouter:
         self, request: Message, options: StreamAsyncOptions, early: Outcome | None
     ) -> Channel:
         """Start the producer of a stream, unless the stream is over already."""
-        self._check_open()
-        early = early or find_early_outcome(options, request.to)
+        channel = Channel(request, options)
+        if early is None:
+            self._check_open()
+            early = find_early_outcome(options, request.to)
         if early is not None:
-            channel = Channel(request, options, self._clock, self._call_soon)
             channel.terminate(early)
             return channel
-        source = find_source(self._find(request.to), request.to)
-        channel = Channel(request, options, self._clock, self._call_soon)
-        channel.enter(self._channels.pop)
-        self._channels[channel] = request.to.id
+        opener, method = find_method(self._find(request.to), request.to)
+        channel.enter(self._clock, self._call_soon, self._channels.pop)
+        self._channels[channel] = None
         self._opened += 1
-        self._tasks.start_soon(produce, channel, source, name=f"stream of {request.to}")
+        self._tasks.start_soon(produce, channel, opener, method, name=request.to.id)
         return channel
 
     def _find(self, to: Address) -> Actor:
@@ -266,7 +265,7 @@ class MessageRouter:
                 f"the router is {self._state}; stream inside of "
                 "`async with MessageRouter() as router:`"
             )
-        if running_loop() is not self._loop:
+        if not self._in_loop():
             raise RouterClosedError(
                 "the router runs in another event loop; use it in the thread and loop where it "
                 "was entered, or through anyio.from_thread.run()"

@@ -27,7 +27,7 @@ from actorstream._address import Address
 from actorstream._channel import Channel
 from actorstream._message import AsyncStreamMessage, error_event, is_event
 from actorstream._options import check_count
-from actorstream._producer import Feeder, close, current_producer, pump, throw_into
+from actorstream._producer import Feeder, close, current_channel, pump, throw_into
 
 T = TypeVar("T")
 
@@ -132,8 +132,11 @@ class EventSource(Feeder, Generic[T]):
 
     def _find_owner(self) -> None:
         """Have the producer that reads this close it, should it be left half-read."""
-        producer = current_producer.get()
-        self._adopted_by = {} if producer is None else producer.half_read
+        channel = current_channel.get()
+        if channel is None:
+            self._adopted_by = {}
+        else:
+            self._adopted_by = channel.half_read = channel.half_read or {}
         self._adopted_by[self] = None
 
     def _retire(self) -> None:
@@ -242,10 +245,10 @@ class WatchedItems(Generic[T]):
         await close(self._items)
 
     def _is_paused(self) -> bool:
-        producer = current_producer.get()
-        if producer is None:
+        channel = current_channel.get()
+        if channel is None:
             return False  # read by hand: nothing stands between this and its reader
-        buffer = producer.channel.buffer
+        buffer = channel.buffer
         waits, self._waits = self._waits, buffer.waits
         return buffer.waits > waits or buffer.full
 

@@ -23,7 +23,7 @@ from actorstream._errors import StreamConsumedError
 from actorstream._message import AsyncStreamMessage, Message
 from actorstream._options import StreamAsyncOptions
 from actorstream._outcome import CLOSED, Outcome, aborted
-from actorstream._producer import current_producer
+from actorstream._producer import current_channel
 
 new_event: Callable[[Any], Any] = object.__new__  # without the checks of the constructor
 
@@ -35,11 +35,6 @@ Launch = Callable[[Message, StreamAsyncOptions, Outcome | None], Channel]
 
 _NOTHING_YET: Buffer[Any] = Buffer(1)
 """What an iterator reads before its stream is started: always empty."""
-
-
-def _refuse_launch(*_: object) -> NoReturn:
-    """Stands in for a launch that was tried and raised: the iteration is over."""
-    raise StopAsyncIteration
 
 
 class Stream(Generic[T]):
@@ -112,7 +107,7 @@ class Stream(Generic[T]):
             StreamConsumedError: It has been iterated, or closed, before.
         """
         self._claim_iteration()
-        return _Events(self, self._start)
+        return _Events[T](self._start)
 
     def payloads(self) -> AsyncIterator[T]:
         """Iterate the bare payloads; a failure of the actor is raised as ``StreamError``.
@@ -121,7 +116,7 @@ class Stream(Generic[T]):
             StreamConsumedError: The stream has been iterated, or closed, before.
         """
         self._claim_iteration()
-        return _Payloads(self, self._start)
+        return _Payloads[T](self._start)
 
     async def collect(self) -> list[T]:
         """Return all payloads as a list. Cancelling it closes the stream.
@@ -184,25 +179,16 @@ class Stream(Generic[T]):
     def _start(self) -> Channel:
         """Start the producer, unless it has been started."""
         if self._channel is None:
-            launch, self._launch = self._launch, _refuse_launch
-            self._channel = launch(self._request, self._options, self._early)
+            self._channel = self._launch(self._request, self._options, self._early)
         return self._channel
 
     async def _close(self) -> BaseException | None:
         """Close, wait for the producer, and return what it raised in its clean-up."""
         self._iterated = True
-        channel = self._channel
-        if channel is None:
+        if self._channel is None:
             self._early = CLOSED
             return None
-        channel.awaited = True
-        channel.close()
-        producer = current_producer.get()
-        if channel.live and not (producer and producer.channel is channel):
-            with CancelScope(shield=True):
-                await channel.wait_left()
-        error, channel.cleanup_error = channel.cleanup_error, None
-        return error
+        return await _close(self._channel)
 
     def _claim_iteration(self) -> None:
         if self._iterated:
@@ -212,6 +198,17 @@ class Stream(Generic[T]):
         self._iterated = True
 
 
+async def _close(channel: Channel) -> BaseException | None:
+    """Close a channel, wait for its producer, and return what that raised in its clean-up."""
+    channel.awaited = True
+    channel.close()
+    if channel.live and channel is not current_channel.get():
+        with CancelScope(shield=True):  # a task group waits for its tasks just so
+            await channel.wait_left()
+    error, channel.cleanup_error = channel.cleanup_error, None
+    return error
+
+
 class _Reader(ABC, Generic[T, R]):
     """An iterator that starts the stream when it is first pulled, and closes it when dropped.
 
@@ -219,11 +216,10 @@ class _Reader(ABC, Generic[T, R]):
     end is what tells the channel that nobody reads on; hence the ``del self`` below.
     """
 
-    __slots__ = ("__weakref__", "_buffer", "_channel", "_start", "_stream")
+    __slots__ = ("__weakref__", "_buffer", "_channel", "_start")
 
-    def __init__(self, stream: Stream[T], start: Callable[[], Channel]) -> None:
-        self._stream = stream
-        self._start = start
+    def __init__(self, start: Callable[[], Channel]) -> None:
+        self._start: Callable[[], Channel] | None = start
         self._channel: Any = None  # a Channel, once it is open
         self._buffer: Buffer[Any] = _NOTHING_YET
 
@@ -234,8 +230,17 @@ class _Reader(ABC, Generic[T, R]):
     async def __anext__(self) -> R: ...
 
     async def aclose(self) -> None:
-        """Close the stream and wait until its producer is gone."""
-        await self._stream.aclose()
+        """Close the stream and wait until its producer is gone.
+
+        Raises:
+            Exception: What the producer raised in its clean-up.
+        """
+        if self._channel is None:
+            self._start = None
+            return
+        error = await _close(self._channel)
+        if error is not None:
+            raise error
 
     def __del__(self) -> None:
         if self._channel is not None:
@@ -243,7 +248,10 @@ class _Reader(ABC, Generic[T, R]):
 
     def _open(self) -> Channel:
         if self._channel is None:
-            self._channel = self._start()
+            start, self._start = self._start, None  # once; the stream need not be kept
+            if start is None:
+                raise StopAsyncIteration
+            self._channel = start()
             self._buffer = self._channel.buffer
         return cast("Channel", self._channel)
 

@@ -15,13 +15,23 @@ Callback = Callable[[], object]
 CallSoon = Callable[[Callback], object]
 
 
-def running_loop() -> object:
-    """Return what identifies the event loop that is running now."""
+def watch_loop() -> Callable[[], bool]:
+    """Return a function that tells whether it is called in the loop that is running now."""
+    find: Callable[[], object]
     if get_cancelled_exc_class() is asyncio.CancelledError:
-        return asyncio.get_running_loop()
-    from trio.lowlevel import current_trio_token  # trio is optional
+        find = asyncio.get_running_loop
+    else:
+        from trio.lowlevel import current_trio_token as find  # trio is optional
 
-    return current_trio_token()
+    here = find()
+
+    def in_loop() -> bool:
+        try:
+            return find() is here
+        except RuntimeError:  # no loop is running in this thread
+            return False
+
+    return in_loop
 
 
 def current_call_soon() -> CallSoon:

@@ -101,12 +101,12 @@ class Model:
         self.started_at = self.now
         if self.final:
             return
-        if not self.router_open:
+        if self.cancelled:
+            self.end(f"StreamAbortedError: {self.cancelled}", discards=True)
+        elif not self.router_open:
             self.end("RouterClosedError")
         elif self.aborted or self.signal_is_due():
             self.end(f"StreamAbortedError: {self.aborted or 'time'}", discards=True)
-        elif self.cancelled:
-            self.end(f"StreamAbortedError: {self.cancelled}", discards=True)
         elif not self.registered:
             self.end("ActorNotFoundError")
         else:
@@ -240,7 +240,7 @@ class Scripted(Actor):
         self.orders.append(order)
         self.ordered.set()
 
-    async def items(self) -> AsyncGenerator[int | AsyncStreamMessage[int], None]:
+    async def items(self) -> AsyncGenerator[Any, None]:
         self.started += 1
         stopped = True
         try:
@@ -654,15 +654,17 @@ ENDS: list[st.SearchStrategy[Command]] = [
     st.builds(CloseRouter, st.booleans()),
 ]
 # While a read is pending, no more than one item: a read that waits may count as room, or not.
-DURING = st.one_of(st.builds(Make, st.just(1)), *ENDS).filter(lambda it: it != Abort(read=True))
+DURING = st.one_of(
+    st.builds(Make, st.just(1)), st.one_of(ENDS).filter(lambda it: it != Abort(read=True))
+)
 RACES = st.builds(While, DURING, st.just(QUIET) | st.integers(0, 4))
 
 
 @st.composite
 def lives(draw: st.DrawFn) -> list[Command]:
     """Some ordinary life, and up to three ends, each with what comes after it."""
-    flow = st.lists(st.one_of(*FLOW, RACES), max_size=6)
-    end = st.one_of(*ENDS, st.builds(Leave, st.booleans()), RACES)
+    flow = st.lists(st.one_of([*FLOW, RACES]), max_size=6)
+    end = st.one_of([*ENDS, st.builds(Leave, st.booleans()), RACES])
     life = draw(flow)
     for ending in draw(st.lists(end, max_size=3)):
         life += [ending, *draw(flow)]

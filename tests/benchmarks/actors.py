@@ -11,8 +11,6 @@ from actorstream import (
     AsyncStreamMessage,
     MessageRouter,
     Stream,
-    create_async_stream,
-    create_thread_stream,
 )
 
 
@@ -39,7 +37,7 @@ class RangeActor(Actor):
 
     def stream_async(self, payload: int) -> Any:
         """Return a stream of the numbers below ``payload``."""
-        return create_async_stream(range(payload))
+        return self.create_async_stream(range(payload))
 
 
 class ListActor(Actor):
@@ -52,7 +50,7 @@ class ListActor(Actor):
         """Return a stream of the list of the numbers below ``payload``."""
         if payload not in self.lists:
             self.lists[payload] = list(range(payload))
-        return create_async_stream(self.lists[payload])
+        return self.create_async_stream(self.lists[payload])
 
 
 class ThreadActor(Actor):
@@ -60,7 +58,7 @@ class ThreadActor(Actor):
 
     def stream_async(self, payload: int) -> Any:
         """Return a stream of the numbers below ``payload``, made in a thread."""
-        return create_thread_stream(blocking_numbers(payload))
+        return self.create_thread_stream(blocking_numbers(payload))
 
 
 class CallbackActor(Actor):
