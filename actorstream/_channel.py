@@ -36,12 +36,21 @@ from actorstream._buffer import TURN, Buffer
 from actorstream._clock import Clock, Timer
 from actorstream._errors import ActorStreamError, StreamConsumedError
 from actorstream._limits import Limits
-from actorstream._message import AsyncStreamMessage, Message, Origin, complete, id_if_made, is_event
+from actorstream._message import (
+    AsyncStreamMessage,
+    Message,
+    Origin,
+    complete,
+    end_event,
+    id_if_made,
+    is_event,
+)
 from actorstream._options import StreamAsyncOptions, needs_watch
 from actorstream._outcome import (
     CLOSED,
+    ENDED,
     Outcome,
-    ended,
+    ended_by_event,
     failed,
     failed_by_event,
     overflowed,
@@ -261,8 +270,10 @@ class Channel:
         stopped between that stream's end event and its end.
         """
         event = self._closing_event
-        if event is None or event.type == "end":
-            self._settle(ended(event))
+        if event is None:
+            self._settle(ENDED)
+        elif event.type == "end":
+            self._settle(ended_by_event(event))
         else:
             self._settle(failed_by_event(self.request, event))
 
@@ -355,9 +366,12 @@ class Channel:
     def take_closing_event(self) -> AsyncStreamMessage[Any] | None:
         """Return the event that closes the stream, once. The consumer has seen an end."""
         outcome = self._conclude()
+        number = self.buffer.delivered + 1
+        if outcome is ENDED:
+            self._outcome = CLOSED
+            return end_event(self.origin, number)
         event, outcome.event = outcome.event, None
-        outcome.discards = True  # nothing overrides what has been shown
-        return event and self.complete(event, self.buffer.delivered + 1)
+        return event and self.complete(event, number)
 
     def take_closing_error(self) -> ActorStreamError | None:
         """Return the error that ended the stream, once. The consumer has seen an end."""

@@ -168,6 +168,15 @@ _LATER: dict[str, Callable[[AsyncStreamMessage[Any]], object]] = {
 }
 
 
+def end_event(origin: Origin, number: int) -> AsyncStreamMessage[Any]:
+    """Make the end event of a stream whose actor made none."""
+    event: Any = AsyncStreamMessage("end")
+    event.origin = origin
+    event.number = number
+    del event.correlation_id, event.sender  # found in the origin
+    return cast("AsyncStreamMessage[Any]", event)
+
+
 def error_event(exception: BaseException) -> AsyncStreamMessage[Any]:
     """Make an error event that knows the exception behind it."""
     event: Any = AsyncStreamMessage("error", error=str(exception) or repr(exception))

@@ -53,11 +53,13 @@ class Outcome:
 
 
 CLOSED = Outcome(discards=True)
+ENDED = Outcome()
+"""The natural end; its event is made when the consumer comes to it."""
 
 
-def ended(event: AsyncStreamMessage[Any] | None = None) -> Outcome:
-    """The producer came to its natural end, perhaps with an end event of its own."""
-    return Outcome(event=event or AsyncStreamMessage("end"))
+def ended_by_event(event: AsyncStreamMessage[Any]) -> Outcome:
+    """The producer came to its natural end, and has said so in an end event of its own."""
+    return Outcome(event=event)
 
 
 def failed(request: Message, exception: BaseException) -> Outcome:
