@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn, Protocol
 
 import attrs
@@ -86,6 +86,9 @@ class StreamStatistics:
     consumer_waiting: bool
 
 
+Spawn = Callable[[Callable[[], Coroutine[Any, Any, None]]], object]
+
+
 class Closeable(Protocol):
     """Something half-read that wants to be closed."""
 
@@ -127,6 +130,7 @@ class Channel:
         "origin",
         "request",
         "scope",
+        "spawn",
     )
 
     def __init__(self, request: Message, options: StreamAsyncOptions) -> None:
@@ -241,17 +245,23 @@ class Channel:
         )
 
     def enter(
-        self, clock: Clock, call_soon: CallSoon, on_left: Callable[[Channel], object]
+        self,
+        clock: Clock,
+        call_soon: CallSoon,
+        spawn: Spawn,
+        on_left: Callable[[Channel], object],
     ) -> None:
         """Note that a producer's task is about to run.
 
         Args:
             clock: Runs the timers.
             call_soon: Reaches the event loop from anywhere.
+            spawn: Starts a task beside the producer's, which is to end it.
             on_left: Called when the task is over.
         """
         self.live = True
         self._call_soon = call_soon
+        self.spawn: Spawn = spawn
         self._on_left = on_left
         options = self.options
         if options.timeout is not None and options.timeout != math.inf:

@@ -46,7 +46,7 @@ async def produce(channel: Channel, opener: Opener, method: Callable[..., Any]) 
                         await (await opener(channel, method))
                 finally:
                     if channel.half_read:
-                        await _close_half_read(channel.half_read)  # noqa: ASYNC102 - as the actor's own
+                        await _close_half_read(channel.half_read)  # noqa: ASYNC102
                 channel.finish()
             except BaseException as exc:  # noqa: ASYNC103 - forwarded, or raised again
                 _forward(exc, channel)
@@ -110,7 +110,9 @@ async def open_iterable(channel: Channel, method: Callable[..., Any]) -> Awaitab
     )
 
 
-async def open_callback(channel: Channel, method: Callable[..., Any]) -> Awaitable[None]:
+async def open_callback(  # noqa: ASYNC124 - one kind of opener with open_iterable()
+    channel: Channel, method: Callable[..., Any]
+) -> Awaitable[None]:
     """Call a ``stream`` method, the older form."""
     made = method(channel.request.payload, channel.put)
     if inspect.isawaitable(made):

@@ -100,7 +100,7 @@ class MessageRouter:
         try:
             if isinstance(exc, Exception):
                 # The task group would wrap it, and has nothing left to cancel.
-                await self._tasks.__aexit__(None, None, None)
+                await self._tasks.__aexit__(None, None, None)  # noqa: ASYNC102 - it knows how
                 return False
             return await self._tasks.__aexit__(exc_type, exc, traceback)  # noqa: ASYNC102
         finally:
@@ -243,7 +243,7 @@ class MessageRouter:
             channel.terminate(early)
             return channel
         opener, method = find_method(self._find(request.to), request.to)
-        channel.enter(self._clock, self._call_soon, self._channels.pop)
+        channel.enter(self._clock, self._call_soon, self._tasks.start_soon, self._channels.pop)
         self._channels[channel] = None
         self._opened += 1
         self._tasks.start_soon(produce, channel, opener, method, name=request.to.id)

@@ -19,7 +19,7 @@ from collections.abc import (
 from contextlib import contextmanager
 from inspect import isawaitable
 from itertools import islice
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar, cast
 
 from anyio import CancelScope, to_thread
 
@@ -28,6 +28,7 @@ from actorstream._channel import Channel
 from actorstream._message import AsyncStreamMessage, error_event, is_event
 from actorstream._options import check_count
 from actorstream._producer import Feeder, close, current_channel, pump, throw_into
+from actorstream._worker import Worker
 
 T = TypeVar("T")
 
@@ -254,38 +255,63 @@ class WatchedItems(Generic[T]):
 
 
 class ThreadItemsOf(Generic[T]):
-    """The items of a blocking iterable, each fetched in a worker thread.
+    """The items of a blocking iterable, all fetched in one worker thread.
 
     One item is fetched at a time, and only when it is asked for, so the thread is never
     ahead of the stream's buffer. A fetch cannot be interrupted: a cancellation takes effect
-    when it returns.
+    when it returns. Outside of a producer there is no task that could keep a thread, and each
+    fetch takes the next one that is free.
     """
 
     def __init__(self, iterable: Iterable[T]) -> None:
         self._iterable = iterable
         self._iterator: Iterator[T] | None = None
+        self._worker: Worker | None = None
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> T:
-        with _no_end_by_accident():
-            item = await to_thread.run_sync(self._fetch)
+        try:
+            with _no_end_by_accident():
+                item = await self._call(self._fetch)
+        except Exception:
+            self._stop()
+            raise
         if item is _END:
+            self._stop()
             raise StopAsyncIteration
-        return item
+        return cast("T", item)
 
     async def aclose(self) -> None:
-        """Close the iterator in a thread, too, if it is a generator; shielded, for it cleans up."""
+        """Close the iterator in its thread, if it is a generator; shielded, for it cleans up."""
         close: Callable[[], object] | None = getattr(self._iterator, "close", None)
-        if close is not None:
-            with CancelScope(shield=True):
-                await to_thread.run_sync(close)
+        try:
+            if close is not None:
+                with CancelScope(shield=True):
+                    await self._call(close)
+        finally:
+            self._stop()
 
-    def _fetch(self) -> T:
+    async def _call(self, call: Callable[[], object]) -> object:
+        channel = current_channel.get()
+        if self._worker is None and channel is not None:
+            self._worker = Worker()
+            channel.spawn(self._worker.serve)
+        if self._worker is None:
+            return await to_thread.run_sync(call)
+        return await self._worker.call(call)
+
+    def _fetch(self) -> object:
         if self._iterator is None:
             self._iterator = iter(self._iterable)
         return next(self._iterator, _END)
+
+    def _stop(self) -> None:
+        self._iterator = None  # it is at its end, and need not be closed again
+        if self._worker is not None:
+            self._worker.stop()
+            self._worker = None
 
 
 def items_of(items: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[T]:
