@@ -19,7 +19,6 @@ import math
 from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn, Protocol
 
-import attrs
 from anyio import (
     BusyResourceError,
     CancelScope,
@@ -42,7 +41,6 @@ from actorstream._message import (
     Origin,
     complete,
     end_event,
-    id_if_made,
     is_event,
 )
 from actorstream._options import StreamAsyncOptions, needs_watch
@@ -57,33 +55,13 @@ from actorstream._outcome import (
     router_closed,
     timed_out,
 )
+from actorstream._statistics import StreamStatistics
 from actorstream._wakeup import CallSoon
 
 OVER: Any = object()
 """What is taken from a stream that is over."""
 
 logger = logging.getLogger("actorstream")
-
-
-@attrs.frozen
-class StreamStatistics:
-    """A look at one stream.
-
-    Attributes:
-        buffered: Items produced and not yet consumed.
-        buffer_size: The most that there may be.
-        delivered: Items that the consumer has taken.
-        dropped: Items lost to an ``overflow`` policy.
-        producer_waiting: Whether the producer is blocked on a full buffer.
-        consumer_waiting: Whether the consumer is blocked on an empty one.
-    """
-
-    buffered: int
-    buffer_size: int
-    delivered: int
-    dropped: int
-    producer_waiting: bool
-    consumer_waiting: bool
 
 
 Spawn = Callable[[Callable[[], Coroutine[Any, Any, None]]], object]
@@ -352,26 +330,9 @@ class Channel:
             ) from None
 
     def complete(self, event: AsyncStreamMessage[Any], number: int) -> AsyncStreamMessage[Any]:
-        """Fill in what the actor left out of its own event.
-
-        A correlation id in its first event becomes that of the stream. The ids that follow
-        sort after an id of its own.
-        """
-        if event.origin is None:
-            self._set_origin(id_if_made(event), event.correlation_id if number == 1 else "")
+        """Fill in what the actor left out of its own event."""
+        self.origin = self.origin.after(event, number)
         return complete(event, self.origin, number)
-
-    def set_correlation_id(self, correlation_id: str) -> None:
-        """Mark the events from here on with an id of the actor's choice."""
-        self._set_origin(None, correlation_id)
-
-    def _set_origin(self, own_id: str | None, correlation_id: str) -> None:
-        if own_id or correlation_id:
-            self.origin = Origin(
-                own_id or self.origin.id,
-                correlation_id or self.origin.correlation_id,
-                self.request.to,
-            )
 
     def take_closing_event(self) -> AsyncStreamMessage[Any] | None:
         """Return the event that closes the stream, once. The consumer has seen an end."""

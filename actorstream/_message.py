@@ -56,6 +56,22 @@ class Origin:
         self.correlation_id = correlation_id
         self.sender = sender
 
+    def after(self, event: AsyncStreamMessage[Any], number: int) -> Origin:
+        """Return what the events from the actor's own ``event`` on share.
+
+        A correlation id in its first event becomes that of the stream. The ids that follow
+        sort after an id of its own.
+        """
+        own_id = id_if_made(event)
+        correlation_id = event.correlation_id if number == 1 else ""
+        if event.origin is not None or not (own_id or correlation_id):
+            return self
+        return Origin(own_id or self.id, correlation_id or self.correlation_id, self.sender)
+
+    def renamed(self, correlation_id: str) -> Origin:
+        """Return the same with another correlation id."""
+        return Origin(self.id, correlation_id, self.sender)
+
 
 class _Unfinished:
     """Room for what is no field of an event: what its fields are made of when asked for.

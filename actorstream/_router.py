@@ -7,7 +7,6 @@ from inspect import isawaitable
 from types import TracebackType
 from typing import Any, Self
 
-import attrs
 from anyio import create_task_group
 from anyio.abc import TaskGroup
 
@@ -22,25 +21,11 @@ from actorstream._message import Message
 from actorstream._options import StreamAsyncOptions, merge_options
 from actorstream._outcome import Outcome, actor_stopped, router_closed
 from actorstream._producer import current_channel, produce
+from actorstream._statistics import RouterStatistics
 from actorstream._stream import Stream
 from actorstream._wakeup import CallSoon, current_call_soon, watch_loop
 
 OnChunk = Callable[[Any], Awaitable[object] | object]
-
-
-@attrs.frozen
-class RouterStatistics:
-    """A look at a router.
-
-    Attributes:
-        actors: How many are registered.
-        active_streams: How many have a producer that is not gone yet.
-        opened_streams: How many there have been in all.
-    """
-
-    actors: int
-    active_streams: int
-    opened_streams: int
 
 
 class MessageRouter:

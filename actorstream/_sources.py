@@ -103,7 +103,7 @@ class EventSource(Feeder, Generic[T]):
         This is how the runtime reads a source that ``stream_async`` returned.
         """
         if self._correlation_id:
-            channel.set_correlation_id(self._correlation_id)
+            channel.origin = channel.origin.renamed(self._correlation_id)
         self._over = True  # read here, once, and nowhere else
         if isinstance(self._items, ItemsOf):
             await self._items.feed(channel)

@@ -18,12 +18,13 @@ from typing import Any, Generic, NoReturn, Self, TypeVar, cast
 from anyio import CancelScope
 
 from actorstream._buffer import Buffer
-from actorstream._channel import OVER, Channel, StreamStatistics, logger
+from actorstream._channel import OVER, Channel, logger
 from actorstream._errors import StreamConsumedError
 from actorstream._message import AsyncStreamMessage, Message
 from actorstream._options import StreamAsyncOptions
 from actorstream._outcome import CLOSED, Outcome, aborted
 from actorstream._producer import current_channel
+from actorstream._statistics import StreamStatistics
 
 new_event: Callable[[Any], Any] = object.__new__  # without the checks of the constructor
 

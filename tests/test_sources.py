@@ -1,5 +1,6 @@
 """The helpers of an actor: streams of iterables, with an eye on backpressure, and in a thread."""
 
+import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -658,3 +659,41 @@ async def test_unread_thread_stream():
     assert not gate.closed.is_set()
     with pytest.raises(StopAsyncIteration):
         await anext(source)
+
+
+class Rows(Actor):
+    """Streams the rows of a database whose connection must stay in its thread."""
+
+    def rows(self):
+        connection = sqlite3.connect(":memory:")
+        for number in range(20):
+            yield connection.execute("select ?", (number,)).fetchone()[0]
+        connection.close()
+
+    def stream_async(self, payload):
+        return self.create_thread_stream(self.rows())
+
+
+class RowsOneByOne(Rows):
+    """The same, read in a generator of the actor."""
+
+    async def stream_async(self, payload):
+        async for event in self.create_thread_stream(self.rows()):
+            yield event
+
+
+@pytest.mark.real_clock
+@pytest.mark.parametrize("actor", [Rows, RowsOneByOne])
+async def test_a_source_stays_in_one_thread(actor):
+    """However many streams run at once, each blocking source is read in a thread of its own."""
+    results = []
+
+    async def read(router):
+        results.append(await router.stream_async("rows", "query").collect())
+
+    async with MessageRouter() as router:
+        router.register_actor("rows", actor())
+        async with anyio.create_task_group() as tasks:
+            for _ in range(50):  # more than AnyIO's threads
+                tasks.start_soon(read, router)
+    assert results == [list(range(20))] * 50

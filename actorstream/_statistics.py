@@ -1,0 +1,41 @@
+"""What a look at a stream or a router shows."""
+
+from __future__ import annotations
+
+import attrs
+
+
+@attrs.frozen
+class StreamStatistics:
+    """A look at one stream.
+
+    Attributes:
+        buffered: Items produced and not yet consumed.
+        buffer_size: The most that there may be.
+        delivered: Items that the consumer has taken.
+        dropped: Items lost to an ``overflow`` policy.
+        producer_waiting: Whether the producer is blocked on a full buffer.
+        consumer_waiting: Whether the consumer is blocked on an empty one.
+    """
+
+    buffered: int
+    buffer_size: int
+    delivered: int
+    dropped: int
+    producer_waiting: bool
+    consumer_waiting: bool
+
+
+@attrs.frozen
+class RouterStatistics:
+    """A look at a router.
+
+    Attributes:
+        actors: How many are registered.
+        active_streams: How many have a producer that is not gone yet.
+        opened_streams: How many there have been in all.
+    """
+
+    actors: int
+    active_streams: int
+    opened_streams: int
