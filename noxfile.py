@@ -10,6 +10,8 @@ nox.options.sessions = ["lint", "typing", "docs_examples", "coverage", "tests", 
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 
+BENCHMARKS = [f"tests/benchmarks/{name}.py" for name in ("run", "profiling", "memory_worker")]
+
 
 def oldest_anyio() -> str:
     """Pin AnyIO to the lower bound that pyproject.toml gives."""
@@ -63,6 +65,7 @@ def typing(session: nox.Session) -> None:
     """Check the types of the package, of its public face, and of the tests."""
     install(session, "typing")
     session.run("mypy")
+    session.run("mypy", *BENCHMARKS, env={"MYPYPATH": "tests/benchmarks"})
     session.run("pyright")
     session.run("pyright", "--verifytypes", "actorstream", "--ignoreexternal")
 
@@ -79,3 +82,10 @@ def bench(session: nox.Session) -> None:
     """Run the benchmarks; arguments after ``--`` go to them."""
     install(session, "bench")
     session.run("python", "tests/benchmarks/run.py", *session.posargs)
+
+
+@nox.session
+def profile(session: nox.Session) -> None:
+    """Show where the time goes; after ``--``: events, payloads, list or short, and a backend."""
+    install(session, "bench")
+    session.run("python", "tests/benchmarks/profiling.py", *session.posargs)

@@ -14,6 +14,7 @@ from actorstream._ids import generate_correlation_id, generate_message_id
 T = TypeVar("T")
 
 EventType = Literal["data", "end", "error"]
+_NO_PAYLOAD: Any = None
 _EVENT_TYPES: tuple[str, ...] = get_args(EventType)
 
 
@@ -120,7 +121,7 @@ class AsyncStreamMessage(_Unfinished, Generic[T]):
     def __init__(
         self,
         type: EventType,
-        payload: T = None,  # type: ignore[assignment]
+        payload: T = _NO_PAYLOAD,
         *,
         error: str | None = None,
         id: str | None = None,

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, settings
 from tests.support import VirtualTimeLoop
 
 UVLOOP = "asyncio+uvloop"
-REAL_UNIT = 0.02
+REAL_UNIT = 0.05
 
 # The fixtures below are made anew for each test, not for each example, which suits them: no example
 # leaves anything in them. A deadline would measure the machine.

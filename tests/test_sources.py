@@ -670,7 +670,7 @@ class Rows(Actor):
             yield connection.execute("select ?", (number,)).fetchone()[0]
         connection.close()
 
-    def stream_async(self, payload):
+    def stream_async(self, payload) -> Any:
         return self.create_thread_stream(self.rows())
 
 

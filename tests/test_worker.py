@@ -46,7 +46,7 @@ async def test_cancelled_while_a_call_waits_for_the_thread():
     """A call that is waiting is woken if the thread cannot be had."""
     worker = Worker()
     async with create_task_group() as tasks:
+        tasks.start_soon(worker.serve)
+        tasks.cancel_scope.cancel()
         with pytest.raises(RuntimeError, match="cancelled before"):
-            tasks.start_soon(worker.serve)
-            tasks.cancel_scope.cancel()
             await worker.call(lambda: 1)

@@ -1,0 +1,75 @@
+"""Profile one program of the benchmarks: where does the time of an item go?
+
+``python tests/benchmarks/profiling.py [events|payloads|list|short] [asyncio|trio]``
+"""
+
+import argparse
+import cProfile
+import pstats
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+# As in run.py: found next to this file also under PYTHONSAFEPATH.
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import anyio
+from actors import add_events, add_payloads, entered_router
+
+from actorstream import MessageRouter
+
+ITEMS = 200_000
+SHORT_STREAMS = 5_000
+ROWS = 25
+
+
+async def events(router: MessageRouter) -> None:
+    """Read events of bare items that an async generator yields."""
+    await add_events(router.stream_async("generator", "numbers", ITEMS))
+
+
+async def payloads(router: MessageRouter) -> None:
+    """Read the payloads of the same."""
+    await add_payloads(router.stream_async("generator", "numbers", ITEMS))
+
+
+async def of_a_list(router: MessageRouter) -> None:
+    """Read the payloads of ``create_async_stream(list)``."""
+    await add_payloads(router.stream_async("list", "numbers", ITEMS))
+
+
+async def short(router: MessageRouter) -> None:
+    """Open and finish many streams of one item."""
+    for _ in range(SHORT_STREAMS):
+        await add_events(router.stream_async("generator", "numbers", 1))
+
+
+PROGRAMS: dict[str, Callable[[MessageRouter], Awaitable[None]]] = {
+    "events": events,
+    "payloads": payloads,
+    "list": of_a_list,
+    "short": short,
+}
+
+
+async def profile(program: str) -> None:
+    """Run a program under the profiler, after a run without, and print the rows that weigh."""
+    async with entered_router() as router:
+        await PROGRAMS[program](router)
+        profiler = cProfile.Profile()
+        with profiler:
+            await PROGRAMS[program](router)
+    pstats.Stats(profiler).strip_dirs().sort_stats("tottime").print_stats(ROWS)
+
+
+def main() -> None:
+    """Read the command line and profile."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("program", nargs="?", choices=PROGRAMS, default="payloads")
+    parser.add_argument("backend", nargs="?", choices=["asyncio", "trio"], default="asyncio")
+    arguments = parser.parse_args()
+    anyio.run(profile, arguments.program, backend=arguments.backend)
+
+
+if __name__ == "__main__":
+    main()
