@@ -18,6 +18,7 @@ import math
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from itertools import count
+from operator import itemgetter
 from typing import NamedTuple
 
 from anyio import CancelScope, Event, current_time
@@ -31,10 +32,22 @@ _order = count()
 
 
 class _Abort(NamedTuple):
-    """When, among all aborts of the process, and why."""
+    """When and why.
 
-    order: float
+    ``when`` is on the clock of the event loop. In a thread without one there is no time: an
+    abort from there counts as later than what has one. ``order`` decides among equals.
+    """
+
+    when: float
+    order: int
     reason: object
+
+
+def _now() -> float:
+    try:
+        return current_time()
+    except RuntimeError:  # no event loop runs in this thread: there is no time here
+        return math.inf
 
 
 class AbortSignal:
@@ -147,7 +160,10 @@ class AbortSignal:
         return self._abort.get("")
 
     def _fire(self, reason: object) -> None:
-        mine = _Abort(next(_order), reason)
+        self._fire_at(_now(), reason)
+
+    def _fire_at(self, when: float, reason: object) -> None:
+        mine = _Abort(when, next(_order), reason)
         if self._abort.setdefault("", mine) is mine:
             for key in list(self._callbacks):
                 self._call(key)
@@ -172,15 +188,9 @@ class _TimeoutSignal(AbortSignal):
         return self._deadline
 
     def _find_abort(self) -> _Abort | None:
-        if not self._abort and self._is_due():
-            self._fire(f"timed out after {self._seconds:g} s")
+        if not self._abort and self._deadline <= _now() < math.inf:
+            self._fire_at(self._deadline, f"timed out after {self._seconds:g} s")
         return super()._find_abort()
-
-    def _is_due(self) -> bool:
-        try:
-            return current_time() >= self._deadline
-        except RuntimeError:  # asked in a thread without an event loop: there is no time there
-            return False
 
 
 class _AnySignal(AbortSignal):
@@ -203,7 +213,7 @@ class _AnySignal(AbortSignal):
         if not self._abort:
             found = [abort for source in self._sources if (abort := source._find_abort())]
             if found:
-                self._abort.setdefault("", min(found, key=lambda abort: abort.order))
+                self._abort.setdefault("", min(found, key=itemgetter(0, 1)))
         return super()._find_abort()
 
     def _attach(self, key: object, callback: Callback) -> None:

@@ -251,8 +251,9 @@ class Buffer(ObjectStream[T]):
     def _set_marks(self) -> None:
         busy = self._ended or self._held or self._readable is not None
         self.high = 0 if busy else min(self.size, self._put_until)
-        stopped = self.paused or self._writable is not None
-        self.low = _NEVER if stopped else max(0, self._take_until)
+        self.low = _NEVER if self._writable is not None else max(0, self._take_until)
+        if self.paused:  # looked at last: another thread may have just set it
+            self.low = _NEVER
 
     # Out of the ordinary
 

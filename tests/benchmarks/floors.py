@@ -70,7 +70,8 @@ async def plain_loop(count: int) -> int:
             while True:
                 total += await receive.receive()
         except anyio.EndOfStream:
-            return total
+            pass
+    return total
 
 
 async def send_numbers(send: MemoryObjectSendStream[int], count: int) -> None:

@@ -1,0 +1,205 @@
+"""What travels: requests, and events whose left-out parts are made when somebody asks."""
+
+import copy
+import pickle
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import attrs
+import pytest
+
+from actorstream import Actor, AsyncStreamMessage, Message, MessageRouter, address
+
+
+class ActorOf(Actor):
+    """Streams what a function makes."""
+
+    def __init__(self, make: Callable[[], AsyncIterator[Any]]) -> None:
+        self.make = make
+
+    def stream_async(self, _: object) -> AsyncIterator[Any]:
+        return self.make()
+
+
+async def events_of(*items: Any) -> list[AsyncStreamMessage[Any]]:
+    """Return what a consumer sees of an actor that yields ``items``."""
+
+    async def make() -> AsyncIterator[Any]:
+        for item in items:
+            yield item
+
+    async with MessageRouter() as router:
+        router.register_actor("a", ActorOf(make))
+        return [event async for event in router.stream_async("a", "go")]
+
+
+def test_an_event_needs_only_its_type() -> None:
+    event: AsyncStreamMessage[Any] = AsyncStreamMessage("end")
+    assert (event.type, event.payload, event.error, event.sender) == ("end", None, None, None)
+    assert event.correlation_id == ""
+
+
+def test_an_event_is_made_by_name_as_the_document_does() -> None:
+    assert AsyncStreamMessage(type="data", payload="token").payload == "token"
+
+
+@pytest.mark.parametrize("type_", ["data", "end", "error"])
+def test_an_event_has_one_of_three_types(type_: Any) -> None:
+    assert AsyncStreamMessage(type_).type == type_
+
+
+@pytest.mark.parametrize("type_", ["date", "", None, 1, "DATA"])
+def test_another_type_is_a_value_error_that_lists_the_three(type_: Any) -> None:
+    with pytest.raises(ValueError, match='"data", "end", "error"') as caught:
+        AsyncStreamMessage(type_)
+    assert repr(type_) in str(caught.value)
+
+
+@pytest.mark.parametrize("payload", [None, 0, "", b"", False, [], ValueError("x")], ids=repr)
+def test_any_object_is_a_payload(payload: object) -> None:
+    assert AsyncStreamMessage("data", payload).payload is payload
+
+
+def test_an_id_that_is_left_out_is_made_once() -> None:
+    event = AsyncStreamMessage("data", 1)
+    assert event.id == event.id != ""
+
+
+def test_ids_that_are_left_out_differ() -> None:
+    assert AsyncStreamMessage("data", 1).id != AsyncStreamMessage("data", 1).id
+
+
+def test_what_is_given_is_kept() -> None:
+    sender = address("a")
+    event = AsyncStreamMessage(
+        "error", None, error="oh", id="i", correlation_id="c", sender=sender, timestamp=1.5
+    )
+    assert (event.error, event.id, event.correlation_id) == ("oh", "i", "c")
+    assert (event.sender, event.timestamp) == (sender, 1.5)
+
+
+def test_a_timestamp_is_in_seconds_since_the_epoch() -> None:
+    before = time.time()
+    assert before <= AsyncStreamMessage("data", 1).timestamp <= time.time()
+
+
+def test_a_timestamp_stays_as_it_is() -> None:
+    event = AsyncStreamMessage("data", 1)
+    assert event.timestamp == event.timestamp
+
+
+def test_an_event_takes_no_other_attributes() -> None:
+    with pytest.raises(AttributeError):
+        AsyncStreamMessage("data", 1).other = 1  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_asking_for_another_attribute_is_an_attribute_error_that_names_it() -> None:
+    with pytest.raises(AttributeError, match="'AsyncStreamMessage' object has no attribute 'from'"):
+        getattr(AsyncStreamMessage("data", 1), "from")
+
+
+def test_its_repr_shows_every_field() -> None:
+    shown = repr(AsyncStreamMessage("data", "token"))
+    for field in attrs.fields(AsyncStreamMessage):
+        assert f"{field.name}=" in shown
+
+
+def test_events_are_equal_by_their_fields() -> None:
+    one, other = (AsyncStreamMessage("data", 1, id="i", timestamp=1.0) for _ in range(2))
+    assert one == other
+    assert one != AsyncStreamMessage("data", 2, id="i", timestamp=1.0)
+
+
+@pytest.mark.parametrize("clone", [copy.copy, lambda event: pickle.loads(pickle.dumps(event))])
+def test_an_event_survives_copying_and_pickling(clone: Any) -> None:
+    event = AsyncStreamMessage("data", {"a": 1}, sender=address("a"))
+    assert clone(event) == event
+
+
+async def test_an_event_of_a_stream_survives_pickling() -> None:
+    event, _ = await events_of(1)
+    assert pickle.loads(pickle.dumps(event)) == event
+
+
+async def test_a_bare_item_becomes_a_complete_data_event() -> None:
+    event, _ = await events_of("token")
+    assert (event.type, event.payload, event.error) == ("data", "token", None)
+    assert event.sender == address("a")
+    assert event.id
+    assert event.correlation_id
+    assert abs(event.timestamp - time.time()) < 60
+
+
+async def test_the_events_of_a_stream_share_a_correlation_id() -> None:
+    events = await events_of(1, AsyncStreamMessage("data", 2), 3)
+    assert len({event.correlation_id for event in events}) == 1
+
+
+async def test_ids_sort_in_the_order_of_the_events() -> None:
+    ids = [event.id for event in await events_of(*range(300))]
+    assert ids == sorted(set(ids))
+    assert len(ids) == 301
+
+
+async def test_an_id_may_be_asked_for_late_and_in_any_order() -> None:
+    events = await events_of(*range(20))
+    ids = {event.payload: event.id for event in reversed(events[:-1])}
+    assert [ids[number] for number in range(20)] == sorted(ids.values())
+
+
+async def test_what_an_actor_leaves_out_is_filled_in() -> None:
+    event, _ = await events_of(AsyncStreamMessage("data", 1))
+    assert event.sender == address("a")
+    assert event.correlation_id
+
+
+async def test_what_an_actor_gives_is_kept() -> None:
+    given = AsyncStreamMessage("data", 1, id="i", sender=address("b"), timestamp=1.5)
+    event, _ = await events_of(given)
+    assert (event.id, event.sender, event.timestamp) == ("i", address("b"), 1.5)
+
+
+async def test_a_correlation_id_in_the_first_event_becomes_the_streams() -> None:
+    events = await events_of(AsyncStreamMessage("data", 1, correlation_id="mine"), 2)
+    assert {event.correlation_id for event in events} == {"mine"}
+
+
+async def test_an_event_that_is_yielded_twice_arrives_as_two() -> None:
+    one = AsyncStreamMessage("data", 1)
+    first, second, _ = await events_of(one, one)
+    assert first is not second
+    assert first.id < second.id
+
+
+async def test_an_actors_own_event_is_left_as_it_was() -> None:
+    own = AsyncStreamMessage("data", 1)
+    await events_of(own)
+    assert own.correlation_id == ""
+    assert own.sender is None
+
+
+async def test_an_actors_end_event_keeps_its_payload() -> None:
+    *_, end = await events_of(1, AsyncStreamMessage("end", {"count": 1}))
+    assert (end.type, end.payload) == ("end", {"count": 1})
+
+
+def test_a_request_is_frozen() -> None:
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        Message(to=address("a"), type="go").type = "stop"  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_a_request_needs_its_receiver_and_type() -> None:
+    message = Message(to=address("a"), type="go")
+    assert (message.payload, message.sender) == (None, None)
+    assert abs(message.timestamp - time.time()) < 60
+
+
+def test_a_request_has_ids_of_its_own() -> None:
+    one, other = (Message(to=address("a"), type="go") for _ in range(2))
+    assert len({one.id, other.id, one.correlation_id, other.correlation_id}) == 4
+
+
+def test_a_request_is_made_by_name_only() -> None:
+    with pytest.raises(TypeError):
+        Message(address("a"), "go")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
