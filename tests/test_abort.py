@@ -214,6 +214,15 @@ def test_a_detached_callback_is_not_called() -> None:
     assert calls == []
 
 
+def test_a_callback_may_detach_another() -> None:
+    controller = AbortController()
+    calls: list[str] = []
+    attach(controller.signal, lambda: detach(controller.signal, second))
+    second = attach(controller.signal, lambda: calls.append("never"))
+    controller.abort()
+    assert calls == []
+
+
 def test_detaching_twice_or_after_the_abort_does_no_harm() -> None:
     controller = AbortController()
     key = attach(controller.signal, lambda: None)

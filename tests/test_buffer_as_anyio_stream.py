@@ -738,6 +738,28 @@ async def test_a_rest_that_is_cancelled_counts():
     assert append_while_open(buffer) == TURN
 
 
+async def test_a_wait_for_an_item_is_a_rest():
+    buffer = Buffer[int](10 * TURN)
+    async with anyio.create_task_group() as tasks:
+        await start(tasks, buffer.wait_readable)
+        buffer.send_nowait(0)
+        assert append_while_open(buffer) == TURN - 1
+    assert append_while_open(buffer) == TURN
+
+
+async def test_a_wait_for_room_is_a_rest():
+    buffer = Buffer[int](3 * TURN)
+    for _ in range(3):
+        append_while_open(buffer)
+        await buffer.rest()
+    async with anyio.create_task_group() as tasks:
+        await start(tasks, buffer.wait_writable)
+        assert take_while_open(buffer) == 0
+        buffer.receive_nowait()
+        assert take_while_open(buffer) == TURN - 1
+    assert take_while_open(buffer) == TURN
+
+
 SHORT_TURN = 4  # so that a random life comes to many
 
 
@@ -974,6 +996,7 @@ COMMANDS = st.tuples(
             Life.receive_nowait,
             Life.send,
             Life.receive,
+            Life.settle,
             Life.rest,
             Life.cancel,
             Life.hold,

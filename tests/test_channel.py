@@ -14,12 +14,17 @@ import pytest
 from actorstream import (
     Actor,
     AsyncStreamMessage,
+    Message,
     MessageRouter,
+    RouterClosedError,
     Stream,
+    StreamAsyncOptions,
     StreamConsumedError,
     StreamError,
     StreamOverflowError,
+    address,
 )
+from actorstream._channel import Channel
 from tests.support import settle
 
 Backend = tuple[str, dict[str, Any]]
@@ -573,7 +578,84 @@ async def test_after_aclose_a_new_iteration_is_refused(
         stream.payloads()
 
 
+async def test_two_that_close_a_stream_both_wait_for_its_producer(router: MessageRouter) -> None:
+    go, closed = anyio.Event(), 0
+
+    async def slow_to_leave() -> AsyncIterator[int]:
+        try:
+            yield 1
+            await anyio.sleep_forever()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await go.wait()
+
+    stream = open_to(router, slow_to_leave)
+    await anext(aiter(stream))
+
+    async def close() -> None:
+        nonlocal closed
+        await stream.aclose()
+        closed += 1
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(close)
+        tasks.start_soon(close)
+        await settle()
+        assert closed == 0
+        go.set()
+    assert closed == 2
+
+
+# When the router is cancelled
+
+
+async def swallowing() -> AsyncIterator[int]:
+    yield 1
+    try:
+        await anyio.sleep_forever()
+    except BaseException:
+        return
+
+
+async def replacing() -> AsyncIterator[int]:
+    yield 1
+    try:
+        await anyio.sleep_forever()
+    finally:
+        raise ValueError("in the clean-up")
+
+
+@pytest.mark.parametrize("make", [swallowing, replacing])
+async def test_a_producer_that_makes_light_of_it_does_not_hide_that_the_router_is_gone(
+    make: Callable[[], AsyncIterator[int]], caplog: pytest.LogCaptureFixture
+) -> None:
+    router, around = MessageRouter(), anyio.CancelScope()
+    reader = open_to(router, make).payloads()
+    reading = anyio.Event()
+
+    async def host() -> None:
+        with around:
+            async with router:
+                with anyio.CancelScope(shield=True):  # so that the producer is hit first
+                    assert await anext(reader) == 1
+                    reading.set()
+                    await settle(20)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(host)
+        await reading.wait()
+        around.cancel()
+    with pytest.raises(RouterClosedError):
+        await anext(reader)
+    assert len(caplog.records) == (make is replacing)
+
+
 # What it looks like
+
+
+async def test_a_channels_repr_tells_who_asks_whom() -> None:
+    channel = Channel(Message(to=address("actor"), type="go"), StreamAsyncOptions())
+    assert repr(channel) == "<Channel 'go' from @(actor)>"
 
 
 async def test_a_streams_repr_tells_its_life(router: MessageRouter) -> None:

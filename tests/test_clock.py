@@ -164,6 +164,7 @@ async def test_a_timer_is_called_once_though_it_is_fired_by_hand(
 ) -> None:
     timer = clock.call_at(after(1), calls.note("once"))
     timer.fire()
+    timer.fire()
     await wait(3)
     assert calls == ["once"]
 

@@ -1,7 +1,7 @@
 """What ends a stream from outside: four time limits and a signal, each at its time only."""
 
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import anyio
@@ -66,9 +66,14 @@ class Bench:
 
 
 @pytest.fixture
-async def bench(unit: float) -> AsyncIterator[Bench]:
+async def router() -> AsyncIterator[MessageRouter]:
     async with MessageRouter() as router:
-        yield Bench(router, unit)
+        yield router
+
+
+@pytest.fixture
+def bench(router: MessageRouter, unit: float) -> Bench:
+    return Bench(router, unit)
 
 
 async def read(stream: Stream[str]) -> tuple[list[str], str]:
@@ -255,6 +260,26 @@ async def test_an_unread_buffer_is_no_stall_while_there_is_room(bench: Bench) ->
     async with bench.open("a", 1.0, stall_timeout=2, buffer_size=2) as stream:
         await bench.wait(5)
         assert await read(stream) == (["a"], "end")
+
+
+async def test_of_two_producers_that_are_blocked_the_one_that_stays_meets_stall(
+    router: MessageRouter, unit: float
+) -> None:
+    class Twins(Actor):
+        async def stream(self, _: object, on_chunk: Callable[[str], Awaitable[None]]) -> None:
+            async with anyio.create_task_group() as tasks:
+                for item in "abc":
+                    tasks.start_soon(self.put, on_chunk, item)
+
+        async def put(self, on_chunk: Callable[[str], Awaitable[None]], item: str) -> None:
+            with anyio.move_on_after(unit if item == "b" else math.inf):
+                await on_chunk(item)
+
+    router.register_actor("twins", Twins())
+    options: dict[str, Any] = {"stall_timeout": 3 * unit, "buffer_size": 1}
+    async with router.stream_async("twins", "go", **options) as stream:
+        await anyio.sleep(6 * unit)
+        assert await read(stream) == ([], "stall")
 
 
 async def test_where_items_are_dropped_nobody_stalls(bench: Bench) -> None:

@@ -165,6 +165,17 @@ async def test_a_correlation_id_in_the_first_event_becomes_the_streams() -> None
     assert {event.correlation_id for event in events} == {"mine"}
 
 
+async def test_a_helpers_correlation_id_becomes_the_streams() -> None:
+    class Helped(Actor):
+        def stream_async(self, _: object) -> AsyncIterator[AsyncStreamMessage[int]]:
+            return self.create_async_stream([1, 2], correlation_id="mine")
+
+    async with MessageRouter() as router:
+        router.register_actor("a", Helped())
+        events = [event async for event in router.stream_async("a", "go")]
+    assert [event.correlation_id for event in events] == ["mine"] * 3
+
+
 async def test_an_event_that_is_yielded_twice_arrives_as_two() -> None:
     one = AsyncStreamMessage("data", 1)
     first, second, _ = await events_of(one, one)

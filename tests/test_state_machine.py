@@ -562,7 +562,8 @@ class Abort:
 
     async def run(self, life: Life) -> None:
         life.controller.abort("by signal")
-        life.model.aborted = life.model.aborted or "by signal"
+        if not life.model.signal_is_due():
+            life.model.aborted = "by signal"
         if life.model.started_at is not None:
             life.model.end("StreamAbortedError: by signal", discards=True)
         if self.read and life.reader is not None:
