@@ -19,6 +19,7 @@ from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from itertools import count
 from operator import itemgetter
+from time import monotonic
 from typing import NamedTuple
 
 from anyio import CancelScope, Event, current_time
@@ -177,20 +178,27 @@ class AbortSignal:
 class _TimeoutSignal(AbortSignal):
     """Aborts at a point of the event loop's time."""
 
-    __slots__ = ("_deadline", "_seconds")
+    __slots__ = ("_deadline", "_real_deadline", "_seconds")
 
     def __init__(self, seconds: float) -> None:
         super().__init__()
         self._seconds = seconds
         self._deadline = current_time() + seconds
+        self._real_deadline = monotonic() + seconds
 
     def _find_deadline(self) -> float:
         return self._deadline
 
     def _find_abort(self) -> _Abort | None:
-        if not self._abort and self._deadline <= _now() < math.inf:
+        if not self._abort and self._is_due():
             self._fire_at(self._deadline, f"timed out after {self._seconds:g} s")
         return super()._find_abort()
+
+    def _is_due(self) -> bool:
+        try:
+            return current_time() >= self._deadline
+        except RuntimeError:  # no event loop runs in this thread: go by the real clock
+            return monotonic() >= self._real_deadline
 
 
 class _AnySignal(AbortSignal):

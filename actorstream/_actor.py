@@ -45,10 +45,10 @@ class Actor:
         """The address under which it is registered.
 
         Raises:
-            RuntimeError: It is not registered.
+            AttributeError: It is not registered.
         """
         if self._address is None:
-            raise RuntimeError(_unregistered(self, "address"))
+            raise AttributeError(_unregistered(self, "address"))
         return self._address
 
     @property
@@ -56,10 +56,10 @@ class Actor:
         """The router with which it is registered.
 
         Raises:
-            RuntimeError: It is not registered.
+            AttributeError: It is not registered.
         """
         if self._router is None:
-            raise RuntimeError(_unregistered(self, "router"))
+            raise AttributeError(_unregistered(self, "router"))
         return self._router
 
     def create_async_stream(

@@ -27,7 +27,7 @@ from typing import TypeVar
 
 from anyio import BusyResourceError, ClosedResourceError, EndOfStream, Event, WouldBlock
 from anyio.abc import ObjectStream
-from anyio.lowlevel import checkpoint
+from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 from anyio.streams.memory import MemoryObjectStreamStatistics
 
 T = TypeVar("T")
@@ -179,12 +179,13 @@ class Buffer(ObjectStream[T]):
 
     async def wait_writable(self) -> None:
         """Wait until it is worth trying to put again."""
+        self.waits += 1
+        await checkpoint_if_cancelled()  # the other side may wake this one at every turn
         if self._writable is None:
             self._writable = Event()
             self._set_marks()
         event = self._writable
         self._senders += 1
-        self.waits += 1
         try:
             await event.wait()
         finally:
@@ -201,6 +202,7 @@ class Buffer(ObjectStream[T]):
         """
         if self._readable is not None:
             raise BusyResourceError("receiving from")
+        await checkpoint_if_cancelled()  # the other side may wake this one at every turn
         event = self._readable = Event()
         self._set_marks()
         try:

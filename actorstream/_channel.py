@@ -29,11 +29,11 @@ from anyio import (
     current_effective_deadline,
     current_time,
 )
-from anyio.lowlevel import checkpoint
+from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
 from actorstream._buffer import TURN, Buffer
 from actorstream._clock import Clock, Timer
-from actorstream._errors import ActorStreamError, StreamConsumedError
+from actorstream._errors import ActorStreamError, RouterClosedError, StreamConsumedError
 from actorstream._limits import Limits
 from actorstream._message import (
     AsyncStreamMessage,
@@ -318,6 +318,9 @@ class Channel:
             except WouldBlock:
                 await self._wait_readable()
             except (EndOfStream, ClosedResourceError):
+                if self._outcome is not None and isinstance(self._outcome.error, RouterClosedError):
+                    # What ended the router may have cancelled this consumer, too.
+                    await checkpoint_if_cancelled()
                 return OVER
 
     async def _wait_readable(self) -> None:

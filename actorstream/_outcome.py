@@ -29,6 +29,7 @@ from actorstream._errors import (
     RouterClosedError,
     StreamAbortedError,
     StreamError,
+    StreamingNotSupportedError,
     StreamOverflowError,
     StreamTimeoutError,
     TimeoutKind,
@@ -63,7 +64,9 @@ def ended_by_event(event: AsyncStreamMessage[Any]) -> Outcome:
 
 
 def failed(request: Message, exception: BaseException) -> Outcome:
-    """The actor raised."""
+    """The actor raised, or gave nothing that could be streamed."""
+    if type(exception) is StreamingNotSupportedError:
+        return Outcome(event=error_event(exception), error=exception)
     error = StreamError(
         f"{request.to} failed while it streamed {request.type!r}: "
         f"{type(exception).__name__}: {exception}"

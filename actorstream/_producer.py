@@ -34,6 +34,12 @@ current_channel: ContextVar[Channel | None] = ContextVar("actorstream.channel", 
 """Where the running producer puts its items."""
 
 
+def running_channel() -> Channel | None:
+    """Return the channel of the producer that this code runs for, while that runs."""
+    channel = current_channel.get()
+    return channel if channel is not None and channel.live else None
+
+
 async def produce(channel: Channel, opener: Opener, method: Callable[..., Any]) -> None:
     """Run a method to its end, in a task of its own. Its failure stays in the stream."""
     request_in_hand.set(channel.request)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from inspect import isawaitable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
-from anyio import create_task_group
+from anyio import create_task_group, get_cancelled_exc_class
 from anyio.abc import TaskGroup
 
 from actorstream._actor import Actor, bind, find_method, is_bound
@@ -83,11 +84,12 @@ class MessageRouter:
     ) -> bool | None:
         self._close()
         try:
-            if isinstance(exc, Exception):
-                # The task group would wrap it, and has nothing left to cancel.
-                await self._tasks.__aexit__(None, None, None)  # noqa: ASYNC102 - it knows how
-                return False
-            return await self._tasks.__aexit__(exc_type, exc, traceback)  # noqa: ASYNC102
+            if exc is None or _is_cancellation(exc):
+                return await self._tasks.__aexit__(exc_type, exc, traceback)  # noqa: ASYNC102
+            # The task group would wrap the block's exception, and has nothing left to cancel.
+            with suppress(get_cancelled_exc_class()):  # the block's exception comes instead
+                await self._tasks.__aexit__(None, None, None)  # noqa: ASYNC102
+            return False
         finally:
             for actor in self._actors.values():
                 bind(actor, None, None)
@@ -128,7 +130,7 @@ class MessageRouter:
             ActorNotFoundError: Nobody is registered under that id.
         """
         to = address(id)
-        bind(self._find(to), None, None)
+        actor = self._find(to)
         del self._actors[to.id]
         mine = [channel for channel in self._channels if channel.request.to == to]
         for channel in mine:
@@ -136,6 +138,7 @@ class MessageRouter:
         for channel in mine:
             if channel is not current_channel.get():
                 await channel.wait_left()
+        bind(actor, None, None)
 
     def get_actor(self, id: str | Address) -> Actor:
         """Return the actor that is registered under an id.
@@ -261,3 +264,10 @@ class MessageRouter:
         self._clock.stop()
         for channel in list(self._channels):
             channel.terminate(router_closed(channel.request.to))
+
+
+def _is_cancellation(exc: BaseException) -> bool:
+    if isinstance(exc, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", exc)
+        return group.subgroup(get_cancelled_exc_class()) is not None
+    return isinstance(exc, get_cancelled_exc_class())

@@ -27,7 +27,7 @@ from actorstream._address import Address
 from actorstream._channel import Channel
 from actorstream._message import AsyncStreamMessage, error_event, is_event
 from actorstream._options import check_count
-from actorstream._producer import Feeder, close, current_channel, pump, throw_into
+from actorstream._producer import Feeder, close, pump, running_channel, throw_into
 from actorstream._worker import Worker
 
 T = TypeVar("T")
@@ -133,7 +133,7 @@ class EventSource(Feeder, Generic[T]):
 
     def _find_owner(self) -> None:
         """Have the producer that reads this close it, should it be left half-read."""
-        channel = current_channel.get()
+        channel = running_channel()
         if channel is None:
             self._adopted_by = {}
         else:
@@ -246,7 +246,7 @@ class WatchedItems(Generic[T]):
         await close(self._items)
 
     def _is_paused(self) -> bool:
-        channel = current_channel.get()
+        channel = running_channel()
         if channel is None:
             return False  # read by hand: nothing stands between this and its reader
         buffer = channel.buffer
@@ -294,7 +294,7 @@ class ThreadItemsOf(Generic[T]):
             self._stop()
 
     async def _call(self, call: Callable[[], object]) -> object:
-        channel = current_channel.get()
+        channel = running_channel()
         if self._worker is None and channel is not None:
             self._worker = Worker()
             channel.spawn(self._worker.serve)

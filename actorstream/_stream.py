@@ -15,7 +15,7 @@ from time import time as now
 from types import TracebackType
 from typing import Any, Generic, NoReturn, Self, TypeVar, cast
 
-from anyio import CancelScope
+from anyio import CancelScope, get_cancelled_exc_class
 
 from actorstream._buffer import Buffer
 from actorstream._channel import OVER, Channel, logger
@@ -204,10 +204,25 @@ async def _close(channel: Channel) -> BaseException | None:
     channel.awaited = True
     channel.close()
     if channel.live and channel is not current_channel.get():
-        with CancelScope(shield=True):  # a task group waits for its tasks just so
-            await channel.wait_left()
+        await _wait_shielded(channel)
     error, channel.cleanup_error = channel.cleanup_error, None
     return error
+
+
+async def _wait_shielded(channel: Channel) -> None:
+    """Wait for a producer as a task group waits for its tasks, then let a cancellation through.
+
+    A shield holds off AnyIO's cancellations; asyncio's own come in, and wait here.
+    """
+    cancelled: BaseException | None = None
+    with CancelScope(shield=True):
+        while channel.live:
+            try:
+                await channel.wait_left()
+            except get_cancelled_exc_class() as exc:  # noqa: ASYNC103 - asyncio's own; see below
+                cancelled = exc
+    if cancelled is not None:
+        raise cancelled
 
 
 class _Reader(ABC, Generic[T, R]):

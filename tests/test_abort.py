@@ -412,15 +412,13 @@ def test_a_timeout_needs_an_event_loop() -> None:
 
 
 @pytest.mark.real_clock
-async def test_a_thread_without_a_loop_sees_a_timeout_that_was_noticed() -> None:
+async def test_a_thread_without_a_loop_sees_a_timeout() -> None:
     signal = AbortSignal.timeout(0)
     seen: list[bool] = []
-    for _ in range(2):
-        thread = threading.Thread(target=lambda: seen.append(signal.aborted))
-        thread.start()
-        thread.join()
-        assert signal.aborted
-    assert seen == [False, True]
+    thread = threading.Thread(target=lambda: seen.append(signal.aborted))
+    thread.start()
+    thread.join()
+    assert seen == [True]
 
 
 # any()

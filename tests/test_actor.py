@@ -30,7 +30,7 @@ def test_address_and_router():
 @pytest.mark.parametrize("name", ["address", "router"])
 def test_address_and_router_before(name):
     """Before that, asking for either names the class and what to write."""
-    with pytest.raises(RuntimeError, match=rf"Counter has no {name} before.*register_actor\("):
+    with pytest.raises(AttributeError, match=rf"Counter has no {name} before.*register_actor\("):
         getattr(Counter(), name)
 
 
@@ -40,7 +40,7 @@ async def test_address_and_router_after(name):
     router, actor = MessageRouter(), Counter()
     router.register_actor("a", actor)
     await router.unregister_actor("a")
-    with pytest.raises(RuntimeError, match=f"no {name}"):
+    with pytest.raises(AttributeError, match=f"no {name}"):
         getattr(actor, name)
 
 
@@ -49,7 +49,7 @@ async def test_address_and_router_after_the_routers_exit():
     actor = Counter()
     async with MessageRouter() as router:
         router.register_actor("a", actor)
-    with pytest.raises(RuntimeError, match="no router"):
+    with pytest.raises(AttributeError, match="no router"):
         _ = actor.router
 
 

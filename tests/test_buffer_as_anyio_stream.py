@@ -586,18 +586,6 @@ async def test_closing_where_all_is_cancelled(how):
         buffer.send_nowait("second")
 
 
-async def test_a_receiver_refused_disturbs_no_one():
-    """The task that waited first gets its item, though another was refused, and cancelled."""
-    buffer = Buffer[str](1)
-    async with anyio.create_task_group() as tasks:
-        first = await start(tasks, buffer.receive)
-        second = await start(tasks, buffer.wait_readable)
-        second.scope.cancel()
-        assert buffer.consumer_waiting
-        await buffer.send("item")
-    assert first.result == "item"
-
-
 async def test_a_receiver_woken_in_vain_disturbs_no_one():
     """Another that took its item, and its place, is still woken by the next item."""
     buffer = Buffer[str](1)
@@ -621,17 +609,6 @@ async def test_several_senders():
     assert received[0] == "first"
     assert sorted(received[1:]) == ["fourth", "second", "third"]
     assert [call.result for call in calls] == [None, None, None]
-
-
-async def test_waits_are_counted():
-    """`waits` counts how often a sender found no room, and not how often it found some."""
-    buffer = full_buffer()
-    assert buffer.waits == 0
-    for _ in range(2):
-        async with anyio.create_task_group() as tasks:
-            await start(tasks, buffer.send, "next")
-            buffer.receive_nowait()
-    assert buffer.waits == 2
 
 
 async def test_one_of_two_senders_gives_up():
@@ -704,19 +681,6 @@ def take_while_open(buffer: Buffer[int], most: int = 10 * TURN) -> int:
     return count
 
 
-async def test_a_turn():
-    """A side that runs alone rests after `TURN` items, and may go on when it has."""
-    buffer = Buffer[int](10 * TURN)
-    for _ in range(3):
-        assert append_while_open(buffer) == TURN
-        assert buffer.put_turn_over
-        await buffer.rest()
-    for _ in range(3):
-        assert take_while_open(buffer) == TURN
-        assert buffer.take_turn_over
-        await buffer.rest()
-
-
 async def test_the_longest_turn():
     """Where the other side has had its turn, and nobody rested, a side handles two turns' items."""
     buffer = Buffer[int](10 * TURN)
@@ -725,17 +689,6 @@ async def test_the_longest_turn():
     assert append_while_open(buffer) == TURN
     assert take_while_open(buffer) == 2 * TURN
     assert append_while_open(buffer) == 2 * TURN
-
-
-async def test_a_rest_that_is_cancelled_counts():
-    """So a side that rests while everything is cancelled comes to its end."""
-    buffer = Buffer[int](10 * TURN)
-    append_while_open(buffer)
-    with anyio.CancelScope() as scope:
-        scope.cancel()
-        await buffer.rest()
-    assert not buffer.put_turn_over
-    assert append_while_open(buffer) == TURN
 
 
 async def test_a_wait_for_an_item_is_a_rest():

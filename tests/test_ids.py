@@ -40,7 +40,7 @@ def test_no_two_are_the_same(make: Callable[[], str]) -> None:
 
 @pytest.mark.parametrize("make", MAKERS)
 def test_they_sort_in_the_order_of_their_making(make: Callable[[], str]) -> None:
-    made = [make() for _ in range(MANY)]
+    made = [make() for _ in range(20 * MANY)]  # enough to add digits, should they not be padded
     assert made == sorted(made)
 
 

@@ -176,6 +176,12 @@ async def test_a_helpers_correlation_id_becomes_the_streams() -> None:
     assert [event.correlation_id for event in events] == ["mine"] * 3
 
 
+async def test_the_ids_that_follow_an_id_of_the_actors_own_sort_after_it() -> None:
+    ids = [event.id for event in await events_of(AsyncStreamMessage("data", 1, id="z"), 2, 3)]
+    assert ids[0] == "z"
+    assert ids == sorted(set(ids))
+
+
 async def test_an_event_that_is_yielded_twice_arrives_as_two() -> None:
     one = AsyncStreamMessage("data", 1)
     first, second, _ = await events_of(one, one)
