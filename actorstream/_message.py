@@ -136,6 +136,8 @@ class AsyncStreamMessage(_Unfinished, Generic[T]):
         self.error = error
         self.correlation_id = correlation_id
         self.sender = sender
+        self.exception = None  # type: ignore[misc]
+        self.origin = None  # type: ignore[misc]
         if id is not None:
             self.id = id
         if timestamp is not None:

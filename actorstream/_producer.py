@@ -135,7 +135,9 @@ async def pump(iterator: AsyncIterator[Any], channel: Channel) -> None:
     items = buffer.items
     try:
         async for item in iterator:
-            if len(items) < buffer.high and type(item) is not AsyncStreamMessage:
+            if len(items) < buffer.high and (
+                type(item) is not AsyncStreamMessage or item.type == "data"
+            ):
                 items.append(item)  # the fast path that _buffer.py explains
             elif not await _hand_over(item, channel, iterator):
                 return

@@ -756,7 +756,12 @@ SELDOM: list[tuple[Scenario, list[Command]]] = [
         Scenario(limits={"idle_timeout": 1.125}, buffer_size=2),
         [Make(1), Poll(), Pass(1), Make(3), Pass(1), Read(3), Pass(1), ReadToEnd(), Wait(1)],
     ),
+    (Scenario(limits={"idle_timeout": 1.125}), [Make(3), Poll(), Pass(3), ReadToEnd(), Wait(3)]),
     (Scenario(), [While(Make(1), 0), ReadToEnd()]),
+    (Scenario(buffer_size=4), [Finish("raise", 3), Poll(), ReadToEnd()]),
+    (Scenario(buffer_size=4, source="callback"), [Finish("raise", 3), Poll(), ReadToEnd()]),
+    (Scenario(buffer_size=4, source="helper"), [Finish("raise", 3), Poll(), ReadToEnd()]),
+    (Scenario(buffer_size=2), [Finish("raise", 4), Poll(), ReadToEnd()]),
 ]
 
 
