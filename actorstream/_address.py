@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
+
+
+def _check_id(_: object, __: object, value: Any) -> None:
+    if not isinstance(value, str):
+        raise TypeError(
+            f"an address is a str or an Address, not {value!r} ({type(value).__name__}); "
+            'write address("actor-id")'
+        )
+    if not value.strip():
+        raise ValueError(f'an actor\'s id is empty in {value!r}; write address("actor-id")')
 
 
 @attrs.frozen(slots=True, repr=False)
@@ -13,7 +25,7 @@ class Address:
         id: The id under which the actor is registered; may be a path (``"workers/a"``).
     """
 
-    id: str
+    id: str = attrs.field(validator=_check_id)
 
     def __str__(self) -> str:
         return f"@({self.id})"

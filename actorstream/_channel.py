@@ -97,6 +97,7 @@ class Channel:
         "_limits",
         "_on_left",
         "_outcome",
+        "_router_heeded",
         "_total",
         "awaited",
         "buffer",
@@ -123,6 +124,7 @@ class Channel:
         self.dropped: int = 0
         self._closing_event: AsyncStreamMessage[Any] | None = None
         self._concluded = False
+        self._router_heeded = False
         self._left: Event | None = None
         self._outcome: Outcome | None = None
         self._limits: Limits | None = None
@@ -318,10 +320,15 @@ class Channel:
             except WouldBlock:
                 await self._wait_readable()
             except (EndOfStream, ClosedResourceError):
-                if self._outcome is not None and isinstance(self._outcome.error, RouterClosedError):
-                    # What ended the router may have cancelled this consumer, too.
-                    await checkpoint_if_cancelled()
+                if not self._router_heeded:
+                    await self._heed_the_routers_end()
                 return OVER
+
+    async def _heed_the_routers_end(self) -> None:
+        """Let a cancellation go first, once: what ended the router may be around this, too."""
+        self._router_heeded = True
+        if self._outcome is not None and isinstance(self._outcome.error, RouterClosedError):
+            await checkpoint_if_cancelled()
 
     async def _wait_readable(self) -> None:
         try:

@@ -79,7 +79,7 @@ class StreamTimeoutError(StreamError, TimeoutError):
     """
 
     def __init__(self, kind: TimeoutKind, seconds: float, address: Address) -> None:
-        super().__init__(kind, seconds, address)
+        super().__init__()
         self.args = (kind, seconds, address)  # an OSError would take them for its own
         self.kind: TimeoutKind = kind
         self.seconds = seconds

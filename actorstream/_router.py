@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from inspect import isawaitable
 from types import TracebackType
 from typing import Any, Self, cast
@@ -135,10 +136,10 @@ class MessageRouter:
         mine = [channel for channel in self._channels if channel.request.to == to]
         for channel in mine:
             channel.terminate(actor_stopped(to))
+        self._unbind(actor)
         for channel in mine:
             if channel is not current_channel.get():
                 await channel.wait_left()
-        bind(actor, None, None)
 
     def get_actor(self, id: str | Address) -> Actor:
         """Return the actor that is registered under an id.
@@ -230,12 +231,26 @@ class MessageRouter:
         if early is not None:
             channel.terminate(early)
             return channel
-        opener, method = find_method(self._find(request.to), request.to)
-        channel.enter(self._clock, self._call_soon, self._tasks.start_soon, self._channels.pop)
+        actor = self._find(request.to)
+        opener, method = find_method(actor, request.to)
+        channel.enter(
+            self._clock, self._call_soon, self._tasks.start_soon, partial(self._left, actor)
+        )
         self._channels[channel] = None
         self._opened += 1
         self._tasks.start_soon(produce, channel, opener, method, name=request.to.id)
         return channel
+
+    def _left(self, actor: Actor, channel: Channel) -> None:
+        del self._channels[channel]
+        self._unbind(actor)
+
+    def _unbind(self, actor: Actor) -> None:
+        """Take an actor's address away once it is not registered and none of its streams lives."""
+        if not is_bound(actor) or self._actors.get(actor.address.id) is actor:
+            return
+        if all(channel.request.to != actor.address for channel in self._channels):
+            bind(actor, None, None)
 
     def _find(self, to: Address) -> Actor:
         try:
