@@ -6,7 +6,7 @@ author already catches the built-in kind: a lookup that failed is a ``LookupErro
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from actorstream._address import Address
@@ -80,7 +80,11 @@ class StreamTimeoutError(StreamError, TimeoutError):
 
     def __init__(self, kind: TimeoutKind, seconds: float, address: Address) -> None:
         super().__init__()
-        self.args = (kind, seconds, address)  # an OSError would take them for its own
+        self.args: tuple[Any, ...] = (
+            kind,
+            seconds,
+            address,
+        )  # an OSError would take them for its own
         self.kind: TimeoutKind = kind
         self.seconds = seconds
         self.address = address

@@ -53,9 +53,9 @@ class Origin:
     __slots__ = ("correlation_id", "id", "sender")
 
     def __init__(self, id: str, correlation_id: str, sender: Address) -> None:
-        self.id = id
-        self.correlation_id = correlation_id
-        self.sender = sender
+        self.id: str = id
+        self.correlation_id: str = correlation_id
+        self.sender: Address = sender
 
     def after(self, event: AsyncStreamMessage[Any], number: int) -> Origin:
         """Return what the events from the actor's own ``event`` on share.
@@ -136,8 +136,8 @@ class AsyncStreamMessage(_Unfinished, Generic[T]):
         self.error = error
         self.correlation_id = correlation_id
         self.sender = sender
-        self.exception = None  # type: ignore[misc]
-        self.origin = None  # type: ignore[misc]
+        self.exception: BaseException | None = None  # type: ignore[misc]
+        self.origin: Origin | None = None  # type: ignore[misc]
         if id is not None:
             self.id = id
         if timestamp is not None:
