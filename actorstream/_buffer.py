@@ -15,8 +15,8 @@ never further than that from the fill at the last rest, and since a side that do
 runs alone, neither handles many more items than that before the other tasks of the loop get
 theirs. So fairness costs nothing per item.
 
-An item is in the producer's hand, in the buffer, or with the consumer. Each side waits for an
-event and then tries again, so a wait that is cancelled on the way can lose nothing.
+An item is in the producer's hand, in the buffer, or with the consumer. Each side waits until
+it is woken and then tries again, so a wait that is cancelled on the way can lose nothing.
 """
 
 from __future__ import annotations
@@ -25,10 +25,12 @@ import sys
 from collections import deque
 from typing import TypeVar
 
-from anyio import BusyResourceError, ClosedResourceError, EndOfStream, Event, WouldBlock
+from anyio import BusyResourceError, ClosedResourceError, EndOfStream, WouldBlock
 from anyio.abc import ObjectStream
-from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
+from anyio.lowlevel import checkpoint
 from anyio.streams.memory import MemoryObjectStreamStatistics
+
+from actorstream._parking import Place, make_place
 
 T = TypeVar("T")
 
@@ -48,20 +50,22 @@ class Buffer(ObjectStream[T]):
         low: The consumer may take while there are more.
         size: The most items that may wait in it; at least 1.
         delivered: How many items have been taken.
+        ended: Whether nothing more may be put in.
         waits: How often a producer had to wait for room.
         paused: Whether nothing may be taken, until ``resume()``.
     """
 
     __slots__ = (
         "_closed",
-        "_ended",
         "_held",
         "_put_until",
-        "_readable",
-        "_senders",
+        "_reader",
+        "_spare_reader",
+        "_spare_writer",
         "_take_until",
-        "_writable",
+        "_writers",
         "delivered",
+        "ended",
         "high",
         "items",
         "low",
@@ -76,12 +80,13 @@ class Buffer(ObjectStream[T]):
         self.delivered: int = 0
         self.waits: int = 0
         self.paused: bool = False
+        self.ended: bool = False
         self._closed = False
-        self._ended = False
         self._held = False
-        self._senders = 0
-        self._readable: Event | None = None
-        self._writable: Event | None = None
+        self._reader: Place | None = None  # where the consumer waits, if it does
+        self._writers: list[Place] = []
+        self._spare_reader: Place | None = None  # for its next wait
+        self._spare_writer: Place | None = None
         self.high: int = size if size < TURN else TURN
         self.low: int = 0
         self._put_until = TURN
@@ -97,21 +102,21 @@ class Buffer(ObjectStream[T]):
     @property
     def consumer_waiting(self) -> bool:
         """Whether the consumer waits for an item."""
-        return self._readable is not None
+        return self._reader is not None
 
     @property
     def producer_waiting(self) -> bool:
         """Whether a producer waits for room."""
-        return self._senders > 0
+        return bool(self._writers)
 
     def statistics(self) -> MemoryObjectStreamStatistics:
         """Return how it stands, in AnyIO's terms."""
         return MemoryObjectStreamStatistics(
             current_buffer_used=len(self.items),
             max_buffer_size=self.size,
-            open_send_streams=int(not self._ended),
+            open_send_streams=int(not self.ended),
             open_receive_streams=int(not self._closed),
-            tasks_waiting_send=self._senders,
+            tasks_waiting_send=len(self._writers),
             tasks_waiting_receive=int(self.consumer_waiting),
         )
 
@@ -124,12 +129,12 @@ class Buffer(ObjectStream[T]):
             WouldBlock: The buffer is full.
             ClosedResourceError: It has been ended or closed.
         """
-        if self._ended:
+        if self.ended:
             raise ClosedResourceError
         if len(self.items) >= self.size:
             raise WouldBlock
         self.items.append(item)
-        if self._readable is not None:
+        if self._reader is not None:
             self.wake_consumer()
 
     def receive_nowait(self) -> T:
@@ -143,9 +148,9 @@ class Buffer(ObjectStream[T]):
         if not self.items:
             if self._closed:
                 raise ClosedResourceError
-            raise EndOfStream if self._ended else WouldBlock
+            raise EndOfStream if self.ended else WouldBlock
         self.delivered += 1
-        if self._writable is not None:
+        if self._writers:
             self._wake_producers()
         return self.items.popleft()
 
@@ -180,18 +185,15 @@ class Buffer(ObjectStream[T]):
     async def wait_writable(self) -> None:
         """Wait until it is worth trying to put again."""
         self.waits += 1
-        await checkpoint_if_cancelled()  # the other side may wake this one at every turn
-        if self._writable is None:
-            self._writable = Event()
-            self._set_marks()
-        event = self._writable
-        self._senders += 1
+        place, self._spare_writer = self._spare_writer or make_place(), None
+        self._writers.append(place)
+        self._set_marks()
         try:
-            await event.wait()
+            await place.park()
         finally:
-            self._senders -= 1
-            if not self._senders and self._writable is event:  # the only one gave up
-                self._writable = None
+            if place in self._writers:  # it gave up
+                self._writers.remove(place)
+            self._spare_writer = place
             self._begin_turn()
 
     async def wait_readable(self) -> None:
@@ -200,30 +202,31 @@ class Buffer(ObjectStream[T]):
         Raises:
             BusyResourceError: Another task is waiting for an item.
         """
-        if self._readable is not None:
+        if self._reader is not None:
             raise BusyResourceError("receiving from")
-        await checkpoint_if_cancelled()  # the other side may wake this one at every turn
-        event = self._readable = Event()
+        place, self._spare_reader = self._spare_reader or make_place(), None
+        self._reader = place
         self._set_marks()
         try:
-            await event.wait()
+            await place.park()
         finally:
-            if self._readable is event:
-                self._readable = None
+            if self._reader is place:  # it gave up
+                self._reader = None
+            self._spare_reader = place
             self._begin_turn()
 
     def wake_consumer(self) -> None:
         """Let the consumer look again, if it waits."""
-        if self._readable is not None:
-            self._readable.set()
-            self._readable = None
+        if self._reader is not None:
+            self._reader.unpark()
+            self._reader = None
             self._set_marks()
 
     def _wake_producers(self) -> None:
-        if self._writable is not None:
-            self._writable.set()
-            self._writable = None
-            self._set_marks()
+        for place in self._writers:
+            place.unpark()
+        self._writers.clear()
+        self._set_marks()
 
     # Turns
 
@@ -251,9 +254,9 @@ class Buffer(ObjectStream[T]):
         self._set_marks()
 
     def _set_marks(self) -> None:
-        busy = self._ended or self._held or self._readable is not None
+        busy = self.ended or self._held or self._reader is not None
         self.high = 0 if busy else min(self.size, self._put_until)
-        self.low = _NEVER if self._writable is not None else max(0, self._take_until)
+        self.low = _NEVER if self._writers else max(0, self._take_until)
         if self.paused:  # looked at last: another thread may have just set it
             self.low = _NEVER
 
@@ -285,7 +288,7 @@ class Buffer(ObjectStream[T]):
 
     def end(self) -> None:
         """Let nothing more in; what is in can still be taken. Wakes everybody."""
-        self._ended = True
+        self.ended = True
         self.high = 0
         self.wake_consumer()
         self._wake_producers()

@@ -25,7 +25,6 @@ from anyio import (
     ClosedResourceError,
     EndOfStream,
     Event,
-    WouldBlock,
     current_effective_deadline,
     current_time,
 )
@@ -42,6 +41,7 @@ from actorstream._message import (
     complete,
     end_event,
     is_event,
+    own_id_of,
 )
 from actorstream._options import StreamAsyncOptions, needs_watch
 from actorstream._outcome import (
@@ -310,15 +310,17 @@ class Channel:
         Raises:
             StreamConsumedError: Another task is waiting for an item.
         """
+        buffer = self.buffer
         while True:
-            if self.buffer.paused:
+            if buffer.paused:
                 self._obey_signal()
-            if self.buffer.take_turn_over:
-                await self.buffer.rest()
-            try:
-                return self.buffer.receive_nowait()
-            except WouldBlock:
+            if buffer.take_turn_over:
+                await buffer.rest()
+            if not buffer.items and not buffer.ended:
                 await self._wait_readable()
+                continue
+            try:
+                return buffer.receive_nowait()
             except (EndOfStream, ClosedResourceError):
                 if not self._router_heeded:
                     await self._heed_the_routers_end()
@@ -340,9 +342,15 @@ class Channel:
             ) from None
 
     def complete(self, event: AsyncStreamMessage[Any], number: int) -> AsyncStreamMessage[Any]:
-        """Fill in what the actor left out of its own event."""
-        self.origin = self.origin.after(event, number)
-        return complete(event, self.origin, number)
+        """Fill in what the actor left out of its own event.
+
+        A correlation id in its first event becomes that of the stream. An event that came out
+        of another stream becomes one of this stream.
+        """
+        own_id = own_id_of(event)
+        first_of_its_own = number == 1 and event.origin is None
+        self.origin = self.origin.after(own_id, event.correlation_id if first_of_its_own else "")
+        return complete(event, self.origin, number, own_id)
 
     def take_closing_event(self) -> AsyncStreamMessage[Any] | None:
         """Return the event that closes the stream, once. The consumer has seen an end."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Generic, Literal, TypeGuard, TypeVar, cast, get_args
 
 import attrs
@@ -57,15 +58,12 @@ class Origin:
         self.correlation_id: str = correlation_id
         self.sender: Address = sender
 
-    def after(self, event: AsyncStreamMessage[Any], number: int) -> Origin:
-        """Return what the events from the actor's own ``event`` on share.
+    def after(self, own_id: str | None, correlation_id: str) -> Origin:
+        """Return what the events share after one of the actor's own that brought these along.
 
-        A correlation id in its first event becomes that of the stream. The ids that follow
-        sort after an id of its own.
+        The ids that follow sort after an id of its own.
         """
-        own_id = id_if_made(event)
-        correlation_id = event.correlation_id if number == 1 else ""
-        if event.origin is not None or not (own_id or correlation_id):
+        if not (own_id or correlation_id):
             return self
         return Origin(own_id or self.id, correlation_id or self.correlation_id, self.sender)
 
@@ -154,6 +152,10 @@ class AsyncStreamMessage(_Unfinished, Generic[T]):
         return value
 
 
+blank_event: Callable[[], Any] = partial(object.__new__, AsyncStreamMessage)
+"""Makes an event without running its constructor; whoever calls it fills it in."""
+
+
 def _make_id(event: AsyncStreamMessage[Any]) -> str:
     if event.origin is None:
         return generate_message_id()
@@ -208,9 +210,9 @@ def is_event(item: object) -> TypeGuard[AsyncStreamMessage[Any]]:
     return type(item) is AsyncStreamMessage
 
 
-def id_if_made(event: AsyncStreamMessage[Any]) -> str | None:
-    """Return an event's id without making one."""
-    return cast("str | None", _if_made(event, "id"))
+def own_id_of(event: AsyncStreamMessage[Any]) -> str | None:
+    """Return the id that an actor gave to its event; one of another stream's has none."""
+    return None if event.origin is not None else cast("str | None", _if_made(event, "id"))
 
 
 def _if_made(event: AsyncStreamMessage[Any], name: str) -> Any:
@@ -220,22 +222,20 @@ def _if_made(event: AsyncStreamMessage[Any], name: str) -> Any:
         return None
 
 
-def complete(event: AsyncStreamMessage[T], origin: Origin, number: int) -> AsyncStreamMessage[T]:
-    """Return a copy in which nothing is left out; the actor may yield its own again.
-
-    An event that came out of another stream becomes one of this stream.
-    """
-    own = event.origin is None
-    copy: Any = AsyncStreamMessage(
-        event.type,
-        event.payload,
-        error=event.error,
-        id=id_if_made(event) if own else None,
-        correlation_id=origin.correlation_id,
-        sender=event.sender or origin.sender,
-        timestamp=_if_made(event, "timestamp") or time.time(),
-    )
+def complete(
+    event: AsyncStreamMessage[T], origin: Origin, number: int, own_id: str | None
+) -> AsyncStreamMessage[T]:
+    """Return a copy in which nothing is left out; the actor may yield its own again."""
+    copy = blank_event()
+    copy.type = event.type
+    copy.payload = event.payload
+    copy.error = event.error
     copy.exception = event.exception
+    copy.timestamp = _if_made(event, "timestamp") or time.time()
     copy.origin = origin
     copy.number = number
+    if event.sender is not None:
+        copy.sender = event.sender
+    if own_id is not None:
+        copy.id = own_id
     return cast("AsyncStreamMessage[T]", copy)

@@ -20,13 +20,11 @@ from anyio import CancelScope, get_cancelled_exc_class
 from actorstream._buffer import Buffer
 from actorstream._channel import OVER, Channel, logger
 from actorstream._errors import StreamConsumedError
-from actorstream._message import AsyncStreamMessage, Message
+from actorstream._message import AsyncStreamMessage, Message, blank_event
 from actorstream._options import StreamAsyncOptions
 from actorstream._outcome import CLOSED, Outcome, aborted
 from actorstream._producer import current_channel
 from actorstream._statistics import StreamStatistics
-
-new_event: Callable[[Any], Any] = object.__new__  # without the checks of the constructor
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -280,9 +278,10 @@ class _Events(_Reader[T, AsyncStreamMessage[T]]):
     async def __anext__(self) -> AsyncStreamMessage[T]:
         buffer = self._buffer
         channel: Channel = self._channel
-        if len(buffer.items) > buffer.low:  # the fast path that _buffer.py explains
-            buffer.delivered += 1
-            item = buffer.items.popleft()
+        items = buffer.items
+        if len(items) > buffer.low:  # the fast path that _buffer.py explains
+            number = buffer.delivered = buffer.delivered + 1
+            item = items.popleft()
         else:
             try:
                 channel = self._open()
@@ -290,21 +289,21 @@ class _Events(_Reader[T, AsyncStreamMessage[T]]):
             except BaseException:
                 del self  # see _Reader
                 raise
-            buffer = channel.buffer
+            number = channel.buffer.delivered
             if item is OVER:
                 return channel.take_closing_event() or _stop(channel.take_closing_error())
         if type(item) is AsyncStreamMessage:
             made: AsyncStreamMessage[T] = item  # pyright: ignore[reportUnknownVariableType]
-            return channel.complete(made, buffer.delivered)
+            return channel.complete(made, number)
         # The constructor would make what few consumers ask for; see AsyncStreamMessage.
-        event: Any = new_event(AsyncStreamMessage)
+        event = blank_event()
         event.type = "data"
         event.payload = item
         event.timestamp = now()
         event.origin = channel.origin
-        event.number = buffer.delivered
-        result: AsyncStreamMessage[T] = event
-        return result
+        event.number = number
+        filled_in: AsyncStreamMessage[T] = event  # cast() would be a call
+        return filled_in
 
 
 class _Payloads(_Reader[T, T]):

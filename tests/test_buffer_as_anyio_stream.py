@@ -827,7 +827,7 @@ class Life:
         assert self.received == model.received
         assert buffer.delivered == model.taken
         assert buffer.consumer_waiting == (model.receiver == "waits")
-        assert buffer.producer_waiting == (model.sender != "none")
+        assert buffer.producer_waiting == (model.sender == "waits")
         assert (len(buffer.items) < buffer.high) == model.may_append()
         assert (len(buffer.items) > buffer.low) == model.may_take()
         assert buffer.put_turn_over == model.put_turn_over()

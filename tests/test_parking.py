@@ -1,0 +1,96 @@
+"""Where one task waits until another one lets it go on."""
+
+from anyio import CancelScope, create_task_group
+
+from actorstream._parking import Place, make_place
+from tests.support import settle
+
+
+class Waiter:
+    """A task that parks and notes when it goes on."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.scope = CancelScope()
+        self.went_on = 0
+
+    async def run(self) -> None:
+        with self.scope:
+            await self.place.park()
+            self.went_on += 1
+
+
+async def test_a_task_waits_until_it_is_let_go_on() -> None:
+    waiter = Waiter(make_place())
+    async with create_task_group() as tasks:
+        tasks.start_soon(waiter.run)
+        await settle()
+        assert waiter.went_on == 0
+        waiter.place.unpark()
+        await settle()
+        assert waiter.went_on == 1
+
+
+async def test_a_task_is_let_go_on_right_after_it_began_to_wait() -> None:
+    waiter = Waiter(make_place())
+    async with create_task_group() as tasks:
+        tasks.start_soon(waiter.run)
+        await settle(1)
+        waiter.place.unpark()
+    assert waiter.went_on == 1
+
+
+async def test_letting_go_on_is_not_noted_for_the_next_wait() -> None:
+    waiter = Waiter(make_place())
+    waiter.place.unpark()
+    async with create_task_group() as tasks:
+        tasks.start_soon(waiter.run)
+        await settle()
+        assert waiter.went_on == 0
+        waiter.scope.cancel()
+
+
+async def test_a_place_serves_again_and_again() -> None:
+    place = make_place()
+    for _ in range(3):
+        waiter = Waiter(place)
+        async with create_task_group() as tasks:
+            tasks.start_soon(waiter.run)
+            await settle()
+            place.unpark()
+        assert waiter.went_on == 1
+
+
+async def test_a_wait_may_be_cancelled_and_the_place_used_again() -> None:
+    waiter = Waiter(make_place())
+    async with create_task_group() as tasks:
+        tasks.start_soon(waiter.run)
+        await settle()
+        waiter.scope.cancel()
+        await settle()
+        waiter.place.unpark()
+    assert waiter.went_on == 0
+    await test_a_place_serves_again_and_again()
+
+
+async def test_two_that_let_each_other_go_on_in_every_turn_can_be_cancelled() -> None:
+    """On asyncio, a task whose future is done whenever AnyIO looks would never be cancelled."""
+    mine, theirs = make_place(), make_place()
+
+    async def other() -> None:
+        while True:
+            mine.unpark()
+            await theirs.park()
+
+    turns = 0
+    async with create_task_group() as tasks:
+        tasks.start_soon(other)
+        with CancelScope() as scope:
+            while turns < 1000:
+                turns += 1
+                if turns == 10:
+                    scope.cancel()
+                theirs.unpark()
+                await mine.park()
+        tasks.cancel_scope.cancel()
+    assert turns < 20
