@@ -25,7 +25,7 @@ from actorstream import (
     StreamingNotSupportedError,
     address,
 )
-from tests.support import settle
+from actorstream.testing import settle
 
 
 class Counter(Actor):

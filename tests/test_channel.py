@@ -25,7 +25,7 @@ from actorstream import (
     address,
 )
 from actorstream._channel import Channel
-from tests.support import settle
+from actorstream.testing import settle
 
 Backend = tuple[str, dict[str, Any]]
 MANY = 3000  # items, more than one side handles in a turn

@@ -49,7 +49,7 @@ from actorstream import (
     StreamOverflowError,
     StreamTimeoutError,
 )
-from tests.support import settle
+from actorstream.testing import settle
 
 SIZES = [1, 2, 100]
 

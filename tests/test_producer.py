@@ -11,7 +11,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from actorstream import Actor, AsyncStreamMessage, MessageRouter, StreamError
-from tests.support import settle
+from actorstream.testing import settle
 
 
 class ActorOf(Actor):

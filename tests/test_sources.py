@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from actorstream import Actor, AsyncStreamMessage, MessageRouter, Stream, StreamError, address
-from tests.support import settle
+from actorstream.testing import settle
 
 HELPERS = ["create_async_stream", "create_async_stream_with_backpressure", "create_thread_stream"]
 

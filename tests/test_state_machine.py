@@ -29,7 +29,7 @@ from actorstream import (
     StreamError,
     StreamTimeoutError,
 )
-from tests.support import settle
+from actorstream.testing import settle
 
 QUIET = 20  # turns of the loop after which nothing moves any more
 CLEAN_UP_TIME = 1.0

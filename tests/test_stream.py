@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from actorstream import Actor, MessageRouter, Stream, StreamAbortedError
-from tests.support import settle
+from actorstream.testing import settle
 
 
 class Numbers(Actor):
