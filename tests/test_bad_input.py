@@ -26,6 +26,7 @@ from actorstream import (
     address,
 )
 from actorstream.testing import settle
+from tests.support import ActorOf
 
 
 class Counter(Actor):
@@ -46,13 +47,6 @@ class Silent(Actor):
 
 class Mute(Actor):
     """Has no way to stream."""
-
-
-class ActorOf(Actor):
-    """An actor whose ``stream_async`` is a given function."""
-
-    def __init__(self, stream_async: Callable[[Any], Any]) -> None:
-        self.stream_async = stream_async
 
 
 @asynccontextmanager
