@@ -25,7 +25,7 @@ from actorstream import (
     StreamingNotSupportedError,
     address,
 )
-from actorstream.testing import settle
+from actorstream.testing import assert_nothing_left, settle
 from tests.support import ActorOf
 
 
@@ -56,7 +56,7 @@ async def serving(actor: Actor) -> AsyncIterator[MessageRouter]:
         router.register_actor("a", actor)
         yield router
         await settle()
-        assert router.statistics().active_streams == 0
+        assert_nothing_left(router)
 
 
 async def pull_bare(stream: Stream[Any]) -> None:
