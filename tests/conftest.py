@@ -12,10 +12,9 @@ from importlib.util import find_spec
 from typing import Any
 
 import pytest
-import trio.testing
 from hypothesis import HealthCheck, settings
 
-from tests.support import VirtualTimeLoop
+from actorstream import testing
 
 UVLOOP = "asyncio+uvloop"
 REAL_UNIT = 0.05
@@ -45,16 +44,14 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
         return "asyncio", {"loop_factory": uvloop.new_event_loop}
     if request.node.get_closest_marker("real_clock"):
         return request.param, {}
-    if request.param == "trio":
-        return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
-    return "asyncio", {"loop_factory": VirtualTimeLoop}
+    return request.param, testing.virtual_time(request.param)
 
 
 @pytest.fixture
 def virtual_time(anyio_backend: tuple[str, dict[str, Any]]) -> bool:
     """Say whether this test's clock jumps."""
     _, options = anyio_backend
-    return "clock" in options or options.get("loop_factory") is VirtualTimeLoop
+    return "clock" in options or options.get("loop_factory") is testing.VirtualTimeLoop
 
 
 @pytest.fixture

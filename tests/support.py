@@ -1,38 +1,22 @@
-"""What several test modules share: a virtual clock for asyncio, and turns of the loop."""
+"""What several test modules share: an actor made of a function, and a router with one actor."""
 
-import asyncio
-import selectors
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
 
-from anyio.lowlevel import checkpoint
-
-
-async def settle(turns: int = 5) -> None:
-    """Let every other task have ``turns`` turns of the event loop."""
-    for _ in range(turns):
-        await checkpoint()
+from actorstream import Actor, MessageRouter
 
 
-class SkippingSelector(selectors.DefaultSelector):
-    """Skip a wait that no I/O ends at once, and count it as time gone by.
+class ActorOf(Actor):
+    """An actor whose ``stream_async`` is a given function."""
 
-    A wait without an end is a real one: only a thread or a socket can end it.
-    """
-
-    now = 0.0
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        ready = super().select(timeout if timeout is None else 0)
-        if timeout is not None and timeout > 0 and not ready:
-            self.now += timeout
-        return ready
+    def __init__(self, stream_async: Callable[[Any], Any]) -> None:
+        self.stream_async = stream_async
 
 
-class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """An event loop whose clock stands still while tasks run and jumps while all of them sleep."""
-
-    def __init__(self) -> None:
-        self._skipping = SkippingSelector()
-        super().__init__(self._skipping)
-
-    def time(self) -> float:
-        return self._skipping.now
+@asynccontextmanager
+async def serving(actor: Actor) -> AsyncIterator[MessageRouter]:
+    """Open a router with one actor, `a`."""
+    async with MessageRouter() as router:
+        router.register_actor("a", actor)
+        yield router

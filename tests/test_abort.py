@@ -21,7 +21,7 @@ from actorstream import (
     StreamAbortedError,
 )
 from actorstream._abort import attach, deadline_of, detach
-from tests.support import settle
+from actorstream.testing import settle
 
 
 class Endless(Actor):

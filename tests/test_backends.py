@@ -13,7 +13,7 @@ from anyio.abc import TaskGroup
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support import SkippingSelector, VirtualTimeLoop, settle
+from actorstream.testing import VirtualTimeLoop, settle
 
 
 def running_on() -> str:
@@ -25,7 +25,7 @@ def running_on() -> str:
 
 
 EXPECTED = {
-    "asyncio": f"tests {VirtualTimeLoop.__name__}",
+    "asyncio": f"actorstream {VirtualTimeLoop.__name__}",
     "asyncio+uvloop": "uvloop Loop",
     "trio": "MockClock",
 }
@@ -96,12 +96,6 @@ async def test_a_real_clock_waits_for_a_thread() -> None:
 @given(number=st.integers())
 async def test_hypothesis_runs_its_examples_on_every_backend(backend_id: str, number: int) -> None:
     assert running_on() == EXPECTED[backend_id]
-
-
-def test_the_skipping_selector_counts_what_it_skips() -> None:
-    with SkippingSelector() as selector:
-        assert selector.select(5) == []
-        assert selector.now == 5
 
 
 @pytest.fixture

@@ -25,7 +25,8 @@ from actorstream import (
     StreamingNotSupportedError,
     address,
 )
-from tests.support import settle
+from actorstream.testing import assert_nothing_left, settle
+from tests.support import ActorOf
 
 
 class Counter(Actor):
@@ -48,13 +49,6 @@ class Mute(Actor):
     """Has no way to stream."""
 
 
-class ActorOf(Actor):
-    """An actor whose ``stream_async`` is a given function."""
-
-    def __init__(self, stream_async: Callable[[Any], Any]) -> None:
-        self.stream_async = stream_async
-
-
 @asynccontextmanager
 async def serving(actor: Actor) -> AsyncIterator[MessageRouter]:
     """Open a router with one actor, named `a`; when it is left, no stream may be running."""
@@ -62,7 +56,7 @@ async def serving(actor: Actor) -> AsyncIterator[MessageRouter]:
         router.register_actor("a", actor)
         yield router
         await settle()
-        assert router.statistics().active_streams == 0
+        assert_nothing_left(router)
 
 
 async def pull_bare(stream: Stream[Any]) -> None:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actorstream._buffer import TURN, Buffer
-from tests.support import settle
+from actorstream.testing import settle
 
 
 def buffer_of(*items: object, size: int = 10) -> Buffer[object]:

@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 
 from actorstream import _buffer
 from actorstream._buffer import TURN, Buffer
-from tests.support import settle
+from actorstream.testing import settle
 
 
 def full_buffer() -> Buffer[str]:

@@ -25,7 +25,8 @@ from actorstream import (
     address,
 )
 from actorstream._channel import Channel
-from tests.support import settle
+from actorstream.testing import settle
+from tests.support import ActorOf
 
 Backend = tuple[str, dict[str, Any]]
 MANY = 3000  # items, more than one side handles in a turn
@@ -64,16 +65,6 @@ class HelpedCounter(Counter):
         return self.create_async_stream(self.numbers(count))
 
 
-class ActorOf(Actor):
-    """Streams what a function makes."""
-
-    def __init__(self, make: Callable[[], AsyncIterator[Any]]) -> None:
-        self.make = make
-
-    def stream_async(self, _: object) -> AsyncIterator[Any]:
-        return self.make()
-
-
 @pytest.fixture
 async def router() -> AsyncIterator[MessageRouter]:
     async with MessageRouter() as router:
@@ -88,7 +79,7 @@ def counter(request: pytest.FixtureRequest, router: MessageRouter) -> Counter:
 
 
 def open_to(router: MessageRouter, make: Callable[[], AsyncIterator[Any]], **options: Any) -> Any:
-    router.register_actor("actor", ActorOf(make))
+    router.register_actor("actor", ActorOf(lambda _: make()))
     return router.stream_async("actor", "go", **options)
 
 
@@ -451,7 +442,7 @@ async def test_a_helpers_failing_clean_up_is_raised_as_well(router: MessageRoute
 
 
 async def test_a_helper_forwards_another_actors_stream_end_and_all(router: MessageRouter) -> None:
-    router.register_actor("source", ActorOf(lambda: numbers(1, 2)))
+    router.register_actor("source", ActorOf(lambda _: numbers(1, 2)))
     router.register_actor("relay", helped(lambda: router.stream_async("source", "go")))
     events = [event async for event in router.stream_async("relay", "go")]
     assert [event.payload for event in events] == [1, 2, None]
@@ -459,7 +450,7 @@ async def test_a_helper_forwards_another_actors_stream_end_and_all(router: Messa
 
 
 async def test_a_helper_forwards_another_actors_failure(router: MessageRouter) -> None:
-    router.register_actor("source", ActorOf(lambda: failing(1)))
+    router.register_actor("source", ActorOf(lambda _: failing(1)))
     router.register_actor("relay", helped(lambda: router.stream_async("source", "go")))
     seen: list[str] = []
     with pytest.raises(StreamError, match="no more"):  # noqa: PT012

@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from actorstream._clock import Clock, Timer
-from tests.support import settle
+from actorstream.testing import settle
 
 
 @pytest.fixture

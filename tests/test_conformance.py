@@ -49,7 +49,7 @@ from actorstream import (
     StreamOverflowError,
     StreamTimeoutError,
 )
-from tests.support import settle
+from actorstream.testing import assert_nothing_left, settle
 
 SIZES = [1, 2, 100]
 
@@ -138,7 +138,7 @@ async def router() -> AsyncIterator[MessageRouter]:
     async with MessageRouter() as router:
         yield router
         await settle(20)
-        assert router.statistics().active_streams == 0
+        assert_nothing_left(router)
 
 
 def ask(router: MessageRouter, actor: Actor | Callable[[], Any], **options: Any) -> Stream[Any]:

@@ -1,14 +1,13 @@
 """`current_message()`: the request that an actor serves."""
 
 import time
-from collections.abc import Callable
-from typing import Any
 
 import anyio
 import attrs
 import pytest
 
 from actorstream import Actor, MessageRouter, address, current_message
+from tests.support import ActorOf
 
 
 class Teller(Actor):
@@ -32,13 +31,6 @@ class Forwarder(Actor):
         async for item in self.router.stream_async(payload, "forwarded").payloads():
             yield item
         yield current_message()
-
-
-class ActorOf(Actor):
-    """An actor whose ``stream_async`` is a given function."""
-
-    def __init__(self, stream_async: Callable[[Any], Any]) -> None:
-        self.stream_async = stream_async
 
 
 @pytest.mark.parametrize("actor", [Teller, CallbackTeller])

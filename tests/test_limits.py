@@ -19,7 +19,7 @@ from actorstream import (
     address,
 )
 from actorstream._limits import find_early_outcome
-from tests.support import settle
+from actorstream.testing import settle
 
 Pause = float  # in units; a script is made of pauses and of items, which are texts
 

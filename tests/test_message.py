@@ -3,29 +3,20 @@
 import copy
 import pickle
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import attrs
 import pytest
 
 from actorstream import Actor, AsyncStreamMessage, Message, MessageRouter, address
-
-
-class ActorOf(Actor):
-    """Streams what a function makes."""
-
-    def __init__(self, make: Callable[[], AsyncIterator[Any]]) -> None:
-        self.make = make
-
-    def stream_async(self, _: object) -> AsyncIterator[Any]:
-        return self.make()
+from tests.support import ActorOf
 
 
 async def events_of(*items: Any) -> list[AsyncStreamMessage[Any]]:
     """Return what a consumer sees of an actor that yields ``items``."""
 
-    async def make() -> AsyncIterator[Any]:
+    async def make(_: object) -> AsyncIterator[Any]:
         for item in items:
             yield item
 

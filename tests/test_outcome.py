@@ -21,7 +21,7 @@ from actorstream import (
     StreamOverflowError,
     StreamTimeoutError,
 )
-from tests.support import settle
+from actorstream.testing import settle
 
 
 class Told(Actor):

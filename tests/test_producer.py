@@ -2,31 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from actorstream import Actor, AsyncStreamMessage, MessageRouter, StreamError
-from tests.support import settle
-
-
-class ActorOf(Actor):
-    """An actor whose ``stream_async`` is a given function."""
-
-    def __init__(self, stream_async: Callable[[Any], Any]) -> None:
-        self.stream_async = stream_async
-
-
-@asynccontextmanager
-async def serving(stream_async: Callable[[Any], Any]) -> AsyncIterator[MessageRouter]:
-    """Open a router with one actor, `a`."""
-    async with MessageRouter() as router:
-        router.register_actor("a", ActorOf(stream_async))
-        yield router
+from actorstream import AsyncStreamMessage, MessageRouter, StreamError
+from actorstream.testing import settle
+from tests.support import ActorOf, serving
 
 
 class Source:
@@ -56,7 +40,7 @@ class Source:
 async def test_iterator_is_closed():
     """An iterator with an `aclose()` is closed when its stream is left early."""
     source = Source()
-    async with serving(lambda _: source) as router:
+    async with serving(ActorOf(lambda _: source)) as router:
         async with router.stream_async("a", "query") as stream:
             await anext(aiter(stream))
         assert source.closed == 1
@@ -65,7 +49,7 @@ async def test_iterator_is_closed():
 async def test_failed_iterator_is_closed():
     """An iterator that failed is closed, too; its failure is the stream's."""
     source = Source(fail_at=2)
-    async with serving(lambda _: source) as router:
+    async with serving(ActorOf(lambda _: source)) as router:
         with pytest.raises(StreamError, match="no more pages"):
             await router.stream_async("a", "query").collect()
     assert source.closed == 1
@@ -79,7 +63,7 @@ async def test_iterable_with_an_iterator_of_its_own():
             yield 1
             yield 2
 
-    async with serving(lambda _: Iterable()) as router:
+    async with serving(ActorOf(lambda _: Iterable())) as router:
         assert await router.stream_async("a", "query").collect() == [1, 2]
 
 
@@ -93,7 +77,7 @@ async def test_awaitable_iterable():
         def __await__(self):
             pytest.fail("it was awaited")
 
-    async with serving(lambda _: Both()) as router:
+    async with serving(ActorOf(lambda _: Both())) as router:
         assert await router.stream_async("a", "query").collect() == [1]
 
 
@@ -120,7 +104,7 @@ async def test_coroutine_is_cancelled():
         finally:
             steps.append("cancelled")
 
-    async with serving(stream_async) as router:
+    async with serving(ActorOf(stream_async)) as router:
         async with router.stream_async("a", "query"):
             await settle()
         assert steps == ["cancelled"]
@@ -139,7 +123,7 @@ async def test_clean_up_sees_a_cancellation():
             raise
 
     async with (
-        serving(watch) as router,
+        serving(ActorOf(watch)) as router,
         router.stream_async("a", "query", buffer_size=1) as stream,
     ):
         await anext(aiter(stream))
@@ -158,7 +142,7 @@ async def test_generator_that_ends_when_thrown_into():
         except anyio.get_cancelled_exc_class():
             return
 
-    async with serving(polite) as router:
+    async with serving(ActorOf(polite)) as router:
         async with router.stream_async("a", "query") as stream:
             await anext(aiter(stream))
             await settle()
@@ -175,7 +159,7 @@ async def test_generator_that_yields_when_thrown_into():
         finally:
             yield "goodbye"
 
-    async with serving(talkative) as router:
+    async with serving(ActorOf(talkative)) as router:
         async with router.stream_async("a", "query", buffer_size=1) as stream:
             await anext(aiter(stream))
             await settle()
@@ -196,7 +180,7 @@ async def test_error_of_a_handover_in_the_generator(unit):
         expired.set()
 
     async with (
-        serving(limited) as router,
+        serving(ActorOf(limited)) as router,
         router.stream_async("a", "query", buffer_size=4) as stream,
     ):
         await expired.wait()
@@ -214,7 +198,7 @@ async def test_group_of_failures():
         yield 1
         raise ExceptionGroup("two", [ValueError("a"), OSError("b")])
 
-    async with serving(stream_async) as router:
+    async with serving(ActorOf(stream_async)) as router:
         with pytest.raises(StreamError) as caught:
             await router.stream_async("a", "query").collect()
     assert isinstance(caught.value.__cause__, ExceptionGroup)
@@ -237,7 +221,7 @@ async def test_failure_during_a_cancellation(caplog):
             while True:
                 yield 1
 
-    async with serving(stream_async) as router:
+    async with serving(ActorOf(stream_async)) as router:
         async for _ in router.stream_async("a", "query"):
             break
         await settle(10)
@@ -255,7 +239,7 @@ async def test_failing_while_the_router_closes(caplog):
         finally:
             raise OSError("cannot flush")
 
-    async with serving(stream_async) as router:
+    async with serving(ActorOf(stream_async)) as router:
         iterator = aiter(router.stream_async("a", "query"))
         await anext(iterator)
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
@@ -271,7 +255,7 @@ async def test_cancelled_future():
         future.cancel()
         yield await future
 
-    async with serving(stream_async) as router:
+    async with serving(ActorOf(stream_async)) as router:
         with pytest.raises(StreamError) as caught:
             await router.stream_async("a", "query").collect()
         assert type(caught.value.__cause__) is asyncio.CancelledError
@@ -290,7 +274,7 @@ async def test_base_exception():
         yield
 
     async def run() -> None:
-        async with serving(stream_async) as router:
+        async with serving(ActorOf(stream_async)) as router:
             iterator = aiter(router.stream_async("a", "query"))
             try:
                 await anext(iterator)
@@ -310,7 +294,7 @@ async def test_own_error_event_and_a_cause():
     async def stream_async(_):
         yield AsyncStreamMessage("error", error="out of paper")
 
-    async with serving(stream_async) as router:
+    async with serving(ActorOf(stream_async)) as router:
         with pytest.raises(StreamError, match="out of paper") as caught:
             await router.stream_async("a", "query").collect()
     assert caught.value.__cause__ is None
@@ -322,7 +306,7 @@ async def test_error_event_without_text():
     async def stream_async(_):
         yield AsyncStreamMessage("error")
 
-    async with serving(stream_async) as router:
+    async with serving(ActorOf(stream_async)) as router:
         with pytest.raises(StreamError):
             await router.stream_async("a", "query").collect()
 
@@ -337,7 +321,7 @@ async def test_cancelled_scope_of_the_consumer(unit):
         await anyio.sleep(2 * unit)
         yield "late"
 
-    async with serving(slow) as router:
+    async with serving(ActorOf(slow)) as router:
         payloads = router.stream_async("a", "query").payloads()
         with anyio.move_on_after(unit) as scope:
             await anext(payloads)

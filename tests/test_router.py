@@ -21,7 +21,7 @@ from actorstream import (
     StreamTimeoutError,
     address,
 )
-from tests.support import settle
+from actorstream.testing import settle
 
 
 class Counter(Actor):

@@ -3,14 +3,14 @@
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
 import pytest
 
 from actorstream import Actor, AsyncStreamMessage, MessageRouter, Stream, StreamError, address
-from tests.support import settle
+from actorstream.testing import settle
+from tests.support import serving
 
 HELPERS = ["create_async_stream", "create_async_stream_with_backpressure", "create_thread_stream"]
 
@@ -25,16 +25,8 @@ class Helped(Actor):
         return self.make(self)
 
 
-@asynccontextmanager
-async def serving(make: Callable[[Helped], Any]) -> AsyncIterator[MessageRouter]:
-    """Open a router with one actor, `a`, that streams what `make` makes."""
-    async with MessageRouter() as router:
-        router.register_actor("a", Helped(make))
-        yield router
-
-
 async def collect(make: Callable[[Helped], Any]) -> list[Any]:
-    async with serving(make) as router:
+    async with serving(Helped(make)) as router:
         return await router.stream_async("a", "query").collect()
 
 
@@ -109,7 +101,7 @@ async def test_events(helper):
     def make(actor):
         return getattr(actor, helper)(iter([1, 2]), correlation_id="c-1")
 
-    async with serving(make) as router:
+    async with serving(Helped(make)) as router:
         events = [event async for event in router.stream_async("a", "query")]
     assert [(event.type, event.payload) for event in events] == [
         ("data", 1),
@@ -123,7 +115,7 @@ async def test_events(helper):
 @pytest.mark.parametrize("helper", HELPERS)
 async def test_correlation_id_by_default(helper):
     """Without a correlation id the events carry that of their stream."""
-    async with serving(lambda actor: getattr(actor, helper)([1])) as router:
+    async with serving(Helped(lambda actor: getattr(actor, helper)([1]))) as router:
         stream = router.stream_async("a", "query")
         expected = stream.correlation_id
         assert {event.correlation_id async for event in stream} == {expected}
@@ -133,7 +125,7 @@ async def test_correlation_id_by_default(helper):
 @pytest.mark.parametrize("helper", HELPERS)
 async def test_error_of_the_source(helper):
     """An exception of the source becomes an error event, and the cause of `StreamError`."""
-    async with serving(lambda actor: getattr(actor, helper)(broken())) as router:
+    async with serving(Helped(lambda actor: getattr(actor, helper)(broken()))) as router:
         iterator = aiter(router.stream_async("a", "query"))
         events = [await anext(iterator), await anext(iterator)]
         with pytest.raises(StreamError, match="the file is gone") as caught:
@@ -163,7 +155,7 @@ async def test_iterated_in_the_actor(helper):
 async def test_bound(helper, buffer_size):
     """The source is never further ahead than the buffer and the one item in hand."""
     numbers = Numbers()
-    async with serving(lambda actor: getattr(actor, helper)(numbers.sync())) as router:
+    async with serving(Helped(lambda actor: getattr(actor, helper)(numbers.sync()))) as router:
         async for number in router.stream_async("a", "q", buffer_size=buffer_size).payloads():
             while numbers.made < number + buffer_size + 1:
                 await anyio.sleep(0)
@@ -178,7 +170,7 @@ async def test_bound(helper, buffer_size):
 async def test_generator_is_closed(helper):
     """A generator whose stream is left early is closed when the stream's block ends."""
     numbers = Numbers()
-    async with serving(lambda actor: getattr(actor, helper)(numbers.sync())) as router:
+    async with serving(Helped(lambda actor: getattr(actor, helper)(numbers.sync()))) as router:
         async with router.stream_async("a", "query") as stream:
             async for _ in stream:
                 break
@@ -214,7 +206,7 @@ async def test_error_of_the_closing(helper):
         finally:
             raise OSError("cannot close")
 
-    async with serving(lambda actor: getattr(actor, helper)(untidy())) as router:
+    async with serving(Helped(lambda actor: getattr(actor, helper)(untidy()))) as router:
         stream = router.stream_async("a", "query")
         with pytest.raises(OSError, match="cannot close"):
             await read_one(stream)
@@ -246,7 +238,7 @@ async def test_error_of_an_async_source(helper):
 async def test_async_generator_is_closed(helper):
     """An async generator whose stream is left early is closed when the block ends."""
     numbers = Numbers()
-    async with serving(lambda actor: getattr(actor, helper)(numbers.not_sync())) as router:
+    async with serving(Helped(lambda actor: getattr(actor, helper)(numbers.not_sync()))) as router:
         async with router.stream_async("a", "query") as stream:
             async for _ in stream:
                 break
@@ -278,7 +270,7 @@ async def test_stream_left_while_a_helper_is_forwarded(helper):
         async for event in getattr(actor, helper)(numbers.not_sync()):
             yield event
 
-    async with serving(forward) as router:
+    async with serving(Helped(forward)) as router:
         async for _ in router.stream_async("a", "query"):
             break
         await settle(10)
@@ -338,7 +330,7 @@ async def test_messages_pass_as_they_are():
     """An item that is a message already is passed on, not wrapped."""
     message = AsyncStreamMessage("data", "made by hand", id="m-1")
 
-    async with serving(lambda actor: actor.create_async_stream([message])) as router:
+    async with serving(Helped(lambda actor: actor.create_async_stream([message]))) as router:
         event = await anext(aiter(router.stream_async("a", "query")))
     assert (event.payload, event.id) == ("made by hand", "m-1")
 
@@ -376,7 +368,7 @@ async def test_scope_in_the_source(unit):
         yield "after"
 
     async with (
-        serving(lambda actor: actor.create_async_stream(limited())) as router,
+        serving(Helped(lambda actor: actor.create_async_stream(limited()))) as router,
         router.stream_async("a", "query", buffer_size=2) as stream,
     ):
         await expired.wait()
@@ -396,7 +388,7 @@ async def test_scope_around_a_helper(unit):
         yield "after"
 
     async with (
-        serving(limited) as router,
+        serving(Helped(limited)) as router,
         router.stream_async("a", "query", buffer_size=2) as stream,
     ):
         await expired.wait()
@@ -431,7 +423,7 @@ async def test_slow_consumer():
             range(12), check_interval=4, on_backpressure=told.append
         )
 
-    async with serving(make) as router:
+    async with serving(Helped(make)) as router:
         async for _ in router.stream_async("a", "query", buffer_size=1):
             await settle()
     assert told == [True, True, True]
@@ -452,7 +444,7 @@ async def test_consumer_that_recovers():
         )
 
     async with (
-        serving(make) as router,
+        serving(Helped(make)) as router,
         router.stream_async("a", "query", buffer_size=2) as stream,
     ):
         await settle(100)
@@ -494,7 +486,7 @@ async def test_callback_that_fails():
             range(9), check_interval=3, on_backpressure=fail
         )
 
-    async with serving(make) as router, router.stream_async("a", "query") as stream:
+    async with serving(Helped(make)) as router, router.stream_async("a", "query") as stream:
         types: list[str] = []
         with pytest.raises(StreamError, match="cannot tell") as caught:
             await append_types(stream, types)
@@ -544,7 +536,7 @@ async def test_thread_is_another():
             finally:
                 threads.append(threading.get_ident())
 
-    async with serving(lambda actor: actor.create_thread_stream(Blocking())) as router:
+    async with serving(Helped(lambda actor: actor.create_thread_stream(Blocking()))) as router:
         async for _ in router.stream_async("a", "query", buffer_size=1):
             break
     assert len(threads) >= 2
@@ -577,7 +569,7 @@ class Gate:
 async def test_loop_goes_on():
     """While the iterable blocks, the loop goes on; then its next item arrives."""
     gate = Gate()
-    async with serving(lambda actor: actor.create_thread_stream(gate)) as router:
+    async with serving(Helped(lambda actor: actor.create_thread_stream(gate))) as router:
         payloads = router.stream_async("a", "query").payloads()
         assert await anext(payloads) == "first"
         await gate.wait_entered()
@@ -590,7 +582,7 @@ async def test_loop_goes_on():
 async def test_abort_during_a_blocking_fetch():
     """An abort reaches the consumer at once; the producer is gone when the fetch has returned."""
     gate = Gate()
-    async with serving(lambda actor: actor.create_thread_stream(gate)) as router:
+    async with serving(Helped(lambda actor: actor.create_thread_stream(gate))) as router:
         stream = router.stream_async("a", "query")
         payloads = stream.payloads()
         await anext(payloads)
@@ -609,7 +601,7 @@ async def test_abort_during_a_blocking_fetch():
 async def test_timeout_during_a_blocking_fetch():
     """A time limit reaches the consumer in the middle of a fetch, too."""
     gate = Gate()
-    async with serving(lambda actor: actor.create_thread_stream(gate)) as router:
+    async with serving(Helped(lambda actor: actor.create_thread_stream(gate))) as router:
         payloads = router.stream_async("a", "query", timeout=0.01).payloads()
         with pytest.raises(TimeoutError):
             await drain(payloads)
@@ -626,7 +618,7 @@ async def drain(payloads: AsyncIterator[Any]) -> None:
 async def test_break_during_a_blocking_fetch():
     """A `break` does not wait for the fetch; the generator is closed when it has returned."""
     gate = Gate()
-    async with serving(lambda actor: actor.create_thread_stream(gate)) as router:
+    async with serving(Helped(lambda actor: actor.create_thread_stream(gate))) as router:
         async for _ in router.stream_async("a", "query"):
             await gate.wait_entered()
             break

@@ -29,7 +29,7 @@ from actorstream import (
     StreamError,
     StreamTimeoutError,
 )
-from tests.support import settle
+from actorstream.testing import assert_nothing_left, settle
 
 QUIET = 20  # turns of the loop after which nothing moves any more
 CLEAN_UP_TIME = 1.0
@@ -400,7 +400,7 @@ class Life:
     def check_gone(self) -> None:
         """Guarantee 7: the producer is gone, clean-up included."""
         assert self.actor.finished == self.actor.started <= 1
-        assert self.router.statistics().active_streams == 0
+        assert_nothing_left(self.router)
 
     def check(self) -> None:
         """Compare the stream, at rest, with its model."""

@@ -2,15 +2,15 @@
 
 import gc
 import threading
-from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 from typing import Any
 
 import anyio
 import pytest
 
-from actorstream import Actor, MessageRouter, Stream, StreamAbortedError
-from tests.support import settle
+from actorstream import Actor, Stream, StreamAbortedError
+from actorstream.testing import settle
+from tests.support import serving
 
 
 class Numbers(Actor):
@@ -27,14 +27,6 @@ class Numbers(Actor):
                 number += 1
         finally:
             self.closed += 1
-
-
-@asynccontextmanager
-async def serving(actor: Actor) -> AsyncIterator[MessageRouter]:
-    """Open a router with one actor, `a`."""
-    async with MessageRouter() as router:
-        router.register_actor("a", actor)
-        yield router
 
 
 # repr

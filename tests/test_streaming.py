@@ -30,16 +30,10 @@ from actorstream import (
     generate_correlation_id,
     generate_message_id,
 )
-from tests.support import settle
+from actorstream.testing import settle
+from tests.support import ActorOf
 
 END = object()
-
-
-class ActorOf(Actor):
-    """An actor whose ``stream_async`` is a given function."""
-
-    def __init__(self, stream_async: Callable[[Any], Any]) -> None:
-        self.stream_async = stream_async
 
 
 class CallbackActor(Actor):

@@ -19,7 +19,7 @@ from actorstream import (
     generate_correlation_id,
     generate_message_id,
 )
-from tests.support import settle
+from actorstream.testing import settle
 
 # Session messages, filtered
 

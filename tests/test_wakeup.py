@@ -11,7 +11,7 @@ import anyio.to_thread
 import pytest
 
 from actorstream._wakeup import CallSoon, current_call_soon, watch_loop
-from tests.support import settle
+from actorstream.testing import settle
 
 Backend = tuple[str, dict[str, Any]]
 

@@ -1,0 +1,432 @@
+"""What the package offers to tests: a clock that jumps, an actor that records, what is left."""
+
+import asyncio
+import math
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, cast
+
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
+import attrs
+import pytest
+
+import actorstream.testing
+from actorstream import Actor, Message, MessageRouter, StreamTimeoutError, address
+from actorstream.testing import (
+    Probe,
+    VirtualTimeLoop,
+    assert_nothing_left,
+    settle,
+    virtual_time,
+)
+
+HOUR = 3600.0
+
+
+def message(type: str, payload: object = None) -> Message:
+    return Message(to=address("probe"), type=type, payload=payload)
+
+
+# Virtual time
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def run(request: pytest.FixtureRequest) -> Callable[[Callable[[], Awaitable[Any]]], Any]:
+    """Return a function that runs an async one in virtual time, on each of two backends."""
+    name = request.param
+    return lambda main: anyio.run(main, backend=name, backend_options=virtual_time(name))
+
+
+def test_an_hour_passes_on_the_clock_and_not_in_the_room(run):
+    """A sleep of an hour takes an hour of the loop's clock, and no time."""
+
+    async def main() -> float:
+        began = anyio.current_time()
+        await anyio.sleep(HOUR)
+        return anyio.current_time() - began
+
+    began = time.monotonic()
+    assert run(main) == pytest.approx(HOUR)
+    assert time.monotonic() - began < 60
+
+
+def test_a_stream_times_out_after_an_hour(run):
+    """A stream's timeout of an hour passes on the clock that jumps."""
+
+    class Silent(Actor):
+        async def stream_async(self, payload):
+            yield 1
+            await anyio.sleep_forever()
+
+    async def main() -> float:
+        began = anyio.current_time()
+        async with MessageRouter() as router:
+            router.register_actor("a", Silent())
+            with pytest.raises(StreamTimeoutError):
+                await router.stream_async("a", "go", timeout=HOUR).collect()
+        return anyio.current_time() - began
+
+    assert run(main) == pytest.approx(HOUR)
+
+
+def test_a_thread_is_waited_for_when_no_deadline_is_ahead(run):
+    """A wait for a thread, with no deadline ahead, is a real wait."""
+    inside = threading.Event()
+
+    async def main() -> bool:
+        return await anyio.to_thread.run_sync(inside.wait, 60)
+
+    other = threading.Thread(target=inside.set)
+    other.start()
+    assert run(main)
+    other.join()
+
+
+def test_the_clock_jumps_while_a_thread_works(run):
+    """A thread holds the clock back by nothing: the next deadline comes at once."""
+    released = threading.Event()
+
+    async def release() -> None:
+        await anyio.sleep(HOUR)
+        released.set()
+
+    async def main() -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(release)
+            assert await anyio.to_thread.run_sync(released.wait, 60)
+
+    run(main)
+
+
+def test_each_run_has_a_clock_of_its_own(run):
+    """The clock of one run knows nothing of the run before."""
+
+    async def main() -> float:
+        began = anyio.current_time()
+        await anyio.sleep(HOUR)
+        return began
+
+    assert run(main) == run(main)
+
+
+def test_trio_gets_a_clock_made_anew():
+    """Each call makes another clock for trio, which can use one only once."""
+    assert virtual_time("trio")["clock"] is not virtual_time("trio")["clock"]
+
+
+def test_asyncio_is_the_default():
+    """Without an argument the options are those for asyncio."""
+    assert virtual_time() == virtual_time("asyncio") == {"loop_factory": VirtualTimeLoop}
+
+
+@pytest.mark.parametrize("backend", ["curio", "", "asyncio+uvloop", None])
+def test_another_backend_is_a_mistake(backend):
+    """Another backend is a `ValueError` that names both what came and what there is."""
+    with pytest.raises(ValueError, match='"asyncio" or "trio"') as caught:
+        virtual_time(backend)
+    assert repr(backend) in str(caught.value)
+
+
+def test_trio_may_be_missing(monkeypatch):
+    """Where trio is not installed, its virtual time is an error that says how to install it."""
+    monkeypatch.setitem(sys.modules, "trio.testing", None)
+    with pytest.raises(ImportError, match=r'pip install "actorstream\[trio\]"'):
+        virtual_time("trio")
+
+
+def test_the_loop_serves_asyncio_alone():
+    """The loop is a loop factory of asyncio's own runner, too; its clock begins at 0."""
+
+    async def main() -> float:
+        await asyncio.sleep(HOUR)
+        return asyncio.get_running_loop().time()
+
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        assert runner.run(main()) == pytest.approx(HOUR)
+
+
+# settle
+
+
+async def test_settle_lets_others_run():
+    """Each turn lets the other tasks have one."""
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        for _ in range(100):
+            await anyio.lowlevel.checkpoint()
+            turns += 1
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(count)
+        await settle(50)
+        assert 0 < turns < 100
+
+
+async def test_settle_can_be_cancelled():
+    """A cancellation reaches it."""
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await settle()
+    assert scope.cancelled_caught
+
+
+# Probe
+
+
+@pytest.fixture
+async def probe() -> AsyncIterator[Probe]:
+    async with MessageRouter() as router:
+        probe = Probe()
+        router.register_actor("probe", probe)
+        yield probe
+
+
+async def test_a_probe_records_what_comes(probe: Probe):
+    """It keeps all messages in their order, expected or not."""
+    one, two = message("one"), message("two")
+    await probe.receive(one)
+    await probe.receive(two)
+    await probe.expect("one")
+    assert probe.messages == [one, two]
+
+
+async def test_expect_gives_the_next_message(probe: Probe):
+    """Each expectation takes one message, in their order."""
+    first, second = message("a", 1), message("a", 2)
+    await probe.receive(first)
+    await probe.receive(second)
+    assert [await probe.expect("a"), await probe.expect("a")] == [first, second]
+
+
+async def test_expect_waits(probe: Probe, unit: float):
+    """It waits for a message that is still to come."""
+    late = message("late")
+
+    async def send() -> None:
+        await anyio.sleep(unit)
+        await probe.receive(late)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(send)
+        assert await probe.expect("late", timeout=100 * unit) is late
+
+
+async def test_expect_does_not_skip(probe: Probe):
+    """A message of another type that comes first fails it at once, and is named."""
+    await probe.receive(message("other", 17))
+    await probe.receive(message("wanted"))
+    with pytest.raises(AssertionError) as caught:
+        await probe.expect("wanted")
+    assert str(caught.value) == (
+        "expected a message of type 'wanted' next, not one of type 'other' with payload 17; "
+        "came so far: 'other', 'wanted'"
+    )
+
+
+async def test_expect_takes_nothing_when_it_fails(probe: Probe):
+    """The message that it did not want is the next one still."""
+    await probe.receive(message("other"))
+    with pytest.raises(AssertionError):
+        await probe.expect("wanted")
+    assert (await probe.expect("other")).type == "other"
+
+
+async def test_expect_gives_up(probe: Probe, unit: float):
+    """After its timeout it says what it waited for, and what had come."""
+    await probe.receive(message("earlier"))
+    await probe.expect("earlier")
+    with pytest.raises(AssertionError) as caught:
+        await probe.expect("wanted", timeout=unit)
+    assert str(caught.value) == (
+        f"expected a message of type 'wanted' within {unit:g} s, but none came; "
+        "came so far: 'earlier'"
+    )
+
+
+async def test_expect_gives_up_where_nothing_came(probe: Probe):
+    """With a timeout of 0 the message must have come; that nothing came is said."""
+    with pytest.raises(AssertionError, match="came so far: nothing"):
+        await probe.expect("wanted", timeout=0)
+
+
+@pytest.mark.parametrize("timeout", [None, math.inf])
+async def test_expect_may_wait_without_an_end(probe: Probe, unit: float, timeout: float | None):
+    """Without a limit it waits until somebody cancels it."""
+    with anyio.move_on_after(unit) as scope:
+        await probe.expect("wanted", timeout=timeout)
+    assert scope.cancelled_caught
+
+
+async def test_a_cancelled_expectation_takes_nothing(probe: Probe):
+    """Who waits and is cancelled leaves the message to the next one."""
+    with anyio.move_on_after(0):
+        await probe.expect("a")
+    await probe.receive(message("a"))
+    assert (await probe.expect("a")).type == "a"
+
+
+async def test_two_may_wait_at_once(probe: Probe, unit: float):
+    """Each of two waiting tasks gets a message of its own."""
+    got: list[int] = []
+
+    async def take() -> None:
+        got.append((await probe.expect("a", timeout=None)).payload)
+
+    with anyio.fail_after(100 * unit):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(take)
+            tasks.start_soon(take)
+            await settle()
+            await probe.receive(message("a", 1))
+            await settle()
+            await probe.receive(message("a", 2))
+    assert sorted(got) == [1, 2]
+
+
+async def test_it_waits_again_after_a_wait(probe: Probe, unit: float):
+    """A wait that a message ended leaves the next one a wait, which lets the clock go on."""
+    with anyio.move_on_after(unit) as scope:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(probe.expect, "a")
+            await settle()
+            await probe.receive(message("a"))
+        await probe.expect("b", timeout=None)
+    assert scope.cancelled_caught
+
+
+async def test_expect_no_message(probe: Probe, unit: float):
+    """Where none comes, it returns after its time."""
+    began = anyio.current_time()
+    await probe.expect_no_message(within=unit)
+    assert anyio.current_time() - began >= 0.9 * unit
+
+
+async def test_expect_no_message_passes_over_what_was_expected(probe: Probe):
+    """A message that was expected does not count."""
+    await probe.receive(message("a"))
+    await probe.expect("a")
+    await probe.expect_no_message(within=0)
+
+
+async def test_expect_no_message_sees_what_came_before(probe: Probe):
+    """A message that came and was not expected yet counts, and is named."""
+    await probe.receive(message("a", 1))
+    with pytest.raises(AssertionError, match="not one of type 'a' with payload 1"):
+        await probe.expect_no_message(within=0)
+
+
+async def test_expect_no_message_sees_what_comes(probe: Probe, unit: float):
+    """A message that comes in the meantime fails it, at once."""
+    began = anyio.current_time()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(probe.receive, message("a"))
+        with pytest.raises(AssertionError, match="expected no message within"):
+            await probe.expect_no_message(within=1000 * unit)
+    assert anyio.current_time() - began < 500 * unit
+
+
+async def test_the_reply_is_none(probe: Probe):
+    """Without instructions it replies `None`."""
+    assert await probe.receive(message("a")) is None
+
+
+async def double(message: Message) -> Any:
+    return message.payload * 2
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [(42, 42), (lambda message: message.payload + 1, 22), (double, 42), ([], [])],
+    ids=["value", "function", "coroutine function", "empty"],
+)
+async def test_reply_with(probe: Probe, reply: object, expected: object):
+    """It replies with a value, or with what a function, async or not, makes of the message."""
+    probe.reply_with("a", reply)
+    assert await probe.receive(message("a", 21)) == expected
+
+
+async def test_reply_with_is_for_one_type(probe: Probe):
+    """Messages of another type keep their reply."""
+    probe.reply_with("a", 1)
+    assert await probe.receive(message("b")) is None
+
+
+@pytest.mark.parametrize("reply", [ValueError("oh"), ValueError], ids=["instance", "class"])
+async def test_reply_with_an_exception(probe: Probe, reply: object):
+    """An exception is raised, after the message was recorded."""
+    probe.reply_with("a", reply)
+    with pytest.raises(ValueError, match=r"^(oh)?$"):
+        await probe.receive(message("a"))
+    assert (await probe.expect("a")).type == "a"
+
+
+async def test_repr_of_a_probe(probe: Probe):
+    """The `repr` tells where it is, and how many messages came and wait to be expected."""
+    await probe.receive(message("a"))
+    await probe.receive(message("b"))
+    await probe.expect("a")
+    assert repr(probe) == "<Probe @(probe): 2 messages, 1 not expected yet>"
+    assert repr(Probe()) == "<Probe unregistered: 0 messages, 0 not expected yet>"
+
+
+# assert_nothing_left
+
+
+class Endless(Actor):
+    async def stream_async(self, payload):
+        while True:
+            yield payload
+
+
+async def test_nothing_is_left():
+    """A router without a live stream passes, before it is entered, inside, and after."""
+    router = MessageRouter()
+    assert_nothing_left(router)
+    async with router:
+        router.register_actor("a", Endless())
+        async with router.stream_async("a", "go") as stream:
+            await anext(aiter(stream))
+        assert_nothing_left(router)
+    assert_nothing_left(router)
+
+
+async def test_a_live_stream_is_left():
+    """A live stream is reported, together with its router."""
+    async with MessageRouter() as router:
+        router.register_actor("a", Endless())
+        async with router.stream_async("a", "go"):
+            with pytest.raises(AssertionError) as caught:
+                assert_nothing_left(router)
+    assert str(caught.value).startswith("left in <MessageRouter open: ")
+    assert str(caught.value).endswith(">: 1 live stream")
+
+
+def test_all_that_is_left_is_listed():
+    """Every kind of thing that is left is listed with its number."""
+
+    @attrs.frozen
+    class Statistics:
+        active_streams: int = 2
+        subscriptions: int = 1
+        queued_messages: int = 3
+        tasks: int = 0
+
+    class Router:
+        def statistics(self) -> Statistics:
+            return Statistics()
+
+    with pytest.raises(AssertionError, match=": 2 live streams, 1 subscription, 3 queued messages"):
+        assert_nothing_left(cast("MessageRouter", Router()))
+
+
+def test_the_public_names():
+    """The module offers what its list says, each with a docstring."""
+    names = actorstream.testing.__all__
+    assert names == sorted(names)
+    assert all(getattr(actorstream.testing, name).__doc__ for name in names)
