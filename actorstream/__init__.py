@@ -8,9 +8,15 @@ from actorstream._actor import Actor
 from actorstream._address import Address, address
 from actorstream._context import current_message
 from actorstream._errors import (
+    ActorError,
     ActorNotFoundError,
+    ActorRestartedError,
     ActorStoppedError,
     ActorStreamError,
+    AskCycleError,
+    AskTimeoutError,
+    MailboxFullError,
+    RestartLimitError,
     RouterClosedError,
     StreamAbortedError,
     StreamConsumedError,
@@ -18,25 +24,36 @@ from actorstream._errors import (
     StreamingNotSupportedError,
     StreamOverflowError,
     StreamTimeoutError,
+    UnhandledMessageError,
 )
+from actorstream._handlers import handles, streams
 from actorstream._ids import generate_correlation_id, generate_message_id
 from actorstream._message import AsyncStreamMessage, Message
 from actorstream._options import StreamAsyncOptions
 from actorstream._router import MessageRouter
 from actorstream._stream import Stream
+from actorstream._supervision import ChildSpec
+from actorstream._supervisor import Supervisor
 from actorstream._version import __version__
 
 __all__ = [
     "AbortController",
     "AbortSignal",
     "Actor",
+    "ActorError",
     "ActorNotFoundError",
+    "ActorRestartedError",
     "ActorStoppedError",
     "ActorStreamError",
     "Address",
+    "AskCycleError",
+    "AskTimeoutError",
     "AsyncStreamMessage",
+    "ChildSpec",
+    "MailboxFullError",
     "Message",
     "MessageRouter",
+    "RestartLimitError",
     "RouterClosedError",
     "Stream",
     "StreamAbortedError",
@@ -46,9 +63,13 @@ __all__ = [
     "StreamOverflowError",
     "StreamTimeoutError",
     "StreamingNotSupportedError",
+    "Supervisor",
+    "UnhandledMessageError",
     "__version__",
     "address",
     "current_message",
     "generate_correlation_id",
     "generate_message_id",
+    "handles",
+    "streams",
 ]

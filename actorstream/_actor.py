@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Callable, Iterable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from actorstream._abort import AbortSignal
 from actorstream._address import Address
-from actorstream._errors import StreamingNotSupportedError
+from actorstream._errors import (
+    RouterClosedError,
+    StreamingNotSupportedError,
+    UnhandledMessageError,
+)
+from actorstream._handlers import Table, argument, build_tables, types_of
+from actorstream._message import Message
+from actorstream._messaging import ask, make_message, tell, tell_nowait
 from actorstream._producer import Opener, open_callback, open_iterable
+from actorstream._registry import Registry
 from actorstream._sources import (
     EventSource,
     OnBackpressure,
@@ -39,6 +48,13 @@ class Actor:
 
     _address: Address | None = None
     _router: MessageRouter | None = None
+    _registry: Registry | None = None
+    _handlers: ClassVar[Table] = {}
+    _streamers: ClassVar[Table] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._handlers, cls._streamers = build_tables(cls)
 
     @property
     def address(self) -> Address:
@@ -61,6 +77,69 @@ class Actor:
         if self._router is None:
             raise AttributeError(_unregistered(self, "router"))
         return self._router
+
+    # What an actor may do, for a subclass to say
+
+    async def on_start(self) -> None:
+        """Prepare. It has returned before the first message and the first stream come."""
+
+    async def on_stop(self, reason: str | BaseException) -> None:
+        """Clean up; runs at every end, when the actor's streams are gone.
+
+        It is shielded from cancellation for ``stop_timeout`` seconds, then it is cancelled.
+
+        Args:
+            reason: ``"normal"`` (stopped when its mailbox was empty), ``"shutdown"`` (stopped
+                at once: the router was left, or its supervisor stopped it), or the exception
+                with which the actor failed.
+        """
+
+    async def receive(self, message: Message) -> Any:
+        """Handle a message for which no method is marked with ``@handles``.
+
+        Messages are handled one at a time, in the order in which they were sent. What it
+        returns is the reply to an ask. What it raises reaches the asker as the cause of an
+        ``ActorError``; after a tell it is the failure of this actor.
+
+        Raises:
+            UnhandledMessageError: Always, unless it is overridden.
+        """
+        known = ", ".join(types_of(self._handlers)) or "none"
+        raise UnhandledMessageError(
+            f"{message.to} does not handle {message.type!r}; it handles: {known}; write "
+            f"@handles({message.type!r}) above a method of {type(self).__name__}, or receive()",
+            message,
+        )
+
+    # Talking to others
+
+    async def tell(self, to: str | Address, type: str, payload: Any = None) -> None:
+        """Do as ``MessageRouter.tell()``, with this actor as the sender."""
+        await tell(self._joined(), make_message(to, type, payload, self.address))
+
+    def tell_nowait(self, to: str | Address, type: str, payload: Any = None) -> None:
+        """Do as ``MessageRouter.tell_nowait()``, with this actor as the sender."""
+        tell_nowait(self._joined(), make_message(to, type, payload, self.address))
+
+    async def ask(
+        self,
+        to: str | Address,
+        type: str,
+        payload: Any = None,
+        *,
+        timeout: float | None = 30.0,
+        signal: AbortSignal | None = None,
+    ) -> Any:
+        """Do as ``MessageRouter.ask()``, with this actor as the sender."""
+        message = make_message(to, type, payload, self.address)
+        return await ask(self._joined(), message, timeout, signal)
+
+    def _joined(self) -> Registry:
+        if self._registry is None:
+            raise RouterClosedError(_unregistered(self, "router"))
+        return self._registry
+
+    # What it can stream from
 
     def create_async_stream(
         self, items: Iterable[T] | AsyncIterable[T], correlation_id: str | None = None
@@ -122,32 +201,64 @@ class Actor:
         return EventSource(ThreadItemsOf(iterable), self._address, correlation_id)
 
 
-def bind(actor: Actor, address: Address | None, router: MessageRouter | None) -> None:
+def bind(actor: Actor, to: Address | None, registry: Registry | None) -> None:
     """Tell an actor where it is registered, if anywhere."""
-    object.__setattr__(actor, "_address", address)  # even if its class is a frozen one
-    object.__setattr__(actor, "_router", router)
+    router = None if registry is None else registry.router
+    for name, value in (("_address", to), ("_router", router), ("_registry", registry)):
+        object.__setattr__(actor, name, value)  # even if its class is a frozen one
 
 
-def is_bound(actor: Actor) -> bool:
-    """Return whether an actor is registered somewhere."""
-    return actor._address is not None  # pyright: ignore[reportPrivateUsage]
-
-
-def find_method(actor: Actor, to: Address) -> tuple[Opener, Callable[..., Any]]:
-    """Return the method that makes an actor's items, and what calls it.
+def check_actor(actor: object) -> Actor:
+    """Return an actor that is free to be registered.
 
     Raises:
-        StreamingNotSupportedError: It has neither of the two methods.
+        TypeError: It is no ``Actor``.
+        ValueError: It is registered already.
     """
+    if not isinstance(actor, Actor):
+        raise TypeError(
+            f"an actor is an instance of a subclass of Actor, not {actor!r}; "
+            "write register_actor(id, MyActor())"
+        )
+    if actor._address is not None:  # pyright: ignore[reportPrivateUsage]
+        raise ValueError(
+            f"{actor!r} is registered as {actor.address} already; make an actor for each id"
+        )
+    return actor
+
+
+def find_handler(actor: Actor, message: Message) -> Any:
+    """Call the method that handles a message, and return what it returns."""
+    entry = type(actor)._handlers.get(message.type)  # pyright: ignore[reportPrivateUsage]
+    if entry is None:
+        return actor.receive(message)
+    name, takes_message = entry
+    return getattr(actor, name)(argument(message, takes_message))
+
+
+def find_source(actor: Actor, request: Message) -> tuple[Opener, Callable[..., Any]]:
+    """Return the method that makes a stream's items, and what calls it.
+
+    Raises:
+        StreamingNotSupportedError: It has none.
+    """
+    entry = type(actor)._streamers.get(request.type)  # pyright: ignore[reportPrivateUsage]
+    if entry is not None:
+        name, takes_message = entry
+        method = getattr(actor, name)
+        return open_iterable, (lambda _: method(request)) if takes_message else method
     stream_async = getattr(actor, "stream_async", None)
     if callable(stream_async):
         return open_iterable, stream_async
     stream = getattr(actor, "stream", None)
     if callable(stream):
         return open_callback, stream
+    known = ", ".join(types_of(type(actor)._streamers))  # pyright: ignore[reportPrivateUsage]
     raise StreamingNotSupportedError(
-        f"{to} does not support async streaming: {type(actor).__name__} has neither "
-        "stream_async() nor stream(); write `async def stream_async(self, payload): yield item`"
+        f"{request.to} does not support async streaming of {request.type!r}: "
+        f"{type(actor).__name__} has neither stream_async() nor stream()"
+        f"{known and f', and streams only {known}'}; "
+        "write `async def stream_async(self, payload): yield item`"
     )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from actorstream._address import Address
+    from actorstream._message import Message
 
 TimeoutKind = Literal["total", "first", "idle", "stall"]
 
@@ -42,7 +43,43 @@ class RouterClosedError(ActorStreamError, RuntimeError):
 
 
 class ActorStoppedError(ActorStreamError):
-    """The actor was unregistered while its stream was open: neither side's mistake."""
+    """The actor stopped before it could answer, or while its stream was open."""
+
+
+class ActorRestartedError(ActorStoppedError):
+    """The actor was restarted by its supervisor meanwhile; asking again may well succeed."""
+
+
+class ActorError(ActorStreamError):
+    """The actor failed while it handled an ask. Its own exception is the ``__cause__``."""
+
+
+class AskTimeoutError(ActorStreamError, TimeoutError):
+    """No answer came in time; the handling has been cancelled."""
+
+
+class AskCycleError(ActorStreamError, RuntimeError):
+    """The answer would wait for the asker itself, directly or through others."""
+
+
+class MailboxFullError(ActorStreamError):
+    """There is no room in the actor's mailbox, and the sender cannot wait."""
+
+
+class UnhandledMessageError(ActorStreamError, LookupError):
+    """The actor has no handler for a message of that type.
+
+    Attributes:
+        message: The message.
+    """
+
+    def __init__(self, text: str, message: Message | None = None) -> None:
+        super().__init__(text)
+        self.message = message
+
+
+class RestartLimitError(ActorStreamError):
+    """The children of a supervisor failed too often. The last failure is the ``__cause__``."""
 
 
 class StreamError(ActorStreamError):

@@ -16,7 +16,8 @@ NO_LIMIT = (None, math.inf)
 _OVERFLOWS = ("wait", "drop_oldest", "drop_newest", "fail")
 
 
-def _check_signal(_: object, __: attrs.Attribute[Any], value: object) -> None:
+def check_signal(value: object) -> None:
+    """Raise for what is no signal."""
     if isinstance(value, AbortController):
         raise TypeError("signal takes the controller's signal; write signal=controller.signal")
     if value is not None and not isinstance(value, AbortSignal):
@@ -38,13 +39,22 @@ def _check_buffer_size(_: object, field: attrs.Attribute[Any], value: object) ->
     check_count(field.name, value)
 
 
-def _check_seconds(_: object, field: attrs.Attribute[Any], value: object) -> None:
+def check_seconds(name: str, value: object) -> None:
+    """Raise for what is no time limit."""
     if value is None:
         return
     if not isinstance(value, int | float) or isinstance(value, bool):
-        raise TypeError(f"{field.name} is a number of seconds or None, not {value!r}")
+        raise TypeError(f"{name} is a number of seconds or None, not {value!r}")
     if math.isnan(value) or value < 0:
-        raise ValueError(f"{field.name} is 0 seconds or more, or None for no limit, not {value!r}")
+        raise ValueError(f"{name} is 0 seconds or more, or None for no limit, not {value!r}")
+
+
+def _check_signal(_: object, __: attrs.Attribute[Any], value: object) -> None:
+    check_signal(value)
+
+
+def _check_seconds(_: object, field: attrs.Attribute[Any], value: object) -> None:
+    check_seconds(field.name, value)
 
 
 def _check_overflow(_: object, __: attrs.Attribute[Any], value: object) -> None:

@@ -20,6 +20,7 @@ from typing import Any, TypeVar, cast
 
 from anyio import current_effective_deadline, get_cancelled_exc_class
 
+from actorstream._cell import handling
 from actorstream._channel import Channel, Closeable
 from actorstream._context import request_in_hand
 from actorstream._errors import StreamingNotSupportedError
@@ -44,6 +45,7 @@ async def produce(channel: Channel, opener: Opener, method: Callable[..., Any]) 
     """Run a method to its end, in a task of its own. Its failure stays in the stream."""
     request_in_hand.set(channel.request)
     current_channel.set(channel)
+    handling.set(None)
     try:
         with channel.scope:
             try:

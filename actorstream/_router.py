@@ -1,4 +1,8 @@
-"""Where actors are registered, and the task group in which their producers run."""
+"""The router: where actors are registered, told, asked, and streamed from.
+
+It is entered and left, and hands everything on: to the registry of its actors, to their
+mailboxes, and to the producers of streams, which run in its task group.
+"""
 
 from __future__ import annotations
 
@@ -7,74 +11,87 @@ from contextlib import suppress
 from functools import partial
 from inspect import isawaitable
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Self, cast, get_args
 
 from anyio import create_task_group, get_cancelled_exc_class
 from anyio.abc import TaskGroup
 
-from actorstream._actor import Actor, bind, find_method, is_bound
+from actorstream._abort import AbortSignal
+from actorstream._actor import Actor, check_actor, find_source
 from actorstream._address import Address, address
+from actorstream._cell import Cell, handling
 from actorstream._channel import Channel
-from actorstream._clock import Clock
-from actorstream._context import request_in_hand
-from actorstream._errors import ActorNotFoundError, RouterClosedError
+from actorstream._errors import RouterClosedError
 from actorstream._limits import find_early_outcome
 from actorstream._message import Message
-from actorstream._options import StreamAsyncOptions, merge_options
-from actorstream._outcome import Outcome, actor_stopped, router_closed
-from actorstream._producer import current_channel, produce
+from actorstream._messaging import ask, make_message, tell, tell_nowait
+from actorstream._options import (
+    StreamAsyncOptions,
+    check_count,
+    check_seconds,
+    merge_options,
+)
+from actorstream._outcome import Outcome, router_closed
+from actorstream._producer import Opener, current_channel, produce
+from actorstream._registry import OnFailure, Registry
+from actorstream._resident import Resident
 from actorstream._statistics import RouterStatistics
 from actorstream._stream import Stream
-from actorstream._wakeup import CallSoon, current_call_soon, watch_loop
+from actorstream._supervisor import make_resident
 
 OnChunk = Callable[[Any], Awaitable[object] | object]
 
 
 class MessageRouter:
-    """Registers actors and opens streams to them.
+    """Registers actors, sends them messages, and opens streams to them.
 
     It works inside of ``async with``::
 
         async with MessageRouter() as router:
             router.register_actor("greeter", Greeter())
+            reply = await router.ask("greeter", "greet", "world")
             async for event in router.stream_async("greeter", "query"):
                 ...
 
-    Every producer runs in the router's task group. Leaving the router ends every stream
-    that is still open, with ``RouterClosedError`` for its consumer, and waits until the
-    producers are gone. An exception of the block leaves it as it is. A router is entered
-    once, and used in the event loop where it was entered.
+    Every actor and every producer runs in the router's task group. Leaving the router ends
+    every stream that is still open, with ``RouterClosedError`` for its consumer, stops every
+    actor, and waits until all are gone. An exception of the block leaves it as it is. A router
+    is entered once, and used in the event loop where it was entered.
+
+    Args:
+        on_failure: What happens when an actor without a supervisor fails: ``"raise"``: its
+            exception leaves the router, in the group that the task group makes; ``"stop"``:
+            that actor is stopped, and its exception is logged.
+
+    Raises:
+        TypeError, ValueError: ``on_failure`` is neither.
     """
 
-    def __init__(self) -> None:
-        self._actors: dict[str, Actor] = {}
-        self._channels: dict[Channel, None] = {}  # in the order of opening
+    def __init__(self, *, on_failure: OnFailure = "raise") -> None:
+        if on_failure not in get_args(OnFailure):
+            raise (ValueError if isinstance(on_failure, str) else TypeError)(
+                f'on_failure is "raise" or "stop", not {on_failure!r}'
+            )
+        self._registry = Registry(self, on_failure, self._note_dead_letter)
+        self._tasks: TaskGroup
         self._opened = 0
-        self._state = "not entered"
-        self._tasks: TaskGroup  # these belong to an event loop: made on entering
-        self._clock: Clock
-        self._call_soon: CallSoon
-        self._in_loop: Callable[[], bool]
 
     def __repr__(self) -> str:
+        now = self.statistics()
         return (
-            f"<MessageRouter {self._state}: {len(self._actors)} actors, "
-            f"{len(self._channels)} active streams>"
+            f"<MessageRouter {self._registry.state}: {now.actors} actors, "
+            f"{now.active_streams} active streams>"
         )
 
     async def __aenter__(self) -> Self:
-        if self._state != "not entered":
+        if self._registry.state != "not entered":
             raise RouterClosedError(
-                f"this router is {self._state}; enter a router once, and make a new one with "
-                "MessageRouter()"
+                f"this router is {self._registry.state}; enter a router once, and make a new one "
+                "with MessageRouter()"
             )
         self._tasks = create_task_group()
         await self._tasks.__aenter__()
-        self._call_soon = current_call_soon()
-        self._in_loop = watch_loop()
-        self._clock = Clock()
-        self._tasks.start_soon(self._clock.run)
-        self._state = "open"
+        self._registry.open(self._tasks)
         return self
 
     async def __aexit__(
@@ -83,63 +100,108 @@ class MessageRouter:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool | None:
-        self._close()
+        for cell in list(self._registry.cells):
+            for channel in list(cell.channels):
+                channel.terminate(router_closed(channel.request.to))
+        self._registry.close()
         try:
-            if exc is None or _is_cancellation(exc):
-                return await self._tasks.__aexit__(exc_type, exc, traceback)  # noqa: ASYNC102
-            # The task group would wrap the block's exception, and has nothing left to cancel.
-            with suppress(get_cancelled_exc_class()):  # the block's exception comes instead
-                await self._tasks.__aexit__(None, None, None)  # noqa: ASYNC102
-            return False
+            return await self._leave(exc_type, exc, traceback)
         finally:
-            for actor in self._actors.values():
-                bind(actor, None, None)
+            self._registry.state = "closed"
 
-    def register_actor(self, id: str | Address, actor: Actor) -> Address:
-        """Register an actor under an id, and return its address.
+    async def _leave(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        """Wait for all tasks; the task group would wrap an exception of the block, even alone."""
+        if exc is None or _is_cancellation(exc):
+            return await self._tasks.__aexit__(exc_type, exc, traceback)
+        try:
+            with suppress(get_cancelled_exc_class()):  # the block's exception comes instead
+                await self._tasks.__aexit__(None, None, None)
+        except BaseExceptionGroup as group:
+            failures = cast("BaseExceptionGroup[BaseException]", group)
+            raise failures.derive([exc, *failures.exceptions]) from None
+        return False
+
+    def register_actor(
+        self,
+        id: str | Address,
+        actor: Actor,
+        *,
+        mailbox_size: int = 100,
+        stop_timeout: float | None = 5.0,
+    ) -> Address:
+        """Register an actor under an id, and return its address. In an open router, it starts.
+
+        Args:
+            id: Its id; may be a path such as ``"workers/a"``.
+            actor: An instance of a subclass of ``Actor``.
+            mailbox_size: Most messages that wait for it; at least 1.
+            stop_timeout: Seconds that it is given to stop, then it is cancelled; ``None`` for
+                no limit.
 
         Raises:
             ValueError: The id is taken or empty, or the actor is registered already.
-            TypeError: ``actor`` is no ``Actor``, or the id no ``str``.
+            TypeError: ``actor`` is no ``Actor``, or another argument has the wrong kind.
         """
         to = address(id)
-        if not isinstance(actor, Actor):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError(
-                f"an actor is an instance of a subclass of Actor, not {actor!r}; "
-                "write register_actor(id, MyActor())"
-            )
-        if to.id in self._actors:
-            raise ValueError(
-                f"{to} is taken by {self._actors[to.id]!r}; choose another id, or call "
-                f"`await router.unregister_actor({to.id!r})` first"
-            )
-        if is_bound(actor):
-            raise ValueError(
-                f"{actor!r} is registered as {actor.address} already; make an actor for each id"
-            )
-        self._actors[to.id] = actor
-        bind(actor, to, self)
+        check_actor(actor)
+        check_count("mailbox_size", mailbox_size)
+        check_seconds("stop_timeout", stop_timeout)
+        if self._registry.state == "open":
+            self._registry.check_open()
+        cell = self._registry.add(
+            to, make_resident(actor, self._registry), mailbox_size, stop_timeout
+        )
+        if self._registry.state == "open":
+            self._registry.launch(cell)
         return to
 
-    async def unregister_actor(self, id: str | Address) -> None:
-        """Take an actor away; its open streams end with ``ActorStoppedError``.
+    async def stop_actor(self, id: str | Address, *, drain: bool = True) -> None:
+        """Stop an actor; its open streams end with ``ActorStoppedError``.
 
-        Returns when their producers are gone. If the wait is cancelled, they still go. An
-        actor that unregisters itself waits for its other streams only.
+        Returns when its ``on_stop()`` has run and its producers are gone. If the wait is
+        cancelled, it still stops. An actor that stops itself, or the supervisor above it, does
+        not wait for itself. A child of a supervisor is started again if its ``restart`` says
+        so; with ``drain`` its end is a normal one, without it a shutdown.
+
+        Args:
+            id: The actor.
+            drain: Whether the messages that are queued are handled first. Otherwise the one
+                that is being handled is cancelled, and those who wait for an answer get
+                ``ActorStoppedError``.
 
         Raises:
             ActorNotFoundError: Nobody is registered under that id.
         """
+        cell = self._registry.find(address(id))
+        streams = list(cell.channels)
+        if cell.parent is None:
+            self._registry.forget_name(cell)
+        if drain:
+            cell.drain()
+        else:
+            cell.halt()
+        if cell.state == "stopped":
+            self._registry.forget(cell)
+        if not _waits_for_this(cell):
+            await cell.wait_ended()
+        for stream in streams:
+            if stream is not current_channel.get():
+                await stream.wait_left()
+
+    async def unregister_actor(self, id: str | Address) -> None:
+        """Do as ``stop_actor()``, under its older name."""
+        await self.stop_actor(id)
+
+    async def wait_stopped(self, id: str | Address) -> None:
+        """Wait until an actor is stopped for good; return at once if there is none of that id."""
         to = address(id)
-        actor = self._find(to)
-        del self._actors[to.id]
-        mine = [channel for channel in self._channels if channel.request.to == to]
-        for channel in mine:
-            channel.terminate(actor_stopped(to))
-        self._unbind(actor)
-        for channel in mine:
-            if channel is not current_channel.get():
-                await channel.wait_left()
+        for cell in [cell for cell in self._registry.cells if cell.address == to]:
+            await cell.wait_stopped()
 
     def get_actor(self, id: str | Address) -> Actor:
         """Return the actor that is registered under an id.
@@ -147,19 +209,82 @@ class MessageRouter:
         Raises:
             ActorNotFoundError: There is none.
         """
-        return self._find(address(id))
+        return _actor_in(self._registry.find(address(id)))
 
     def list_actors(self) -> list[str]:
         """Return the ids of all actors, in the order of their registration."""
-        return list(self._actors)
+        return self._registry.ids()
 
     def statistics(self) -> RouterStatistics:
-        """Return how many actors and streams there are."""
+        """Return how many actors, streams and messages there are."""
+        cells = self._registry.cells
         return RouterStatistics(
-            actors=len(self._actors),
-            active_streams=len(self._channels),
+            actors=len(self._registry.ids()),
+            active_streams=sum(len(cell.channels) for cell in cells),
             opened_streams=self._opened,
+            queued_messages=sum(len(cell.mailbox) + cell.mailbox.waiting for cell in cells),
         )
+
+    # Messages
+
+    async def tell(self, to: str | Address, type: str, payload: Any = None) -> None:
+        """Send a message, and do not wait until it is handled.
+
+        Waits while the actor's mailbox is full. If it is cancelled then, the message was not
+        sent. A message to nobody goes to ``dead_letters`` and to the log.
+
+        Raises:
+            MailboxFullError: The mailbox is full, and its actor waits for this very tell.
+            RouterClosedError: The router is not open.
+            TypeError, ValueError: The address or the type has the wrong kind.
+        """
+        await tell(self._registry, make_message(to, type, payload))
+
+    def tell_nowait(self, to: str | Address, type: str, payload: Any = None) -> None:
+        """Send a message, if there is room in the actor's mailbox.
+
+        Raises:
+            MailboxFullError: There is none.
+            RouterClosedError: The router is not open.
+            TypeError, ValueError: The address or the type has the wrong kind.
+        """
+        tell_nowait(self._registry, make_message(to, type, payload))
+
+    async def ask(
+        self,
+        to: str | Address,
+        type: str,
+        payload: Any = None,
+        *,
+        timeout: float | None = 30.0,
+        signal: AbortSignal | None = None,
+    ) -> Any:
+        """Send a message, and return the actor's reply.
+
+        However the wait ends early, the handling is cancelled, whether queued or running.
+
+        Args:
+            to: The actor's address or id.
+            type: The type of the message.
+            payload: Anything.
+            timeout: Seconds until the reply, room in the mailbox included; ``None`` for no
+                limit.
+            signal: Ends the wait when it is aborted.
+
+        Raises:
+            ActorError: The actor failed; its exception is the cause. The actor lives on.
+            UnhandledMessageError: It has no handler for this type.
+            ActorNotFoundError: Nobody is registered under that id.
+            ActorStoppedError, ActorRestartedError: It ended before it answered.
+            AskTimeoutError: The time is over (also a ``TimeoutError``).
+            StreamAbortedError: The signal was aborted.
+            AskCycleError: The actor waits for the asker, directly or through others.
+            RouterClosedError: The router is not open.
+            TypeError, ValueError: An argument has the wrong kind.
+        """
+        return await ask(self._registry, make_message(to, type, payload), timeout, signal)
+
+    # Streams
 
     def stream_async(
         self,
@@ -184,11 +309,7 @@ class MessageRouter:
             TypeError, ValueError: An option or the address has the wrong kind or an
                 impossible value; the message names it.
         """
-        if not isinstance(type, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError(f'type is a str such as "query", not {type!r}')
-        served = request_in_hand.get(None)
-        sender = None if served is None else served.to
-        request = Message(to=address(to), type=type, payload=payload, sender=sender)
+        request = make_message(to, type, payload)
         return Stream(request, merge_options(options, overrides), self._launch)
 
     async def stream_ask(
@@ -226,59 +347,53 @@ class MessageRouter:
         """Start the producer of a stream, unless the stream is over already."""
         channel = Channel(request, options)
         if early is None:
-            self._check_open()
+            self._registry.check_open()
             early = find_early_outcome(options, request.to)
         if early is not None:
             channel.terminate(early)
             return channel
-        actor = self._find(request.to)
-        opener, method = find_method(actor, request.to)
-        channel.enter(
-            self._clock, self._call_soon, self._tasks.start_soon, partial(self._left, actor)
-        )
-        self._channels[channel] = None
+        cell = self._registry.find(request.to)
+        if cell.state == "running":
+            opener, method = find_source(_actor_in(cell), request)
+        else:
+            opener, method = _open_when_running, partial(_source_when_running, cell)
+        registry = self._registry
+        channel.enter(registry.clock, registry.call_soon, self._tasks.start_soon, cell.on_left)
+        cell.channels[channel] = None
         self._opened += 1
         self._tasks.start_soon(produce, channel, opener, method, name=request.to.id)
         return channel
 
-    def _left(self, actor: Actor, channel: Channel) -> None:
-        del self._channels[channel]
-        self._unbind(actor)
+    def _note_dead_letter(self, message: Message) -> None:
+        pass
 
-    def _unbind(self, actor: Actor) -> None:
-        """Take an actor's address away once it is not registered and none of its streams lives."""
-        if not is_bound(actor) or self._actors.get(actor.address.id) is actor:
-            return
-        if all(channel.request.to != actor.address for channel in self._channels):
-            bind(actor, None, None)
 
-    def _find(self, to: Address) -> Actor:
-        try:
-            return self._actors[to.id]
-        except KeyError:
-            known = ", ".join(self._actors) or "none"
-            raise ActorNotFoundError(
-                f"no actor is registered as {to}; registered: {known}; "
-                f"write router.register_actor({to.id!r}, actor)"
-            ) from None
+async def _open_when_running(
+    channel: Channel, find: Callable[[Message], Awaitable[tuple[Opener, Callable[..., Any]]]]
+) -> Awaitable[None]:
+    """Open the stream of an actor that has not begun."""
+    opener, method = await find(channel.request)
+    return await opener(channel, method)
 
-    def _check_open(self) -> None:
-        if self._state != "open":
-            raise RouterClosedError(
-                f"the router is {self._state}; stream inside of "
-                "`async with MessageRouter() as router:`"
-            )
-        if not self._in_loop():
-            raise RouterClosedError(
-                "the router runs in another event loop; use it in the thread and loop where it "
-                "was entered, or through anyio.from_thread.run()"
-            )
 
-    def _close(self) -> None:
-        self._state = "closed"
-        self._clock.stop()
-        for channel in list(self._channels):
-            channel.terminate(router_closed(channel.request.to))
+async def _source_when_running(cell: Cell, request: Message) -> tuple[Opener, Callable[..., Any]]:
+    await cell.wait_running()
+    return find_source(_actor_in(cell), request)
+
+
+def _actor_in(cell: Cell) -> Actor:
+    return cast("Resident", cell.inhabitant).actor
+
+
+def _waits_for_this(cell: Cell) -> bool:
+    """Return whether this code runs in an actor that a cell's end waits for."""
+    channel = current_channel.get()
+    if channel is not None and channel in cell.channels:
+        return True
+    here = handling.get()
+    while here is not None and here is not cell:
+        here = here.parent
+    return here is cell
 
 
 def _is_cancellation(exc: BaseException) -> bool:

@@ -34,8 +34,10 @@ class RouterStatistics:
         actors: How many are registered.
         active_streams: How many have a producer that is not gone yet.
         opened_streams: How many there have been in all.
+        queued_messages: How many messages have been sent and not yet handled.
     """
 
     actors: int
     active_streams: int
     opened_streams: int
+    queued_messages: int = 0

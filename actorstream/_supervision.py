@@ -22,7 +22,7 @@ from typing import Any, Literal, get_args
 import attrs
 
 from actorstream._address import address
-from actorstream._options import check_count
+from actorstream._options import check_count, check_seconds
 
 Restart = Literal["permanent", "transient", "temporary"]
 """Whether a child that came to its end is started again: always, after a failure, never."""
@@ -86,13 +86,8 @@ def _check_mailbox_size(_: object, __: object, value: object) -> None:
     check_count("mailbox_size", value)
 
 
-def _check_stop_timeout(_: object, __: object, value: Any) -> None:
-    if value is None:
-        return
-    if not _is_number(value):
-        raise TypeError(f"stop_timeout is a number of seconds or None, not {value!r}")
-    if not value >= 0:  # nan is not, either
-        raise ValueError(f"stop_timeout is 0 seconds or more, or None for no limit, not {value!r}")
+def _check_stop_timeout(_: object, __: object, value: object) -> None:
+    check_seconds("stop_timeout", value)
 
 
 @attrs.frozen

@@ -3,7 +3,7 @@
 from anyio import CancelScope, create_task_group
 
 from actorstream._parking import Place, make_place
-from tests.support import settle
+from actorstream.testing import settle
 
 
 class Waiter:

@@ -1,0 +1,377 @@
+"""Where an actor lives: one cell per registration, with its mailbox, its task, its state.
+
+The cell outlives the actor. A supervisor that restarts an actor puts a fresh one into the same
+cell: the address and what is queued stay. One life of an actor is one run of ``Cell.run()``, in
+three phases: it begins, handles messages one at a time, and ends, whatever happened.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextvars import ContextVar
+from typing import Any, Protocol
+
+from anyio import CancelScope, Event, move_on_after
+
+from actorstream._address import Address
+from actorstream._channel import Channel
+from actorstream._context import request_in_hand
+from actorstream._errors import (
+    ActorError,
+    ActorRestartedError,
+    ActorStoppedError,
+    UnhandledMessageError,
+)
+from actorstream._failures import split_failure
+from actorstream._lifecycle import ACCEPTS, INITIAL, State, Transition, next_state
+from actorstream._mailbox import Envelope, Mailbox
+from actorstream._message import Message
+from actorstream._outcome import Outcome
+from actorstream._supervision import Ending
+
+logger = logging.getLogger("actorstream")
+
+handling: ContextVar[Cell | None] = ContextVar("actorstream.handling", default=None)
+"""In which cell's task this code runs; in none, if it is a stream's producer."""
+
+
+class Inhabitant(Protocol):
+    """What a cell wants of the actor in it."""
+
+    @property
+    def begins_at_once(self) -> bool:
+        """Whether there is nothing to do in ``begin()``."""
+        ...
+
+    def move_in(self, cell: Cell) -> None:
+        """Take note of the cell."""
+        ...
+
+    async def begin(self) -> None:
+        """Prepare; no message comes before."""
+        ...
+
+    async def handle(self, message: Message) -> Any:
+        """Handle a message, and return the reply."""
+        ...
+
+    async def stop_dependents(self) -> None:
+        """Stop those who live under this actor. Each has its own time limit."""
+        ...
+
+    async def end(self, reason: str | BaseException) -> None:
+        """Clean up; no message comes after."""
+        ...
+
+    def leave(self, error: ActorStoppedError) -> None:
+        """End what others still have of the actor, for this reason, and leave the cell."""
+        ...
+
+
+class Host(Protocol):
+    """What a cell wants of those around it."""
+
+    def wants_again(self, cell: Cell, ending: Ending) -> bool:
+        """Whether a fresh actor is to come after this one."""
+        ...
+
+    def on_ended(self, cell: Cell) -> None:
+        """This life is over; raises what is to leave the router."""
+        ...
+
+    def on_dead_letter(self, message: Message, why: str) -> None:
+        """A message reached nobody."""
+        ...
+
+
+class Cell:
+    """The place of one actor, from its registration until it is stopped for good.
+
+    Args:
+        address: Under which the actor is reached.
+        inhabitant: The actor.
+        host: Decides what comes after its end.
+        mailbox_size: Most messages that wait for it.
+        stop_timeout: Seconds for its end; ``None`` for no limit.
+
+    Attributes:
+        parent: The cell of its supervisor, if it has one.
+        channels: Its open streams, in the order of opening.
+        waits_for: The cells whose answers its handler awaits, and how many.
+        life: Counts the actors that have lived here.
+        failure: What the last one died of, if it failed.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        inhabitant: Inhabitant,
+        host: Host,
+        mailbox_size: int,
+        stop_timeout: float | None,
+        parent: Cell | None = None,
+    ) -> None:
+        self.address = address
+        self.mailbox = Mailbox(mailbox_size)
+        self.parent = parent
+        self.state: State = INITIAL
+        self.channels: dict[Channel, None] = {}
+        self.waits_for: dict[Cell, int] = {}
+        self.life = 0
+        self.failure: BaseException | None = None
+        self._host = host
+        self._stop_timeout = stop_timeout
+        self._scope: CancelScope  # of this life
+        self._reason: Ending = "shutdown"
+        self._again: bool | None = None  # whether a fresh actor comes after; None: ask the host
+        self._changed: Event | None = None
+        self._in_hand: Envelope | None = None
+        self.take_in(inhabitant)
+
+    def __repr__(self) -> str:
+        return f"<Cell of {self.address}: {self.state}>"
+
+    # What it looks like
+
+    @property
+    def accepting(self) -> bool:
+        """Whether messages are queued: also while one actor ends and another is to come."""
+        return self.state in ACCEPTS or (self.state == "stopping" and bool(self._again))
+
+    @property
+    def ending(self) -> Ending:
+        """How the last life ended."""
+        return "abnormal" if self.failure is not None else self._reason
+
+    async def wait_running(self) -> None:
+        """Wait until the actor has begun.
+
+        Raises:
+            ActorStoppedError: It never will.
+        """
+        while self.state != "running":
+            if self.state in ("draining", "stopped") or not self.accepting:
+                raise self.stopped_error()
+            await self._wait_changed()
+
+    async def wait_ended(self) -> None:
+        """Wait until this life is over."""
+        life = self.life
+        while life == self.life and self.state not in ("restarting", "stopped"):
+            await self._wait_changed()
+
+    async def wait_stopped(self) -> None:
+        """Wait until it is over for good."""
+        while self.state != "stopped":
+            await self._wait_changed()
+
+    async def _wait_changed(self) -> None:
+        if self._changed is None:
+            self._changed = Event()
+        await self._changed.wait()
+
+    def stopped_error(self) -> ActorStoppedError:
+        """Make the error for whoever waits for the actor."""
+        if self._again:
+            return ActorRestartedError(f"{self.address} was restarted before it answered")
+        return ActorStoppedError(f"{self.address} was stopped before it answered")
+
+    # Orders from around
+
+    def take_in(self, inhabitant: Inhabitant) -> None:
+        """Have an actor live here, a fresh one after a restart."""
+        self.inhabitant = inhabitant
+        inhabitant.move_in(self)
+
+    def launch(self) -> None:
+        """Note that ``run()`` is about to run."""
+        self.life += 1
+        self.failure = None
+        self.mailbox.ended = False
+        self._reason = "shutdown"
+        self._again = None
+        self._scope = CancelScope()
+        self._go("launch")
+        if self.inhabitant.begins_at_once:
+            self._go("started")
+
+    def drain(self) -> None:
+        """Have the actor end when it has handled what is queued."""
+        if self.state == "running":
+            self._reason = "normal"
+            self._go("drain")
+            self._refuse(self.mailbox.end())
+        elif self.state == "starting":
+            self.mailbox.order(self._drain)
+        elif self.state in ("registered", "restarting"):
+            self.finish()
+
+    async def _drain(self) -> None:
+        self.drain()
+
+    def halt(self, again: bool | None = None) -> None:
+        """Have the actor end now.
+
+        Args:
+            again: Whether a fresh one comes after it; by default its host decides.
+        """
+        if self.state in ("registered", "restarting"):
+            if not again:
+                self.finish()
+        elif self.state != "stopped":
+            self._again = again if self._again is None else self._again and again
+            self._scope.cancel()
+
+    def finish(self) -> None:
+        """It is over for good: whoever waits is told."""
+        self._again = False
+        self._go("finish")
+        self._refuse(self.mailbox.end() + self.mailbox.clear())
+        self._end_streams(list(self.channels))
+
+    def on_left(self, stream: Channel) -> None:
+        """A stream's producer is gone."""
+        del self.channels[stream]
+
+    # One life
+
+    async def run(self) -> None:
+        """Live: begin, handle messages, end. The actor's task."""
+        handling.set(self)
+        outside = True  # cancelled from around the cell
+        try:
+            with self._scope:
+                await self._live()
+            outside = False
+        finally:
+            await self._end(outside)  # noqa: ASYNC102 - shielded inside, and bounded
+        self._host.on_ended(self)
+
+    async def _live(self) -> None:
+        try:
+            if self.state == "starting":
+                await self.inhabitant.begin()
+                self._go("started")
+            await self._handle_messages()
+        except BaseException as exc:  # noqa: ASYNC103 - kept, or raised again
+            self.failure, rest = split_failure(exc)
+            if rest is not None:
+                raise rest from None
+
+    async def _handle_messages(self) -> None:
+        while True:
+            got = await self.mailbox.get()
+            if got is None:
+                return
+            if not isinstance(got, Envelope):
+                await got()
+                continue
+            self._in_hand = got
+            token = request_in_hand.set(got.message)
+            try:
+                await (self._tell(got.message) if got.reply is None else self._ask(got))
+            finally:
+                request_in_hand.reset(token)
+            self._in_hand = None
+
+    async def _tell(self, message: Message) -> None:
+        try:
+            await self.inhabitant.handle(message)
+        except UnhandledMessageError as exc:
+            if exc.message is not message:
+                raise
+            self._host.on_dead_letter(message, str(exc))
+
+    async def _ask(self, envelope: Envelope) -> None:
+        reply, message = envelope.reply, envelope.message
+        assert reply is not None
+        with CancelScope() as reply.scope:
+            try:
+                reply.give(await self.inhabitant.handle(message))
+            except BaseException as exc:  # noqa: ASYNC103 - given to the asker, or raised again
+                failure, rest = split_failure(exc)
+                if failure is not None:
+                    reply.fail(_answer_for(message, failure))
+                if rest is not None:
+                    raise rest from None
+
+    async def _end(self, outside: bool) -> None:
+        """End this life: nobody is left waiting, and the actor cleans up."""
+        if outside:
+            self._again = False
+        elif self._again is None:
+            self._again = self._host.wants_again(self, self.ending)
+        self._go("halt")
+        if self._in_hand is not None and self._in_hand.reply is not None:
+            self._in_hand.reply.fail(self.stopped_error())
+        self._in_hand = None
+        if not self._again:
+            self._refuse(self.mailbox.end() + self.mailbox.clear())
+        with CancelScope(shield=True):
+            await self._clean_up()
+        self.inhabitant.leave(self._interruption())
+        if self._again:
+            self._go("again")
+        else:
+            self.finish()
+
+    async def _clean_up(self) -> None:
+        streams = list(self.channels)
+        self._end_streams(streams)
+        await self.inhabitant.stop_dependents()
+        with move_on_after(self._stop_timeout) as scope:
+            for stream in streams:
+                await stream.wait_left()
+            await self._run_hook()
+        if scope.cancelled_caught:
+            logger.warning(
+                "%s did not stop within %s s, and was cancelled", self.address, self._stop_timeout
+            )
+
+    async def _run_hook(self) -> None:
+        try:
+            await self.inhabitant.end(self.failure or self._reason)
+        except Exception as exc:
+            if self.failure is None:
+                self.failure = exc
+            else:  # it cannot be told of both
+                logger.exception("%s failed in its on_stop()", self.address)
+
+    def _end_streams(self, streams: list[Channel]) -> None:
+        for stream in streams:
+            stream.terminate(Outcome(error=self._interruption()))
+
+    def _interruption(self) -> ActorStoppedError:
+        """Make the error for the streams of the actor."""
+        if self._again:
+            error = ActorRestartedError(f"{self.address} was restarted while it streamed")
+        else:
+            error = ActorStoppedError(f"{self.address} was stopped while it streamed")
+        error.__cause__ = self.failure
+        return error
+
+    def _refuse(self, envelopes: list[Envelope]) -> None:
+        """Answer those who wait, and send the rest where dead letters go."""
+        for envelope in envelopes:
+            if envelope.reply is not None:
+                envelope.reply.fail(self.stopped_error())
+            else:
+                self._host.on_dead_letter(envelope.message, f"{self.address} was stopped")
+
+    def _go(self, transition: Transition) -> None:
+        self.state = next_state(self.state, transition)
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
+
+
+def _answer_for(message: Message, failure: BaseException) -> BaseException:
+    """Return what the asker raises when the handler has raised ``failure``."""
+    if isinstance(failure, UnhandledMessageError) and failure.message is message:
+        return failure
+    error = ActorError(
+        f"{message.to} failed while it handled {message.type!r}: "
+        f"{type(failure).__name__}: {failure}"
+    )
+    error.__cause__ = failure
+    return error

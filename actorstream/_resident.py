@@ -1,0 +1,59 @@
+"""An actor as its cell sees it: which of its methods is called when."""
+
+from __future__ import annotations
+
+from inspect import isawaitable
+from typing import Any
+
+from actorstream._actor import Actor, bind, find_handler
+from actorstream._cell import Cell
+from actorstream._errors import ActorStoppedError
+from actorstream._message import Message
+from actorstream._registry import Registry
+
+
+class Resident:
+    """Lives in a cell on an actor's behalf.
+
+    Args:
+        actor: The actor.
+        registry: Where it is registered.
+    """
+
+    def __init__(self, actor: Actor, registry: Registry) -> None:
+        self.actor = actor
+        self.registry = registry
+        self.cell: Cell
+
+    def __repr__(self) -> str:
+        return repr(self.actor)
+
+    @property
+    def begins_at_once(self) -> bool:
+        """Whether the actor has no ``on_start()``."""
+        return type(self.actor).on_start is Actor.on_start
+
+    def move_in(self, cell: Cell) -> None:
+        """Tell the actor its address."""
+        self.cell = cell
+        bind(self.actor, cell.address, self.registry)
+
+    async def begin(self) -> None:
+        """Call ``on_start()``."""
+        await self.actor.on_start()
+
+    async def handle(self, message: Message) -> Any:
+        """Call the method for the message's type, and return the reply."""
+        result = find_handler(self.actor, message)
+        return await result if isawaitable(result) else result
+
+    async def stop_dependents(self) -> None:
+        """Nobody lives under a plain actor."""
+
+    async def end(self, reason: str | BaseException) -> None:
+        """Call ``on_stop()``."""
+        await self.actor.on_stop(reason)
+
+    def leave(self, error: ActorStoppedError) -> None:
+        """Take the actor's address away."""
+        bind(self.actor, None, None)
