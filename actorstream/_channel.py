@@ -57,6 +57,7 @@ from actorstream._outcome import (
 )
 from actorstream._statistics import StreamStatistics
 from actorstream._wakeup import CallSoon
+from actorstream._worker import Worker
 
 OVER: Any = object()
 """What is taken from a stream that is over."""
@@ -99,6 +100,7 @@ class Channel:
         "_outcome",
         "_router_heeded",
         "_total",
+        "_workers",
         "awaited",
         "buffer",
         "cleanup_error",
@@ -129,6 +131,7 @@ class Channel:
         self._outcome: Outcome | None = None
         self._limits: Limits | None = None
         self._total: Timer | None = None
+        self._workers: dict[Worker, None] | None = None
         self.half_read: dict[Closeable, None] | None = None
 
     def __repr__(self) -> str:
@@ -252,6 +255,14 @@ class Channel:
             if limits.watches_items:
                 self.buffer.hold()
 
+    def open_worker(self) -> Worker:
+        """Start a worker thread; it is let go when the producer leaves, if not before."""
+        if self._workers is None:
+            self._workers = {}
+        worker = Worker(self._workers)
+        self.spawn(worker.serve)
+        return worker
+
     def finish(self) -> None:
         """The actor came to its natural end.
 
@@ -283,6 +294,8 @@ class Channel:
     def leave(self) -> None:
         """The producer's task is over, its clean-up included."""
         self.live = False
+        for worker in list(self._workers or ()):
+            worker.stop()  # its source may be half-read, and in other hands
         self.terminate(router_closed(self.request.to))  # unless there is a reason already
         self._on_left(self)
         if self._left is not None:

@@ -1,5 +1,7 @@
 """The helpers of an actor: streams of iterables, with an eye on backpressure, and in a thread."""
 
+import asyncio
+import itertools
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -697,3 +699,113 @@ async def test_a_source_stays_in_one_thread(actor):
             for _ in range(50):  # more than AnyIO's threads
                 tasks.start_soon(read, router)
     assert results == [list(range(20))] * 50
+
+
+async def read_on(source):
+    """Yield what comes from a source that somebody else has begun to read."""
+    async for event in source:
+        yield event
+
+
+@pytest.mark.real_clock
+async def test_thread_stream_begun_outside_of_a_producer():
+    """A source first read by hand, then half-read in a producer, keeps no thread."""
+    source = Actor().create_thread_stream(itertools.count())
+    assert (await anext(source)).payload == 0
+    async with (
+        serving(lambda _: read_on(source)) as router,
+        router.stream_async("a", "query", buffer_size=1) as stream,
+    ):
+        assert (await anext(stream.payloads())) == 1
+    assert (await anext(source)).type == "data"
+
+
+@pytest.mark.real_clock
+async def test_thread_stream_that_goes_from_one_producer_to_another():
+    """A source that a second producer reads on outlives the first, and keeps no thread."""
+    source = Actor().create_thread_stream(itertools.count())
+    await anext(source)
+    async with serving(lambda _: read_on(source)) as router:
+        for _ in range(2):
+            async with router.stream_async("a", "query", buffer_size=1) as stream:
+                payloads = stream.payloads()
+                first = await anext(payloads)
+                assert await anext(payloads) == first + 1
+    await source.aclose()
+
+
+@pytest.mark.real_clock
+async def test_closing_where_the_thread_has_gone():
+    """A generator whose thread went with its producer is closed in another."""
+    numbers = Numbers()
+    source = Actor().create_thread_stream(numbers.sync())
+    await anext(source)
+    async with (
+        serving(lambda _: read_on(source)) as router,
+        router.stream_async("a", "query", buffer_size=1) as stream,
+    ):
+        await anext(stream.payloads())
+    assert numbers.closed == 0
+    await source.aclose()
+    assert numbers.closed == 1
+
+
+@pytest.mark.real_clock
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_cancellation_by_asyncio_loses_no_fetched_item():
+    """What asyncio's own cancellation keeps a reader from taking is for the next one."""
+
+    async def stream_async():
+        gate = Gate()
+        source = Actor().create_thread_stream(gate)
+        yield await anext(source)
+        reading = asyncio.ensure_future(anext(source))
+        await gate.wait_entered()
+        reading.cancel()
+        await asyncio.wait([reading])
+        assert reading.cancelled()
+        gate.let_go.set()
+        yield await anext(source)
+
+    async with serving(lambda _: stream_async()) as router:
+        payloads = await router.stream_async("a", "query").collect()
+    assert payloads == ["first", "second"]
+
+
+@pytest.mark.real_clock
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_closing_after_a_cancellation_by_asyncio():
+    """A source that is closed while a fetch is on its way is closed when that has returned."""
+    gate = Gate()
+
+    async def stream_async():
+        source = Actor().create_thread_stream(gate)
+        yield await anext(source)
+        reading = asyncio.ensure_future(anext(source))
+        await gate.wait_entered()
+        reading.cancel()
+        await asyncio.wait([reading])
+        closing = asyncio.ensure_future(source.aclose())
+        await settle()
+        assert not gate.closed.is_set()
+        gate.let_go.set()
+        await closing
+
+    async with serving(lambda _: stream_async()) as router:
+        await router.stream_async("a", "query").collect()
+    assert gate.closed.is_set()
+
+
+async def test_router_cancelled_before_the_thread_starts(caplog):
+    """A producer that is cancelled before its thread starts has not failed."""
+
+    async def stream_async():
+        yield 0
+        scope.cancel()
+        async for event in Actor().create_thread_stream([1]):
+            yield event
+
+    with anyio.CancelScope() as scope:
+        async with serving(lambda _: stream_async()) as router:
+            await router.stream_async("a", "query").collect()
+    assert not caplog.records
