@@ -33,7 +33,12 @@ from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
 from actorstream._buffer import TURN, Buffer
 from actorstream._clock import Clock, Timer
-from actorstream._errors import ActorStreamError, RouterClosedError, StreamConsumedError
+from actorstream._errors import (
+    ActorStreamError,
+    RouterClosedError,
+    StreamConsumedError,
+    StreamingNotSupportedError,
+)
 from actorstream._limits import Limits
 from actorstream._message import (
     AsyncStreamMessage,
@@ -54,6 +59,7 @@ from actorstream._outcome import (
     overflowed,
     router_closed,
     timed_out,
+    unsupported,
 )
 from actorstream._statistics import StreamStatistics
 from actorstream._wakeup import CallSoon
@@ -281,6 +287,10 @@ class Channel:
     def fail(self, exception: BaseException) -> None:
         """The actor raised: a failure of the stream, or of the clean-up after it."""
         self._settle(failed(self.request, exception))
+
+    def fail_unsupported(self, error: StreamingNotSupportedError) -> None:
+        """The actor gave nothing that could be streamed."""
+        self._settle(unsupported(error))
 
     def _settle(self, outcome: Outcome) -> None:
         if self.over:

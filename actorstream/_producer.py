@@ -67,19 +67,24 @@ async def _close_half_read(sources: Iterable[Closeable]) -> None:
             stack.push_async_callback(source.aclose)
 
 
+class _NothingToStreamError(Exception):
+    """The library's own finding about this actor; every other exception is the actor's.
+
+    An actor that consumes another's stream may raise ``StreamingNotSupportedError``, too.
+    """
+
+
 def _forward(exc: BaseException, channel: Channel) -> None:
     """Tell the consumer of the actor's failure; raise again what is not the actor's."""
+    if isinstance(exc, _NothingToStreamError):
+        channel.fail_unsupported(StreamingNotSupportedError(*exc.args))
+        return
     failure, rest = _split(exc)
+    if rest is not None and _is_stray(rest):
+        failure, rest = exc, None
     if failure is not None:
         channel.fail(failure)
     if rest is None:
-        return
-    cancelled = current_effective_deadline() == -inf
-    if isinstance(rest, GeneratorExit) or (
-        isinstance(rest, asyncio.CancelledError) and not cancelled
-    ):
-        # Nobody cancelled this task: the actor awaited something that was cancelled.
-        channel.fail(rest)
         return
     if not isinstance(rest, (get_cancelled_exc_class(), BaseExceptionGroup)):
         channel.fail(rest)
@@ -90,6 +95,19 @@ def _split(exc: BaseException) -> tuple[BaseException | None, BaseException | No
     if isinstance(exc, BaseExceptionGroup):
         return cast("BaseExceptionGroup[BaseException]", exc).split(Exception)
     return (exc, None) if isinstance(exc, Exception) else (None, exc)
+
+
+def _is_stray(rest: BaseException) -> bool:
+    """Return whether an exception only looks like a cancellation of this task, or a group does.
+
+    If nobody cancelled this task, the actor awaited something that was cancelled.
+    """
+    if isinstance(rest, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", rest)
+        return all(map(_is_stray, group.exceptions))
+    if isinstance(rest, asyncio.CancelledError):
+        return current_effective_deadline() != -inf
+    return isinstance(rest, GeneratorExit)
 
 
 class Feeder(ABC):
@@ -109,7 +127,7 @@ async def open_iterable(channel: Channel, method: Callable[..., Any]) -> Awaitab
         return made.feed(channel)
     if hasattr(made, "__aiter__"):
         return pump(aiter(made), channel)
-    raise StreamingNotSupportedError(
+    raise _NothingToStreamError(
         f"{channel.request.to} does not support async streaming: its stream_async() returned "
         f"{made!r}, which is no async iterable; write `yield` in it, or "
         "`return self.create_async_stream(items)`"
@@ -123,7 +141,7 @@ async def open_callback(  # noqa: ASYNC124 - one kind of opener with open_iterab
     made = method(channel.request.payload, channel.put)
     if inspect.isawaitable(made):
         return made
-    raise StreamingNotSupportedError(
+    raise _NothingToStreamError(
         f"{channel.request.to} does not support async streaming: its stream() is no coroutine "
         "function; write `async def stream(self, payload, on_chunk)`"
     )
