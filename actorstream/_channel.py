@@ -310,7 +310,12 @@ class Channel:
         self._on_left(self)
         if self._left is not None:
             self._left.set()
-        if self.cleanup_error is not None and not self.awaited:
+        if not self.awaited:
+            self.log_cleanup_error()
+
+    def log_cleanup_error(self) -> None:
+        """Log what the producer raised after the stream had ended, as nobody else tells of it."""
+        if self.cleanup_error is not None:
             self._log(logging.ERROR, self.cleanup_error, "in its clean-up, after the end of")
 
     async def wait_left(self) -> None:
