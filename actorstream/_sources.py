@@ -137,7 +137,9 @@ class EventSource(Feeder, Generic[T]):
         if channel is None:
             self._adopted_by = {}
         else:
-            self._adopted_by = channel.half_read = channel.half_read or {}
+            if channel.half_read is None:
+                channel.half_read = {}
+            self._adopted_by = channel.half_read
         self._adopted_by[self] = None
 
     def _retire(self) -> None:
