@@ -49,7 +49,7 @@ class Buffer(ObjectStream[T]):
         size: The most items that may wait in it; at least 1.
         delivered: How many items have been taken.
         waits: How often a producer had to wait for room.
-        paused: Whether nothing may be taken, until ``resume()``.
+        paused: Whether both sides are to look before they go on, until ``resume()``.
     """
 
     __slots__ = (
@@ -101,8 +101,8 @@ class Buffer(ObjectStream[T]):
 
     @property
     def producer_waiting(self) -> bool:
-        """Whether a producer waits for room."""
-        return self._senders > 0
+        """Whether a producer waits for room, and has found none yet."""
+        return self._writable is not None
 
     def statistics(self) -> MemoryObjectStreamStatistics:
         """Return how it stands, in AnyIO's terms."""
@@ -255,6 +255,7 @@ class Buffer(ObjectStream[T]):
         self.high = 0 if busy else min(self.size, self._put_until)
         self.low = _NEVER if self._writable is not None else max(0, self._take_until)
         if self.paused:  # looked at last: another thread may have just set it
+            self.high = 0
             self.low = _NEVER
 
     # Out of the ordinary
@@ -270,8 +271,9 @@ class Buffer(ObjectStream[T]):
         self._set_marks()
 
     def pause(self) -> None:
-        """Have the consumer leave the fast path until ``resume()``. Any thread may call this."""
+        """Have both sides leave the fast path until ``resume()``. Any thread may call this."""
         self.paused = True
+        self.high = 0
         self.low = _NEVER
 
     def resume(self) -> None:

@@ -190,7 +190,9 @@ class Channel:
             if not limits.watches_items:
                 self.buffer.release()
         while not self.over:
-            if self.buffer.put_turn_over:
+            if self.buffer.paused:
+                self._obey_signal()
+            elif self.buffer.put_turn_over:
                 await self.buffer.rest()
             elif not self.buffer.full:
                 self.buffer.send_nowait(item)
@@ -421,7 +423,7 @@ class Channel:
             self.scope.cancel()
 
     def interrupt(self) -> None:
-        """Heed an abort: let nothing more be taken, and end the stream soon. Any thread."""
+        """Heed an abort: let nothing more pass, and end the stream soon. Any thread."""
         self.buffer.pause()
         self._call_soon(self._obey_signal)
 
@@ -435,9 +437,9 @@ class Channel:
             self.close()  # nobody is left who could touch it
 
     def _obey_signal(self) -> None:
+        assert self._limits is not None  # it is what calls interrupt()
         self.buffer.resume()
-        if self._limits is not None:
-            self._limits.end_by_signal()
+        self._limits.end_by_signal()
 
     def _end(self, outcome: Outcome) -> None:
         self._outcome = outcome

@@ -90,10 +90,9 @@ class Limits:
         self.watches_blocking: bool = watches_idle or options.stall_timeout not in NO_LIMIT
 
     def end_by_signal(self) -> None:
-        """End the stream for the signal's reason."""
-        outcome = self.find_abort()
-        if outcome is not None:
-            self._end(outcome)
+        """End the stream for the signal's reason: the signal has been aborted, or is due."""
+        assert self._options.signal is not None
+        self._end(aborted(self._options.signal.reason))
 
     def find_abort(self) -> Outcome | None:
         """Return the outcome that the signal asks for, if it does."""

@@ -12,6 +12,7 @@ import anyio.to_thread
 import pytest
 
 from actorstream import (
+    AbortController,
     Actor,
     AsyncStreamMessage,
     Message,
@@ -529,6 +530,32 @@ def test_the_last_reference_to_a_live_stream_may_go_when_the_loop_is_gone(
     anyio.run(main, backend=name, backend_options=options)
     kept.clear()
     gc.collect()
+
+
+# An abort
+
+
+@pytest.mark.parametrize("buffer_size", [1, 100, 100_000])
+@pytest.mark.parametrize("actor", [GeneratingCounter, CallbackCounter, HelpedCounter])
+async def test_after_an_abort_of_its_own_an_actor_makes_no_more_items(
+    router: MessageRouter, actor: type[Counter], buffer_size: int
+) -> None:
+    controller = AbortController()
+
+    class Quitter(actor):  # type: ignore[misc,valid-type]
+        async def numbers(self, count: int) -> AsyncGenerator[int, None]:
+            async with aclosing(super().numbers(count)) as numbers:
+                async for number in numbers:
+                    if number == 3:
+                        controller.abort("enough")
+                    yield number
+
+    router.register_actor("quitter", quitter := Quitter())
+    options: dict[str, Any] = {"buffer_size": buffer_size, "signal": controller.signal}
+    with pytest.raises(StreamError, match="enough"):
+        await router.stream_async("quitter", "go", MANY, **options).collect()
+    await settle()
+    assert quitter.made == 4
 
 
 # After aclose()

@@ -282,6 +282,32 @@ async def test_of_two_producers_that_are_blocked_the_one_that_stays_meets_stall(
         assert await read(stream) == ([], "stall")
 
 
+@pytest.mark.parametrize(("reads_again_after", "told"), [(2, "end"), (4, "stall")])
+async def test_a_read_gives_every_blocked_producer_time_anew(
+    router: MessageRouter, unit: float, reads_again_after: float, told: str
+) -> None:
+    class Triplets(Actor):
+        async def stream(self, _: object, on_chunk: Callable[[str], Awaitable[None]]) -> None:
+            async with anyio.create_task_group() as tasks:
+                for item in "abc":
+                    tasks.start_soon(on_chunk, item)
+
+    router.register_actor("triplets", Triplets())
+    options: dict[str, Any] = {"stall_timeout": 3 * unit, "buffer_size": 1}
+    items: list[str] = []
+    async with router.stream_async("triplets", "go", **options) as stream:
+        reader = stream.payloads()
+        for pause in (2, reads_again_after):
+            await anyio.sleep(pause * unit)
+            try:
+                items.append(await anext(reader))
+            except StreamTimeoutError as error:
+                assert error.kind == told
+        if told == "end":
+            items += [item async for item in reader]
+    assert len(set(items)) == len(items) == (3 if told == "end" else 1)
+
+
 async def test_where_items_are_dropped_nobody_stalls(bench: Bench) -> None:
     stream = bench.open(*"abc", stall_timeout=1, buffer_size=1, overflow="drop_oldest")
     async with stream:
