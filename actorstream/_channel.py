@@ -62,7 +62,7 @@ from actorstream._outcome import (
     unsupported,
 )
 from actorstream._statistics import StreamStatistics
-from actorstream._wakeup import CallSoon
+from actorstream._wakeup import Callback, CallSoon
 from actorstream._worker import Worker
 
 OVER: Any = object()
@@ -78,6 +78,11 @@ class Closeable(Protocol):
     """Something half-read that wants to be closed."""
 
     async def aclose(self) -> None: ...
+
+
+def _call_now(callback: Callback) -> None:
+    """Stands in for ``call_soon`` before there is a producer, when nothing is shared yet."""
+    callback()
 
 
 class Channel:
@@ -133,6 +138,7 @@ class Channel:
         self._closing_event: AsyncStreamMessage[Any] | None = None
         self._concluded = False
         self._router_heeded = False
+        self._call_soon: CallSoon = _call_now
         self._left: Event | None = None
         self._outcome: Outcome | None = None
         self._limits: Limits | None = None
@@ -431,10 +437,9 @@ class Channel:
         """Close the stream soon, for its iterator is gone. Any thread."""
         if self._concluded:
             return
-        if self.live:
-            self._call_soon(self.close)
-        else:
-            self.close()  # nobody is left who could touch it
+        if self._limits is not None:
+            self._limits.forget_signal()  # at once, for the event loop may be gone
+        self._call_soon(self.close)
 
     def _obey_signal(self) -> None:
         assert self._limits is not None  # it is what calls interrupt()

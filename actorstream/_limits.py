@@ -136,11 +136,15 @@ class Limits:
 
     def detach(self) -> None:
         """Forget the signal, too: the consumer is at its end."""
-        if self._options.signal is not None:
-            detach(self._options.signal, self._signal_key)
+        self.forget_signal()
         if self._signal_timer is not None:
             self._signal_timer.cancel()
         self._end = _ignore  # a bound method of the one that holds this: no cycle remains
+
+    def forget_signal(self) -> None:
+        """Be called by the signal no more. Any thread may call this."""
+        if self._options.signal is not None:
+            detach(self._options.signal, self._signal_key)
 
     def _start(self, kind: TimeoutKind, seconds: float | None) -> Timer | None:
         if seconds is None or seconds == math.inf:
