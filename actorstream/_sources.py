@@ -25,6 +25,7 @@ from anyio import CancelScope, to_thread
 
 from actorstream._address import Address
 from actorstream._channel import Channel
+from actorstream._ids import generate_correlation_id
 from actorstream._message import AsyncStreamMessage, error_event, is_event
 from actorstream._options import check_count
 from actorstream._producer import Feeder, close, pump, running_channel, throw_into
@@ -58,7 +59,8 @@ class EventSource(Feeder, Generic[T]):
     Args:
         items: What to read. It is closed when this is.
         sender: The actor, where it is registered.
-        correlation_id: For the events; the stream's own by default.
+        correlation_id: For the events; by default the stream's own, or one made for a source
+            that is read outside of any producer.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class EventSource(Feeder, Generic[T]):
         self._items = items
         self._sender = sender
         self._correlation_id = correlation_id or ""
+        self._id_outside = ""  # the correlation id of what is read outside of any producer
         self._over = False
         self._closed = False  # whether the items are events, and have brought their own end
         self._adopted_by: dict[Any, None] | None = None
@@ -128,6 +131,8 @@ class EventSource(Feeder, Generic[T]):
 
     def _signed(self, event: AsyncStreamMessage[Any]) -> AsyncStreamMessage[T]:
         event.correlation_id = self._correlation_id
+        if self._id_outside and running_channel() is None:
+            event.correlation_id = self._id_outside
         event.sender = self._sender
         return event
 
@@ -136,6 +141,7 @@ class EventSource(Feeder, Generic[T]):
         channel = running_channel()
         if channel is None:
             self._adopted_by = {}
+            self._id_outside = self._correlation_id or generate_correlation_id()
         else:
             if channel.half_read is None:
                 channel.half_read = {}

@@ -331,6 +331,35 @@ async def test_read_by_hand():
         await anext(source)
 
 
+async def test_correlation_id_by_hand():
+    """Read by hand, the events of one helper share a correlation id, and no other has it."""
+    ids = [
+        {event.correlation_id async for event in Actor().create_async_stream(items)}
+        for items in ([1, 2], [1, 2], broken())
+    ]
+    assert [len(each) for each in ids] == [1, 1, 1]
+    assert len(set.union(*ids)) == 3
+    assert all(set.union(*ids))
+
+
+async def test_correlation_id_given_by_hand():
+    """Read by hand, the events have the correlation id that was given."""
+    source = Actor().create_async_stream([1, 2], "mine")
+    assert {event.correlation_id async for event in source} == {"mine"}
+
+
+async def test_correlation_id_of_a_helper_that_an_actor_reads_on():
+    """What is begun by hand and read on in an actor has the correlation id of that stream."""
+    source = Actor().create_async_stream([1, 2, 3])
+    assert (await anext(source)).payload == 1
+    async with serving(lambda _: read_on(source)) as router:
+        stream = router.stream_async("a", "query")
+        expected = stream.correlation_id
+        events = [event async for event in stream]
+    assert [event.payload for event in events] == [2, 3, None]
+    assert {event.correlation_id for event in events} == {expected}
+
+
 async def test_closed_by_hand():
     """After `aclose()` a helper has ended, its generator is closed; closing again is harmless."""
     numbers = Numbers()
