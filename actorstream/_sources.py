@@ -22,6 +22,7 @@ from itertools import islice
 from typing import Any, Generic, Self, TypeVar, cast
 
 from anyio import CancelScope, to_thread
+from anyio.lowlevel import checkpoint_if_cancelled
 
 from actorstream._address import Address
 from actorstream._channel import Channel
@@ -312,6 +313,7 @@ class ThreadItemsOf(Generic[T]):
             await self._worker.call(close)
 
     async def _next(self) -> object:
+        await checkpoint_if_cancelled()  # the wait for the thread is shielded
         pending, self._pending = self._pending, None
         if pending is None:
             worker = self._find_worker()

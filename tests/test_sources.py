@@ -854,3 +854,20 @@ async def test_router_cancelled_before_the_thread_starts(caplog):
         async with serving(lambda _: stream_async()) as router:
             await router.stream_async("a", "query").collect()
     assert not caplog.records
+
+
+@pytest.mark.real_clock
+async def test_cancelled_scope_around_a_thread_stream():
+    """A scope of the actor's own that is cancelled is left before the next fetch."""
+    numbers = Numbers()
+
+    async def read_until_cancelled():
+        with anyio.CancelScope() as scope:
+            async for event in Actor().create_thread_stream(numbers.sync()):
+                if event.payload == 2:
+                    scope.cancel()
+                yield event
+
+    async with serving(lambda _: read_until_cancelled()) as router:
+        assert await router.stream_async("a", "query").collect() == [1, 2]
+    assert (numbers.made, numbers.closed) == (2, 1)
