@@ -584,6 +584,12 @@ def test_a_signal_keeps_no_stream_that_is_dropped_when_the_loop_is_gone(
     assert payload() is None
 
 
+async def test_what_never_had_a_producer_is_closed_at_once() -> None:
+    channel = Channel(Message(to=address("a"), type="query"), StreamAsyncOptions())
+    channel.abandon()
+    assert channel.state == "ended"
+
+
 # An abort
 
 
