@@ -151,7 +151,8 @@ class Actor:
 
         Args:
             items: What to stream. A generator is closed if the stream ends early.
-            correlation_id: For the events; by default that of the stream.
+            correlation_id: For the events; by default that of the stream. If they are read
+                outside of any stream, one is made for them.
 
         Raises:
             TypeError: ``items`` is no iterable.
@@ -174,7 +175,8 @@ class Actor:
             on_backpressure: Called with whether the consumer holds the stream up: the
                 producer had to wait since the last look, or would have to now. A coroutine
                 function is awaited. What it raises becomes an error event.
-            correlation_id: For the events; by default that of the stream.
+            correlation_id: For the events; by default that of the stream. If they are read
+                outside of any stream, one is made for them.
 
         Raises:
             TypeError, ValueError: An argument is of the wrong kind; the message names it.

@@ -52,7 +52,7 @@ class Buffer(ObjectStream[T]):
         delivered: How many items have been taken.
         ended: Whether nothing more may be put in.
         waits: How often a producer had to wait for room.
-        paused: Whether nothing may be taken, until ``resume()``.
+        paused: Whether both sides are to look before they go on, until ``resume()``.
     """
 
     __slots__ = (
@@ -106,7 +106,7 @@ class Buffer(ObjectStream[T]):
 
     @property
     def producer_waiting(self) -> bool:
-        """Whether a producer waits for room."""
+        """Whether a producer waits for room, and has found none yet."""
         return bool(self._writers)
 
     def statistics(self) -> MemoryObjectStreamStatistics:
@@ -258,6 +258,7 @@ class Buffer(ObjectStream[T]):
         self.high = 0 if busy else min(self.size, self._put_until)
         self.low = _NEVER if self._writers else max(0, self._take_until)
         if self.paused:  # looked at last: another thread may have just set it
+            self.high = 0
             self.low = _NEVER
 
     # Out of the ordinary
@@ -273,8 +274,9 @@ class Buffer(ObjectStream[T]):
         self._set_marks()
 
     def pause(self) -> None:
-        """Have the consumer leave the fast path until ``resume()``. Any thread may call this."""
+        """Have both sides leave the fast path until ``resume()``. Any thread may call this."""
         self.paused = True
+        self.high = 0
         self.low = _NEVER
 
     def resume(self) -> None:

@@ -143,16 +143,13 @@ class Cell:
         """How the last life ended."""
         return "abnormal" if self.failure is not None else self._reason
 
-    async def wait_running(self) -> None:
-        """Wait until the actor has begun.
-
-        Raises:
-            ActorStoppedError: It never will.
-        """
+    async def wait_running(self) -> bool:
+        """Wait until the actor has begun; return False if it ended before."""
         while self.state != "running":
-            if self.state in ("draining", "stopped") or not self.accepting:
-                raise self.stopped_error()
+            if self.state == "draining" or not self.accepting:
+                return False
             await self._wait_changed()
+        return True
 
     async def wait_ended(self) -> None:
         """Wait until this life is over."""

@@ -32,7 +32,12 @@ from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
 from actorstream._buffer import TURN, Buffer
 from actorstream._clock import Clock, Timer
-from actorstream._errors import ActorStreamError, RouterClosedError, StreamConsumedError
+from actorstream._errors import (
+    ActorStreamError,
+    RouterClosedError,
+    StreamConsumedError,
+    StreamingNotSupportedError,
+)
 from actorstream._limits import Limits
 from actorstream._message import (
     AsyncStreamMessage,
@@ -54,9 +59,11 @@ from actorstream._outcome import (
     overflowed,
     router_closed,
     timed_out,
+    unsupported,
 )
 from actorstream._statistics import StreamStatistics
-from actorstream._wakeup import CallSoon
+from actorstream._wakeup import Callback, CallSoon
+from actorstream._worker import Worker
 
 OVER: Any = object()
 """What is taken from a stream that is over."""
@@ -71,6 +78,11 @@ class Closeable(Protocol):
     """Something half-read that wants to be closed."""
 
     async def aclose(self) -> None: ...
+
+
+def _call_now(callback: Callback) -> None:
+    """Stands in for ``call_soon`` before there is a producer, when nothing is shared yet."""
+    callback()
 
 
 class Channel:
@@ -99,6 +111,7 @@ class Channel:
         "_outcome",
         "_router_heeded",
         "_total",
+        "_workers",
         "awaited",
         "buffer",
         "cleanup_error",
@@ -125,10 +138,12 @@ class Channel:
         self._closing_event: AsyncStreamMessage[Any] | None = None
         self._concluded = False
         self._router_heeded = False
+        self._call_soon: CallSoon = _call_now
         self._left: Event | None = None
         self._outcome: Outcome | None = None
         self._limits: Limits | None = None
         self._total: Timer | None = None
+        self._workers: dict[Worker, None] | None = None
         self.half_read: dict[Closeable, None] | None = None
 
     def __repr__(self) -> str:
@@ -181,7 +196,9 @@ class Channel:
             if not limits.watches_items:
                 self.buffer.release()
         while not self.over:
-            if self.buffer.put_turn_over:
+            if self.buffer.paused:
+                self._obey_signal()
+            elif self.buffer.put_turn_over:
                 await self.buffer.rest()
             elif not self.buffer.full:
                 self.buffer.send_nowait(item)
@@ -252,6 +269,14 @@ class Channel:
             if limits.watches_items:
                 self.buffer.hold()
 
+    def open_worker(self) -> Worker:
+        """Start a worker thread; it is let go when the producer leaves, if not before."""
+        if self._workers is None:
+            self._workers = {}
+        worker = Worker(self._workers)
+        self.spawn(worker.serve)
+        return worker
+
     def finish(self) -> None:
         """The actor came to its natural end.
 
@@ -271,6 +296,10 @@ class Channel:
         """The actor raised: a failure of the stream, or of the clean-up after it."""
         self._settle(failed(self.request, exception))
 
+    def fail_unsupported(self, error: StreamingNotSupportedError) -> None:
+        """The actor gave nothing that could be streamed."""
+        self._settle(unsupported(error))
+
     def _settle(self, outcome: Outcome) -> None:
         if self.over:
             self.cleanup_error = outcome.error and (outcome.error.__cause__ or outcome.error)
@@ -283,11 +312,18 @@ class Channel:
     def leave(self) -> None:
         """The producer's task is over, its clean-up included."""
         self.live = False
+        for worker in list(self._workers or ()):
+            worker.stop()  # its source may be half-read, and in other hands
         self.terminate(router_closed(self.request.to))  # unless there is a reason already
         self._on_left(self)
         if self._left is not None:
             self._left.set()
-        if self.cleanup_error is not None and not self.awaited:
+        if not self.awaited:
+            self.log_cleanup_error()
+
+    def log_cleanup_error(self) -> None:
+        """Log what the producer raised after the stream had ended, as nobody else tells of it."""
+        if self.cleanup_error is not None:
             self._log(logging.ERROR, self.cleanup_error, "in its clean-up, after the end of")
 
     async def wait_left(self) -> None:
@@ -401,7 +437,7 @@ class Channel:
             self.scope.cancel()
 
     def interrupt(self) -> None:
-        """Heed an abort: let nothing more be taken, and end the stream soon. Any thread."""
+        """Heed an abort: let nothing more pass, and end the stream soon. Any thread."""
         self.buffer.pause()
         self._call_soon(self._obey_signal)
 
@@ -409,15 +445,14 @@ class Channel:
         """Close the stream soon, for its iterator is gone. Any thread."""
         if self._concluded:
             return
-        if self.live:
-            self._call_soon(self.close)
-        else:
-            self.close()  # nobody is left who could touch it
+        if self._limits is not None:
+            self._limits.forget_signal()  # at once, for the event loop may be gone
+        self._call_soon(self.close)
 
     def _obey_signal(self) -> None:
+        assert self._limits is not None  # it is what calls interrupt()
         self.buffer.resume()
-        if self._limits is not None:
-            self._limits.end_by_signal()
+        self._limits.end_by_signal()
 
     def _end(self, outcome: Outcome) -> None:
         self._outcome = outcome

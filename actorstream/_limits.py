@@ -90,10 +90,9 @@ class Limits:
         self.watches_blocking: bool = watches_idle or options.stall_timeout not in NO_LIMIT
 
     def end_by_signal(self) -> None:
-        """End the stream for the signal's reason."""
-        outcome = self.find_abort()
-        if outcome is not None:
-            self._end(outcome)
+        """End the stream for the signal's reason: the signal has been aborted, or is due."""
+        assert self._options.signal is not None
+        self._end(aborted(self._options.signal.reason))
 
     def find_abort(self) -> Outcome | None:
         """Return the outcome that the signal asks for, if it does."""
@@ -137,11 +136,15 @@ class Limits:
 
     def detach(self) -> None:
         """Forget the signal, too: the consumer is at its end."""
-        if self._options.signal is not None:
-            detach(self._options.signal, self._signal_key)
+        self.forget_signal()
         if self._signal_timer is not None:
             self._signal_timer.cancel()
         self._end = _ignore  # a bound method of the one that holds this: no cycle remains
+
+    def forget_signal(self) -> None:
+        """Be called by the signal no more. Any thread may call this."""
+        if self._options.signal is not None:
+            detach(self._options.signal, self._signal_key)
 
     def _start(self, kind: TimeoutKind, seconds: float | None) -> Timer | None:
         if seconds is None or seconds == math.inf:

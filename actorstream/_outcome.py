@@ -63,10 +63,13 @@ def ended_by_event(event: AsyncStreamMessage[Any]) -> Outcome:
     return Outcome(event=event)
 
 
+def unsupported(error: StreamingNotSupportedError) -> Outcome:
+    """The actor gave nothing that could be streamed: the library's finding, not the actor's."""
+    return Outcome(event=error_event(error), error=error)
+
+
 def failed(request: Message, exception: BaseException) -> Outcome:
-    """The actor raised, or gave nothing that could be streamed."""
-    if type(exception) is StreamingNotSupportedError:
-        return Outcome(event=error_event(exception), error=exception)
+    """The actor raised."""
     error = StreamError(
         f"{request.to} failed while it streamed {request.type!r}: "
         f"{type(exception).__name__}: {exception}"

@@ -9,21 +9,20 @@ where that scope can catch it.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
 from contextvars import ContextVar
-from math import inf
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
-from anyio import current_effective_deadline, get_cancelled_exc_class
+from anyio import get_cancelled_exc_class
 
 from actorstream._cell import handling
 from actorstream._channel import Channel, Closeable
 from actorstream._context import request_in_hand
 from actorstream._errors import StreamingNotSupportedError
+from actorstream._failures import split_failure
 from actorstream._message import AsyncStreamMessage
 
 Opener = Callable[[Channel, Callable[..., Any]], Awaitable[Awaitable[None]]]
@@ -69,29 +68,26 @@ async def _close_half_read(sources: Iterable[Closeable]) -> None:
             stack.push_async_callback(source.aclose)
 
 
+class NothingToStreamError(Exception):
+    """The library's own finding about this actor; every other exception is the actor's.
+
+    An actor that consumes another's stream may raise ``StreamingNotSupportedError``, too.
+    """
+
+
 def _forward(exc: BaseException, channel: Channel) -> None:
     """Tell the consumer of the actor's failure; raise again what is not the actor's."""
-    failure, rest = _split(exc)
+    if isinstance(exc, NothingToStreamError):
+        channel.fail_unsupported(StreamingNotSupportedError(*exc.args))
+        return
+    failure, rest = split_failure(exc)
     if failure is not None:
         channel.fail(failure)
     if rest is None:
         return
-    cancelled = current_effective_deadline() == -inf
-    if isinstance(rest, GeneratorExit) or (
-        isinstance(rest, asyncio.CancelledError) and not cancelled
-    ):
-        # Nobody cancelled this task: the actor awaited something that was cancelled.
-        channel.fail(rest)
-        return
     if not isinstance(rest, (get_cancelled_exc_class(), BaseExceptionGroup)):
         channel.fail(rest)
     raise rest
-
-
-def _split(exc: BaseException) -> tuple[BaseException | None, BaseException | None]:
-    if isinstance(exc, BaseExceptionGroup):
-        return cast("BaseExceptionGroup[BaseException]", exc).split(Exception)
-    return (exc, None) if isinstance(exc, Exception) else (None, exc)
 
 
 class Feeder(ABC):
@@ -111,7 +107,7 @@ async def open_iterable(channel: Channel, method: Callable[..., Any]) -> Awaitab
         return made.feed(channel)
     if hasattr(made, "__aiter__"):
         return pump(aiter(made), channel)
-    raise StreamingNotSupportedError(
+    raise NothingToStreamError(
         f"{channel.request.to} does not support async streaming: its stream_async() returned "
         f"{made!r}, which is no async iterable; write `yield` in it, or "
         "`return self.create_async_stream(items)`"
@@ -125,7 +121,7 @@ async def open_callback(  # noqa: ASYNC124 - one kind of opener with open_iterab
     made = method(channel.request.payload, channel.put)
     if inspect.isawaitable(made):
         return made
-    raise StreamingNotSupportedError(
+    raise NothingToStreamError(
         f"{channel.request.to} does not support async streaming: its stream() is no coroutine "
         "function; write `async def stream(self, payload, on_chunk)`"
     )

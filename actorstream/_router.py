@@ -15,13 +15,14 @@ from typing import Any, Self, cast, get_args
 
 from anyio import create_task_group, get_cancelled_exc_class
 from anyio.abc import TaskGroup
+from anyio.lowlevel import checkpoint
 
 from actorstream._abort import AbortSignal
 from actorstream._actor import Actor, check_actor, find_source
 from actorstream._address import Address, address
 from actorstream._cell import Cell, handling
 from actorstream._channel import Channel
-from actorstream._errors import RouterClosedError
+from actorstream._errors import RouterClosedError, StreamingNotSupportedError
 from actorstream._limits import find_early_outcome
 from actorstream._message import Message
 from actorstream._messaging import ask, make_message, tell, tell_nowait
@@ -32,7 +33,7 @@ from actorstream._options import (
     merge_options,
 )
 from actorstream._outcome import Outcome, router_closed
-from actorstream._producer import Opener, current_channel, produce
+from actorstream._producer import NothingToStreamError, Opener, current_channel, produce
 from actorstream._registry import OnFailure, Registry
 from actorstream._resident import Resident
 from actorstream._statistics import RouterStatistics
@@ -356,7 +357,7 @@ class MessageRouter:
         if cell.state == "running":
             opener, method = find_source(_actor_in(cell), request)
         else:
-            opener, method = _open_when_running, partial(_source_when_running, cell)
+            opener, method = _open_when_running, partial(_wait_for_source, cell)
         registry = self._registry
         channel.enter(registry.clock, registry.call_soon, self._tasks.start_soon, cell.on_left)
         cell.channels[channel] = None
@@ -369,16 +370,25 @@ class MessageRouter:
 
 
 async def _open_when_running(
-    channel: Channel, find: Callable[[Message], Awaitable[tuple[Opener, Callable[..., Any]]]]
+    channel: Channel, wait_for_source: Callable[..., Any]
 ) -> Awaitable[None]:
     """Open the stream of an actor that has not begun."""
-    opener, method = await find(channel.request)
+    source = await wait_for_source(channel.request)
+    if source is None:
+        return checkpoint()  # the actor has ended, and its cell ends the stream
+    opener, method = source
     return await opener(channel, method)
 
 
-async def _source_when_running(cell: Cell, request: Message) -> tuple[Opener, Callable[..., Any]]:
-    await cell.wait_running()
-    return find_source(_actor_in(cell), request)
+async def _wait_for_source(
+    cell: Cell, request: Message
+) -> tuple[Opener, Callable[..., Any]] | None:
+    if not await cell.wait_running():
+        return None
+    try:
+        return find_source(_actor_in(cell), request)
+    except StreamingNotSupportedError as exc:
+        raise NothingToStreamError(*exc.args) from None
 
 
 def _actor_in(cell: Cell) -> Actor:

@@ -22,13 +22,15 @@ from itertools import islice
 from typing import Any, Generic, Self, TypeVar, cast
 
 from anyio import CancelScope, to_thread
+from anyio.lowlevel import checkpoint_if_cancelled
 
 from actorstream._address import Address
 from actorstream._channel import Channel
+from actorstream._ids import generate_correlation_id
 from actorstream._message import AsyncStreamMessage, error_event, is_event
 from actorstream._options import check_count
 from actorstream._producer import Feeder, close, pump, running_channel, throw_into
-from actorstream._worker import Worker
+from actorstream._worker import Pending, Worker
 
 T = TypeVar("T")
 
@@ -58,7 +60,8 @@ class EventSource(Feeder, Generic[T]):
     Args:
         items: What to read. It is closed when this is.
         sender: The actor, where it is registered.
-        correlation_id: For the events; the stream's own by default.
+        correlation_id: For the events; by default the stream's own, or one made for a source
+            that is read outside of any producer.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class EventSource(Feeder, Generic[T]):
         self._items = items
         self._sender = sender
         self._correlation_id = correlation_id or ""
+        self._id_outside = ""  # the correlation id of what is read outside of any producer
         self._over = False
         self._closed = False  # whether the items are events, and have brought their own end
         self._adopted_by: dict[Any, None] | None = None
@@ -128,6 +132,8 @@ class EventSource(Feeder, Generic[T]):
 
     def _signed(self, event: AsyncStreamMessage[Any]) -> AsyncStreamMessage[T]:
         event.correlation_id = self._correlation_id
+        if self._id_outside and running_channel() is None:
+            event.correlation_id = self._id_outside
         event.sender = self._sender
         return event
 
@@ -136,8 +142,11 @@ class EventSource(Feeder, Generic[T]):
         channel = running_channel()
         if channel is None:
             self._adopted_by = {}
+            self._id_outside = self._correlation_id or generate_correlation_id()
         else:
-            self._adopted_by = channel.half_read = channel.half_read or {}
+            if channel.half_read is None:
+                channel.half_read = {}
+            self._adopted_by = channel.half_read
         self._adopted_by[self] = None
 
     def _retire(self) -> None:
@@ -259,14 +268,16 @@ class ThreadItemsOf(Generic[T]):
 
     One item is fetched at a time, and only when it is asked for, so the thread is never
     ahead of the stream's buffer. A fetch cannot be interrupted: a cancellation takes effect
-    when it returns. Outside of a producer there is no task that could keep a thread, and each
-    fetch takes the next one that is free.
+    when it returns. The thread belongs to the producer that reads first, and goes with it.
+    Outside of a producer there is no task that could keep a thread, and each fetch takes the
+    next one that is free.
     """
 
     def __init__(self, iterable: Iterable[T]) -> None:
         self._iterable = iterable
         self._iterator: Iterator[T] | None = None
         self._worker: Worker | None = None
+        self._pending: Pending | None = None  # a fetch whose reader was cancelled by asyncio
 
     def __aiter__(self) -> Self:
         return self
@@ -274,7 +285,7 @@ class ThreadItemsOf(Generic[T]):
     async def __anext__(self) -> T:
         try:
             with _no_end_by_accident():
-                item = await self._call(self._fetch)
+                item = await self._next()
         except Exception:
             self._stop()
             raise
@@ -285,22 +296,42 @@ class ThreadItemsOf(Generic[T]):
 
     async def aclose(self) -> None:
         """Close the iterator in its thread, if it is a generator; shielded, for it cleans up."""
-        close: Callable[[], object] | None = getattr(self._iterator, "close", None)
         try:
-            if close is not None:
-                with CancelScope(shield=True):
-                    await self._call(close)
+            with CancelScope(shield=True):
+                if self._pending is not None:
+                    await self._pending.wait()
+                close: Callable[[], object] | None = getattr(self._iterator, "close", None)
+                if close is not None:
+                    await self._close(close)
         finally:
             self._stop()
 
-    async def _call(self, call: Callable[[], object]) -> object:
-        channel = running_channel()
-        if self._worker is None and channel is not None:
-            self._worker = Worker()
-            channel.spawn(self._worker.serve)
-        if self._worker is None:
-            return await to_thread.run_sync(call)
-        return await self._worker.call(call)
+    async def _close(self, close: Callable[[], object]) -> None:
+        if self._worker is None or self._worker.gone:
+            await to_thread.run_sync(close)
+        else:
+            await self._worker.call(close)
+
+    async def _next(self) -> object:
+        await checkpoint_if_cancelled()  # the wait for the thread is shielded
+        pending, self._pending = self._pending, None
+        if pending is None:
+            worker = self._find_worker()
+            if worker is None:
+                return await to_thread.run_sync(self._fetch)
+            pending = worker.submit(self._fetch)
+        try:
+            await pending.wait()
+        except BaseException:
+            self._pending = pending  # its item is for the next reader
+            raise
+        return pending.result()
+
+    def _find_worker(self) -> Worker | None:
+        if self._worker is None or self._worker.gone:
+            channel = running_channel()
+            self._worker = None if channel is None else channel.open_worker()
+        return self._worker
 
     def _fetch(self) -> object:
         if self._iterator is None:
@@ -309,6 +340,7 @@ class ThreadItemsOf(Generic[T]):
 
     def _stop(self) -> None:
         self._iterator = None  # it is at its end, and need not be closed again
+        self._pending = None
         if self._worker is not None:
             self._worker.stop()
             self._worker = None

@@ -202,7 +202,12 @@ async def _close(channel: Channel) -> BaseException | None:
     channel.awaited = True
     channel.close()
     if channel.live and channel is not current_channel.get():
-        await _wait_shielded(channel)
+        try:
+            await _wait_shielded(channel)
+        except BaseException:
+            channel.log_cleanup_error()  # this is raised instead of it
+            channel.cleanup_error = None
+            raise
     error, channel.cleanup_error = channel.cleanup_error, None
     return error
 
@@ -219,8 +224,11 @@ async def _wait_shielded(channel: Channel) -> None:
                 await channel.wait_left()
             except get_cancelled_exc_class() as exc:  # noqa: ASYNC103 - asyncio's own; see below
                 cancelled = exc
-    if cancelled is not None:
-        raise cancelled
+    try:
+        if cancelled is not None:
+            raise cancelled
+    finally:
+        del cancelled  # or its traceback would lead back to itself
 
 
 class _Reader(ABC, Generic[T, R]):

@@ -17,7 +17,7 @@ from anyio import current_time
 from actorstream._actor import Actor, check_actor
 from actorstream._address import Address
 from actorstream._cell import Cell
-from actorstream._errors import ActorStoppedError, RestartLimitError
+from actorstream._errors import RestartLimitError
 from actorstream._message import Message
 from actorstream._registry import Registry
 from actorstream._resident import Resident
@@ -170,11 +170,7 @@ class Office(Resident):
         """Start a child; return whether it runs."""
         child.began = current_time()
         self.registry.launch(child.cell)
-        try:
-            await child.cell.wait_running()
-        except ActorStoppedError:
-            return False
-        return True
+        return await child.cell.wait_running()
 
     async def _on_end(self, child: _Child, life: int, ending: Ending) -> None:
         """Do what is planned for the end of a child."""

@@ -188,6 +188,7 @@ async def test_room_wakes_the_producer() -> None:
         assert buffer.producer_waiting
         assert not waiting.woken
         buffer.receive_nowait()
+        assert not buffer.producer_waiting  # though it has not come to its turn yet
     assert waiting.woken
     assert not buffer.full
 
@@ -349,14 +350,16 @@ def test_a_held_producer_is_slow_until_it_is_released() -> None:
     assert producer_is_fast(buffer)
 
 
-def test_a_paused_consumer_is_slow_until_it_is_resumed() -> None:
+def test_while_it_is_paused_both_sides_are_slow() -> None:
     buffer = buffer_of(1)
     buffer.pause()
     assert buffer.paused
     assert not consumer_is_fast(buffer)
+    assert not producer_is_fast(buffer)
     buffer.resume()
     assert not buffer.paused
     assert consumer_is_fast(buffer)
+    assert producer_is_fast(buffer)
 
 
 async def test_a_rest_undoes_neither_a_hold_nor_a_pause() -> None:

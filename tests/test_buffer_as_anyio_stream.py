@@ -742,7 +742,7 @@ class Model:
 
     def may_append(self) -> bool:
         """Whether putting neither waits, nor raises, nor has anything else to do."""
-        busy = self.held or self.receiver == "waits" or self.put_turn_over()
+        busy = self.held or self.paused or self.receiver == "waits" or self.put_turn_over()
         return self.why_not_put() is None and not busy
 
     def may_take(self) -> bool:
@@ -994,7 +994,7 @@ def test_paused_by_another_thread_at_any_step(method):
         buffer = Buffer[int](10)
         buffer.send_nowait(1)
         at_step(step, buffer.pause, getattr(buffer, method))
-        if buffer.paused and len(buffer.items) > buffer.low:
+        if buffer.paused and (len(buffer.items) > buffer.low or buffer.high):
             open_although_paused.append(step)
     assert not open_although_paused
 

@@ -3,6 +3,7 @@
 import gc
 import logging
 import threading
+import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
@@ -12,6 +13,8 @@ import anyio.to_thread
 import pytest
 
 from actorstream import (
+    AbortController,
+    AbortSignal,
     Actor,
     AsyncStreamMessage,
     Message,
@@ -25,6 +28,7 @@ from actorstream import (
     address,
 )
 from actorstream._channel import Channel
+from actorstream._clock import Clock
 from actorstream.testing import settle
 from tests.support import ActorOf
 
@@ -520,6 +524,87 @@ def test_the_last_reference_to_a_live_stream_may_go_when_the_loop_is_gone(
     anyio.run(main, backend=name, backend_options=options)
     kept.clear()
     gc.collect()
+
+
+@pytest.mark.real_clock
+async def test_dropping_a_finished_stream_elsewhere_leaves_the_timers_to_the_loop(
+    router: MessageRouter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    router.register_actor("counter", GeneratingCounter())
+    signal = AbortSignal.timeout(1000)
+    readers = [aiter(router.stream_async("counter", "go", 3, signal=signal, timeout=None))]
+    await anext(readers[0])
+    await settle(20)
+    touched_by: list[int] = []
+    monkeypatch.setattr(Clock, "forget_one", lambda _: touched_by.append(threading.get_ident()))
+    thread = threading.Thread(target=readers.clear)
+    thread.start()
+    thread.join()
+    with anyio.fail_after(60):
+        while not touched_by:
+            await settle()
+    assert touched_by == [threading.get_ident()]
+
+
+def test_a_signal_keeps_no_stream_that_is_dropped_when_the_loop_is_gone(
+    anyio_backend: Backend,
+) -> None:
+    signal = AbortController().signal
+    kept: list[Any] = []
+
+    class Payload:
+        """Known to the stream's request."""
+
+        def __index__(self) -> int:
+            return 3
+
+    async def main() -> weakref.ref[Payload]:
+        async with MessageRouter() as router:
+            router.register_actor("counter", GeneratingCounter())
+            payload = Payload()
+            kept.append(aiter(router.stream_async("counter", "go", payload, signal=signal)))
+            await anext(kept[0])
+            await settle(20)
+            return weakref.ref(payload)
+
+    name, options = anyio_backend
+    payload = anyio.run(main, backend=name, backend_options=options)
+    assert payload() is not None
+    kept.clear()
+    gc.collect()
+    assert payload() is None
+
+
+async def test_what_never_had_a_producer_is_closed_at_once() -> None:
+    channel = Channel(Message(to=address("a"), type="query"), StreamAsyncOptions())
+    channel.abandon()
+    assert channel.state == "ended"
+
+
+# An abort
+
+
+@pytest.mark.parametrize("buffer_size", [1, 100, 100_000])
+@pytest.mark.parametrize("actor", [GeneratingCounter, CallbackCounter, HelpedCounter])
+async def test_after_an_abort_of_its_own_an_actor_makes_no_more_items(
+    router: MessageRouter, actor: type[Counter], buffer_size: int
+) -> None:
+    controller = AbortController()
+
+    class Quitter(actor):  # type: ignore[misc,valid-type]
+        async def numbers(self, count: int) -> AsyncGenerator[int, None]:
+            async with aclosing(super().numbers(count)) as numbers:
+                async for number in numbers:
+                    if number == 3:
+                        controller.abort("enough")
+                    yield number
+
+    router.register_actor("quitter", quitter := Quitter())
+    options: dict[str, Any] = {"buffer_size": buffer_size, "signal": controller.signal}
+    with pytest.raises(StreamError, match="enough"):
+        await router.stream_async("quitter", "go", MANY, **options).collect()
+    await settle()
+    assert quitter.made == 4
 
 
 # After aclose()

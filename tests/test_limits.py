@@ -76,11 +76,11 @@ def bench(router: MessageRouter, unit: float) -> Bench:
     return Bench(router, unit)
 
 
-async def read(stream: Stream[str]) -> tuple[list[str], str]:
+async def read(stream: Stream[str] | AsyncIterator[str]) -> tuple[list[str], str]:
     """Return the items, and the kind of the timeout that followed or ``"end"``."""
     items: list[str] = []
     try:
-        async for item in stream.payloads():
+        async for item in stream.payloads() if isinstance(stream, Stream) else stream:
             items.append(item)  # noqa: PERF401 - what came before an error counts
     except StreamTimeoutError as error:
         return items, error.kind
@@ -280,6 +280,28 @@ async def test_of_two_producers_that_are_blocked_the_one_that_stays_meets_stall(
     async with router.stream_async("twins", "go", **options) as stream:
         await anyio.sleep(6 * unit)
         assert await read(stream) == ([], "stall")
+
+
+@pytest.mark.parametrize(("reads_on_after", "told"), [(2, "end"), (4, "stall")])
+async def test_a_read_gives_every_blocked_producer_time_anew(
+    router: MessageRouter, unit: float, reads_on_after: float, told: str
+) -> None:
+    class Triplets(Actor):
+        async def stream(self, _: object, on_chunk: Callable[[str], Awaitable[None]]) -> None:
+            async with anyio.create_task_group() as tasks:
+                for item in "abc":
+                    tasks.start_soon(on_chunk, item)
+
+    router.register_actor("triplets", Triplets())
+    options: dict[str, Any] = {"stall_timeout": 3 * unit, "buffer_size": 1}
+    async with router.stream_async("triplets", "go", **options) as stream:
+        reader = stream.payloads()
+        await anyio.sleep(2 * unit)
+        first = await anext(reader)
+        await anyio.sleep(reads_on_after * unit)
+        others, ended = await read(reader)
+    assert ended == told
+    assert {first, *others} == (set("abc") if told == "end" else {first})
 
 
 async def test_where_items_are_dropped_nobody_stalls(bench: Bench) -> None:

@@ -8,7 +8,13 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from actorstream import AsyncStreamMessage, MessageRouter, StreamError
+from actorstream import (
+    Actor,
+    AsyncStreamMessage,
+    MessageRouter,
+    StreamError,
+    StreamingNotSupportedError,
+)
 from actorstream.testing import settle
 from tests.support import ActorOf, serving
 
@@ -260,6 +266,54 @@ async def test_cancelled_future():
             await router.stream_async("a", "query").collect()
         assert type(caught.value.__cause__) is asyncio.CancelledError
         assert router.statistics().active_streams == 0
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("others", [[], [ValueError("mine")]], ids=["alone", "with a failure"])
+async def test_group_of_cancelled_futures(others, caplog):
+    """A group of cancellations that nobody made of this task is the actor's failure, whole."""
+    strays = BaseExceptionGroup("inner", [asyncio.CancelledError(), GeneratorExit()])
+    group = BaseExceptionGroup("outer", [asyncio.CancelledError(), strays, *others])
+
+    async def stream_async(_):
+        raise group
+        yield
+
+    async with serving(stream_async) as router:
+        with pytest.raises(StreamError) as caught:
+            await router.stream_async("a", "query").collect()
+        assert caught.value.__cause__ is group
+        assert router.statistics().active_streams == 0
+    assert not caplog.records
+
+
+async def test_base_exception_among_cancellations():
+    """In a group with them, an exception that is no `Exception` is still the program's."""
+
+    async def stream_async(_):
+        raise BaseExceptionGroup("both", [asyncio.CancelledError(), Interrupt()])
+        yield
+
+    with pytest.raises(BaseExceptionGroup) as caught:
+        async with serving(stream_async) as router, router.stream_async("a", "query"):
+            await settle()
+    assert caught.group_contains(Interrupt)
+
+
+async def test_actor_that_consumes_what_cannot_stream():
+    """That another actor cannot stream is, where an actor lets it pass, that actor's failure."""
+
+    async def relay(_):
+        async for event in router.stream_async("mute", "query"):
+            yield event
+
+    async with serving(relay) as router:
+        router.register_actor("mute", Actor())
+        with pytest.raises(StreamError) as caught:
+            await router.stream_async("a", "query").collect()
+    cause = caught.value.__cause__
+    assert isinstance(cause, StreamingNotSupportedError)
+    assert "@(mute)" in str(cause)
 
 
 class Interrupt(BaseException):

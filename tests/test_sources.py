@@ -1,5 +1,7 @@
 """The helpers of an actor: streams of iterables, with an eye on backpressure, and in a thread."""
 
+import asyncio
+import itertools
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -9,6 +11,7 @@ import anyio
 import pytest
 
 from actorstream import Actor, AsyncStreamMessage, MessageRouter, Stream, StreamError, address
+from actorstream._producer import running_channel
 from actorstream.testing import settle
 from tests.support import serving
 
@@ -285,6 +288,21 @@ def test_never_read(helper):
     assert (numbers.made, numbers.closed) == (0, 0)
 
 
+async def test_one_list_of_what_is_half_read():
+    """All sources that one producer reads are on one list, even if it was empty in between."""
+    lists: list[Any] = []
+
+    async def read_two(actor):
+        for _ in range(2):
+            async for event in actor.create_async_stream([1]):
+                lists.append(running_channel().half_read)
+                yield event.payload
+
+    await collect(read_two)
+    assert len(lists) == 4
+    assert all(each is lists[0] for each in lists)
+
+
 async def test_half_read_outside_of_an_actor():
     """A helper read by hand, outside of any stream, may be dropped half-read, too."""
     numbers = Numbers()
@@ -303,6 +321,35 @@ async def test_read_by_hand():
     ]
     with pytest.raises(StopAsyncIteration):
         await anext(source)
+
+
+async def test_correlation_id_by_hand():
+    """Read by hand, the events of one helper share a correlation id, and no other has it."""
+    ids = [
+        {event.correlation_id async for event in Actor().create_async_stream(items)}
+        for items in ([1, 2], [1, 2], broken())
+    ]
+    assert [len(each) for each in ids] == [1, 1, 1]
+    assert len(set.union(*ids)) == 3
+    assert all(set.union(*ids))
+
+
+async def test_correlation_id_given_by_hand():
+    """Read by hand, the events have the correlation id that was given."""
+    source = Actor().create_async_stream([1, 2], "mine")
+    assert {event.correlation_id async for event in source} == {"mine"}
+
+
+async def test_correlation_id_of_a_helper_that_an_actor_reads_on():
+    """What is begun by hand and read on in an actor has the correlation id of that stream."""
+    source = Actor().create_async_stream([1, 2, 3])
+    assert (await anext(source)).payload == 1
+    async with serving(lambda _: read_on(source)) as router:
+        stream = router.stream_async("a", "query")
+        expected = stream.correlation_id
+        events = [event async for event in stream]
+    assert [event.payload for event in events] == [2, 3, None]
+    assert {event.correlation_id for event in events} == {expected}
 
 
 async def test_closed_by_hand():
@@ -689,3 +736,130 @@ async def test_a_source_stays_in_one_thread(actor):
             for _ in range(50):  # more than AnyIO's threads
                 tasks.start_soon(read, router)
     assert results == [list(range(20))] * 50
+
+
+async def read_on(source):
+    """Yield what comes from a source that somebody else has begun to read."""
+    async for event in source:
+        yield event
+
+
+@pytest.mark.real_clock
+async def test_thread_stream_begun_outside_of_a_producer():
+    """A source first read by hand, then half-read in a producer, keeps no thread."""
+    source = Actor().create_thread_stream(itertools.count())
+    assert (await anext(source)).payload == 0
+    async with (
+        serving(lambda _: read_on(source)) as router,
+        router.stream_async("a", "query", buffer_size=1) as stream,
+    ):
+        assert (await anext(stream.payloads())) == 1
+    assert (await anext(source)).type == "data"
+
+
+@pytest.mark.real_clock
+async def test_thread_stream_that_goes_from_one_producer_to_another():
+    """A source that a second producer reads on outlives the first, and keeps no thread."""
+    source = Actor().create_thread_stream(itertools.count())
+    await anext(source)
+    async with serving(lambda _: read_on(source)) as router:
+        for _ in range(2):
+            async with router.stream_async("a", "query", buffer_size=1) as stream:
+                payloads = stream.payloads()
+                first = await anext(payloads)
+                assert await anext(payloads) == first + 1
+    await source.aclose()
+
+
+@pytest.mark.real_clock
+async def test_closing_where_the_thread_has_gone():
+    """A generator whose thread went with its producer is closed in another."""
+    numbers = Numbers()
+    source = Actor().create_thread_stream(numbers.sync())
+    await anext(source)
+    async with (
+        serving(lambda _: read_on(source)) as router,
+        router.stream_async("a", "query", buffer_size=1) as stream,
+    ):
+        await anext(stream.payloads())
+    assert numbers.closed == 0
+    await source.aclose()
+    assert numbers.closed == 1
+
+
+@pytest.mark.real_clock
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_cancellation_by_asyncio_loses_no_fetched_item():
+    """What asyncio's own cancellation keeps a reader from taking is for the next one."""
+
+    async def stream_async():
+        gate = Gate()
+        source = Actor().create_thread_stream(gate)
+        yield await anext(source)
+        reading = asyncio.ensure_future(anext(source))
+        await gate.wait_entered()
+        reading.cancel()
+        await asyncio.wait([reading])
+        assert reading.cancelled()
+        gate.let_go.set()
+        yield await anext(source)
+
+    async with serving(lambda _: stream_async()) as router:
+        payloads = await router.stream_async("a", "query").collect()
+    assert payloads == ["first", "second"]
+
+
+@pytest.mark.real_clock
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_closing_after_a_cancellation_by_asyncio():
+    """A source that is closed while a fetch is on its way is closed when that has returned."""
+    gate = Gate()
+
+    async def stream_async():
+        source = Actor().create_thread_stream(gate)
+        yield await anext(source)
+        reading = asyncio.ensure_future(anext(source))
+        await gate.wait_entered()
+        reading.cancel()
+        await asyncio.wait([reading])
+        closing = asyncio.ensure_future(source.aclose())
+        await settle()
+        assert not gate.closed.is_set()
+        gate.let_go.set()
+        await closing
+
+    async with serving(lambda _: stream_async()) as router:
+        await router.stream_async("a", "query").collect()
+    assert gate.closed.is_set()
+
+
+async def test_router_cancelled_before_the_thread_starts(caplog):
+    """A producer that is cancelled before its thread starts has not failed."""
+
+    async def stream_async():
+        yield 0
+        scope.cancel()
+        async for event in Actor().create_thread_stream([1]):
+            yield event
+
+    with anyio.CancelScope() as scope:
+        async with serving(lambda _: stream_async()) as router:
+            await router.stream_async("a", "query").collect()
+    assert not caplog.records
+
+
+@pytest.mark.real_clock
+async def test_cancelled_scope_around_a_thread_stream():
+    """A scope of the actor's own that is cancelled is left before the next fetch."""
+    numbers = Numbers()
+
+    async def read_until_cancelled():
+        with anyio.CancelScope() as scope:
+            async for event in Actor().create_thread_stream(numbers.sync()):
+                if event.payload == 2:
+                    scope.cancel()
+                yield event
+
+    async with serving(lambda _: read_until_cancelled()) as router:
+        assert await router.stream_async("a", "query").collect() == [1, 2]
+    assert (numbers.made, numbers.closed) == (2, 1)

@@ -1,7 +1,10 @@
 """The consumer's object itself: its repr, its states, and iterators that are dropped anywhere."""
 
+import asyncio
 import gc
+import logging
 import threading
+import weakref
 from contextlib import aclosing
 from typing import Any
 
@@ -256,3 +259,73 @@ async def test_payloads_in_an_unread_block():
         async with router.stream_async("a", "query"):
             await settle()
         assert (numbers.closed, router.statistics().active_streams) == (1, 0)
+
+
+async def cancel_during_the_close(task: "asyncio.Task[None]", let_go: anyio.Event) -> None:
+    """Cancel a task as asyncio does it, then let the clean-up go on that the task waits for."""
+    await settle()
+    task.cancel()
+    await settle()
+    assert not task.done()
+    let_go.set()
+    await asyncio.wait([task])
+    assert task.cancelled()
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_clean_up_error_where_asyncio_cancels(caplog):
+    """A clean-up error that a cancellation of asyncio's own replaces is logged, once."""
+    let_go = anyio.Event()
+
+    class Failing(Actor):
+        async def stream_async(self, payload):
+            try:
+                yield 1
+                await anyio.sleep_forever()
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await let_go.wait()
+                raise OSError("cannot flush")
+
+    async def consume() -> None:
+        async with router.stream_async("a", "query") as stream:
+            await anext(aiter(stream))
+
+    async with serving(Failing()) as router:
+        await cancel_during_the_close(asyncio.create_task(consume()), let_go)
+    assert [record.levelno for record in caplog.records] == [logging.ERROR]
+    assert "cannot flush" in caplog.text
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_cancellation_by_asyncio_leaves_no_cycle():
+    """Such a cancellation keeps nothing alive by a reference cycle."""
+    let_go = anyio.Event()
+    held: list[weakref.ref[Any]] = []
+
+    class Thing:
+        """Known to the frame in which the exception passed."""
+
+    class Slow(Actor):
+        async def stream_async(self, payload):
+            try:
+                yield 1
+                await anyio.sleep_forever()
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await let_go.wait()
+
+    async def consume() -> None:
+        thing = Thing()
+        held.append(weakref.ref(thing))
+        async with router.stream_async("a", "query") as stream:
+            await anext(aiter(stream))
+
+    async with serving(Slow()) as router:
+        gc.disable()
+        try:
+            await cancel_during_the_close(asyncio.create_task(consume()), let_go)
+            await settle()
+            assert held[0]() is None
+        finally:
+            gc.enable()
