@@ -256,10 +256,10 @@ def find_source(actor: Actor, request: Message) -> tuple[Opener, Callable[..., A
     if callable(stream):
         return open_callback, stream
     known = ", ".join(types_of(type(actor)._streamers))  # pyright: ignore[reportPrivateUsage]
+    only = f" for {request.type!r}, only @streams({known})" if known else ""
     raise StreamingNotSupportedError(
-        f"{request.to} does not support async streaming of {request.type!r}: "
-        f"{type(actor).__name__} has neither stream_async() nor stream()"
-        f"{known and f', and streams only {known}'}; "
+        f"{request.to} does not support async streaming: {type(actor).__name__} has neither "
+        f"stream_async() nor stream(){only}; "
         "write `async def stream_async(self, payload): yield item`"
     )
 

@@ -8,6 +8,7 @@ three phases: it begins, handles messages one at a time, and ends, whatever happ
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, Protocol
 
@@ -26,7 +27,7 @@ from actorstream._failures import split_failure
 from actorstream._lifecycle import ACCEPTS, INITIAL, State, Transition, next_state
 from actorstream._mailbox import Envelope, Mailbox
 from actorstream._message import Message
-from actorstream._outcome import Outcome
+from actorstream._outcome import Outcome, actor_restarted, actor_stopped, router_closed
 from actorstream._supervision import Ending
 
 logger = logging.getLogger("actorstream")
@@ -63,8 +64,8 @@ class Inhabitant(Protocol):
         """Clean up; no message comes after."""
         ...
 
-    def leave(self, error: ActorStoppedError) -> None:
-        """End what others still have of the actor, for this reason, and leave the cell."""
+    def leave(self, outcome: Callable[[], Outcome]) -> None:
+        """End what others still have of the actor, with this, and leave the cell."""
         ...
 
 
@@ -123,6 +124,7 @@ class Cell:
         self._stop_timeout = stop_timeout
         self._scope: CancelScope  # of this life
         self._reason: Ending = "shutdown"
+        self._outside = False  # whether what ended this life came from around the cell
         self._again: bool | None = None  # whether a fresh actor comes after; None: ask the host
         self._changed: Event | None = None
         self._in_hand: Envelope | None = None
@@ -187,6 +189,7 @@ class Cell:
         self.mailbox.ended = False
         self._reason = "shutdown"
         self._again = None
+        self._outside = True
         self._scope = CancelScope()
         self._go("launch")
         if self.inhabitant.begins_at_once:
@@ -235,13 +238,12 @@ class Cell:
     async def run(self) -> None:
         """Live: begin, handle messages, end. The actor's task."""
         handling.set(self)
-        outside = True  # cancelled from around the cell
         try:
             with self._scope:
                 await self._live()
-            outside = False
+            self._outside = False
         finally:
-            await self._end(outside)  # noqa: ASYNC102 - shielded inside, and bounded
+            await self._end()  # noqa: ASYNC102 - shielded inside, and bounded
         self._host.on_ended(self)
 
     async def _live(self) -> None:
@@ -292,9 +294,9 @@ class Cell:
                 if rest is not None:
                     raise rest from None
 
-    async def _end(self, outside: bool) -> None:
+    async def _end(self) -> None:
         """End this life: nobody is left waiting, and the actor cleans up."""
-        if outside:
+        if self._outside:
             self._again = False
         elif self._again is None:
             self._again = self._host.wants_again(self, self.ending)
@@ -306,7 +308,7 @@ class Cell:
             self._refuse(self.mailbox.end() + self.mailbox.clear())
         with CancelScope(shield=True):
             await self._clean_up()
-        self.inhabitant.leave(self._interruption())
+        self.inhabitant.leave(self._interruption)
         if self._again:
             self._go("again")
         else:
@@ -336,16 +338,15 @@ class Cell:
 
     def _end_streams(self, streams: list[Channel]) -> None:
         for stream in streams:
-            stream.terminate(Outcome(error=self._interruption()))
+            stream.terminate(self._interruption())
 
-    def _interruption(self) -> ActorStoppedError:
-        """Make the error for the streams of the actor."""
+    def _interruption(self) -> Outcome:
+        """Return what the streams of the actor end with."""
+        if self._outside:
+            return router_closed(self.address)
         if self._again:
-            error = ActorRestartedError(f"{self.address} was restarted while it streamed")
-        else:
-            error = ActorStoppedError(f"{self.address} was stopped while it streamed")
-        error.__cause__ = self.failure
-        return error
+            return actor_restarted(self.address, self.failure)
+        return actor_stopped(self.address, self.failure)
 
     def _refuse(self, envelopes: list[Envelope]) -> None:
         """Answer those who wait, and send the rest where dead letters go."""

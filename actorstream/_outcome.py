@@ -7,6 +7,7 @@
 | timeout   | -                 | `StreamTimeoutError`  | delivered before it    |
 | overflow  | -                 | `StreamOverflowError` | delivered before it    |
 | stopped   | -                 | `ActorStoppedError`   | delivered before it    |
+| restarted | -                 | `ActorRestartedError` | delivered before it    |
 | router    | -                 | `RouterClosedError`   | delivered before it    |
 | stall     | -                 | `StreamTimeoutError`  | discarded              |
 | abort     | -                 | `StreamAbortedError`  | discarded              |
@@ -24,6 +25,7 @@ import attrs
 
 from actorstream._address import Address
 from actorstream._errors import (
+    ActorRestartedError,
     ActorStoppedError,
     ActorStreamError,
     RouterClosedError,
@@ -107,9 +109,18 @@ def overflowed(request: Message, buffer_size: int) -> Outcome:
     )
 
 
-def actor_stopped(to: Address) -> Outcome:
-    """The actor was taken away."""
-    return Outcome(error=ActorStoppedError(f"{to} was unregistered while it streamed"))
+def actor_stopped(to: Address, failure: BaseException | None = None) -> Outcome:
+    """The actor is gone."""
+    error = ActorStoppedError(f"{to} was stopped while it streamed")
+    error.__cause__ = failure
+    return Outcome(error=error)
+
+
+def actor_restarted(to: Address, failure: BaseException | None) -> Outcome:
+    """The actor is gone, and a fresh one takes its place."""
+    error = ActorRestartedError(f"{to} was restarted while it streamed")
+    error.__cause__ = failure
+    return Outcome(error=error)
 
 
 def router_closed(to: Address) -> Outcome:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from anyio.abc import TaskGroup
@@ -118,6 +119,18 @@ class Registry:
         self._names[to.id] = cell
         self.cells[cell] = None
         return cell
+
+    def launch_soon(self, cell: Cell) -> None:
+        """Begin the first life in a cell, once the router is open. Any thread may call this."""
+        if self.state == "open":
+            if self._in_loop():
+                self.launch(cell)
+            else:
+                self.call_soon(partial(self._launch_late, cell))
+
+    def _launch_late(self, cell: Cell) -> None:
+        if cell.state == "registered" and self.state == "open":
+            self.launch(cell)
 
     def launch(self, cell: Cell) -> None:
         """Begin a life in a cell."""

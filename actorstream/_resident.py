@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from inspect import isawaitable
 from typing import Any
 
 from actorstream._actor import Actor, bind, find_handler
 from actorstream._cell import Cell
-from actorstream._errors import ActorStoppedError
 from actorstream._message import Message
+from actorstream._outcome import Outcome
 from actorstream._registry import Registry
 
 
@@ -54,6 +55,6 @@ class Resident:
         """Call ``on_stop()``."""
         await self.actor.on_stop(reason)
 
-    def leave(self, error: ActorStoppedError) -> None:
+    def leave(self, outcome: Callable[[], Outcome]) -> None:
         """Take the actor's address away."""
         bind(self.actor, None, None)

@@ -152,13 +152,10 @@ class MessageRouter:
         check_actor(actor)
         check_count("mailbox_size", mailbox_size)
         check_seconds("stop_timeout", stop_timeout)
-        if self._registry.state == "open":
-            self._registry.check_open()
         cell = self._registry.add(
             to, make_resident(actor, self._registry), mailbox_size, stop_timeout
         )
-        if self._registry.state == "open":
-            self._registry.launch(cell)
+        self._registry.launch_soon(cell)
         return to
 
     async def stop_actor(self, id: str | Address, *, drain: bool = True) -> None:

@@ -279,7 +279,7 @@ async def test_group_of_cancelled_futures(others, caplog):
         raise group
         yield
 
-    async with serving(stream_async) as router:
+    async with serving(ActorOf(stream_async)) as router:
         with pytest.raises(StreamError) as caught:
             await router.stream_async("a", "query").collect()
         assert caught.value.__cause__ is group
@@ -295,7 +295,7 @@ async def test_base_exception_among_cancellations():
         yield
 
     with pytest.raises(BaseExceptionGroup) as caught:
-        async with serving(stream_async) as router, router.stream_async("a", "query"):
+        async with serving(ActorOf(stream_async)) as router, router.stream_async("a", "query"):
             await settle()
     assert caught.group_contains(Interrupt)
 
@@ -307,7 +307,7 @@ async def test_actor_that_consumes_what_cannot_stream():
         async for event in router.stream_async("mute", "query"):
             yield event
 
-    async with serving(relay) as router:
+    async with serving(ActorOf(relay)) as router:
         router.register_actor("mute", Actor())
         with pytest.raises(StreamError) as caught:
             await router.stream_async("a", "query").collect()

@@ -13,7 +13,7 @@ import pytest
 from actorstream import Actor, AsyncStreamMessage, MessageRouter, Stream, StreamError, address
 from actorstream._producer import running_channel
 from actorstream.testing import settle
-from tests.support import serving
+from tests.support import ActorOf, serving
 
 HELPERS = ["create_async_stream", "create_async_stream_with_backpressure", "create_thread_stream"]
 
@@ -344,7 +344,7 @@ async def test_correlation_id_of_a_helper_that_an_actor_reads_on():
     """What is begun by hand and read on in an actor has the correlation id of that stream."""
     source = Actor().create_async_stream([1, 2, 3])
     assert (await anext(source)).payload == 1
-    async with serving(lambda _: read_on(source)) as router:
+    async with serving(ActorOf(lambda _: read_on(source))) as router:
         stream = router.stream_async("a", "query")
         expected = stream.correlation_id
         events = [event async for event in stream]
@@ -750,7 +750,7 @@ async def test_thread_stream_begun_outside_of_a_producer():
     source = Actor().create_thread_stream(itertools.count())
     assert (await anext(source)).payload == 0
     async with (
-        serving(lambda _: read_on(source)) as router,
+        serving(ActorOf(lambda _: read_on(source))) as router,
         router.stream_async("a", "query", buffer_size=1) as stream,
     ):
         assert (await anext(stream.payloads())) == 1
@@ -762,7 +762,7 @@ async def test_thread_stream_that_goes_from_one_producer_to_another():
     """A source that a second producer reads on outlives the first, and keeps no thread."""
     source = Actor().create_thread_stream(itertools.count())
     await anext(source)
-    async with serving(lambda _: read_on(source)) as router:
+    async with serving(ActorOf(lambda _: read_on(source))) as router:
         for _ in range(2):
             async with router.stream_async("a", "query", buffer_size=1) as stream:
                 payloads = stream.payloads()
@@ -778,7 +778,7 @@ async def test_closing_where_the_thread_has_gone():
     source = Actor().create_thread_stream(numbers.sync())
     await anext(source)
     async with (
-        serving(lambda _: read_on(source)) as router,
+        serving(ActorOf(lambda _: read_on(source))) as router,
         router.stream_async("a", "query", buffer_size=1) as stream,
     ):
         await anext(stream.payloads())
@@ -804,7 +804,7 @@ async def test_cancellation_by_asyncio_loses_no_fetched_item():
         gate.let_go.set()
         yield await anext(source)
 
-    async with serving(lambda _: stream_async()) as router:
+    async with serving(ActorOf(lambda _: stream_async())) as router:
         payloads = await router.stream_async("a", "query").collect()
     assert payloads == ["first", "second"]
 
@@ -828,7 +828,7 @@ async def test_closing_after_a_cancellation_by_asyncio():
         gate.let_go.set()
         await closing
 
-    async with serving(lambda _: stream_async()) as router:
+    async with serving(ActorOf(lambda _: stream_async())) as router:
         await router.stream_async("a", "query").collect()
     assert gate.closed.is_set()
 
@@ -843,7 +843,7 @@ async def test_router_cancelled_before_the_thread_starts(caplog):
             yield event
 
     with anyio.CancelScope() as scope:
-        async with serving(lambda _: stream_async()) as router:
+        async with serving(ActorOf(lambda _: stream_async())) as router:
             await router.stream_async("a", "query").collect()
     assert not caplog.records
 
@@ -860,6 +860,6 @@ async def test_cancelled_scope_around_a_thread_stream():
                     scope.cancel()
                 yield event
 
-    async with serving(lambda _: read_until_cancelled()) as router:
+    async with serving(ActorOf(lambda _: read_until_cancelled())) as router:
         assert await router.stream_async("a", "query").collect() == [1, 2]
     assert (numbers.made, numbers.closed) == (2, 1)
