@@ -11,6 +11,8 @@ from actorstream._errors import (
     ActorNotFoundError,
     ActorStoppedError,
     ActorStreamError,
+    PortClosedError,
+    PortNotFoundError,
     RouterClosedError,
     StreamAbortedError,
     StreamConsumedError,
@@ -22,8 +24,10 @@ from actorstream._errors import (
 from actorstream._ids import generate_correlation_id, generate_message_id
 from actorstream._message import AsyncStreamMessage, Message
 from actorstream._options import StreamAsyncOptions
+from actorstream._port import Port
 from actorstream._router import MessageRouter
 from actorstream._stream import Stream
+from actorstream._subscription import Subscription
 from actorstream._version import __version__
 
 __all__ = [
@@ -37,6 +41,9 @@ __all__ = [
     "AsyncStreamMessage",
     "Message",
     "MessageRouter",
+    "Port",
+    "PortClosedError",
+    "PortNotFoundError",
     "RouterClosedError",
     "Stream",
     "StreamAbortedError",
@@ -46,6 +53,7 @@ __all__ = [
     "StreamOverflowError",
     "StreamTimeoutError",
     "StreamingNotSupportedError",
+    "Subscription",
     "__version__",
     "address",
     "current_message",

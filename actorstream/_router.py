@@ -12,19 +12,29 @@ from typing import Any, Self, cast
 from anyio import create_task_group, get_cancelled_exc_class
 from anyio.abc import TaskGroup
 
-from actorstream._actor import Actor, bind, find_method, is_bound
+from actorstream._abort import AbortSignal
+from actorstream._actor import Actor, bind, find_method, is_bound, ports_of
 from actorstream._address import Address, address
 from actorstream._channel import Channel
 from actorstream._clock import Clock
 from actorstream._context import request_in_hand
-from actorstream._errors import ActorNotFoundError, RouterClosedError
+from actorstream._errors import ActorNotFoundError, PortNotFoundError, RouterClosedError
 from actorstream._limits import find_early_outcome
 from actorstream._message import Message
-from actorstream._options import StreamAsyncOptions, merge_options
+from actorstream._options import (
+    PortOptions,
+    PortOverflow,
+    StreamAsyncOptions,
+    SubscriptionOptions,
+    check_name,
+    merge_options,
+)
 from actorstream._outcome import Outcome, actor_stopped, router_closed
+from actorstream._port import Home, Port, end_port
 from actorstream._producer import current_channel, produce
 from actorstream._statistics import RouterStatistics
 from actorstream._stream import Stream
+from actorstream._subscription import Subscription, open_subscription
 from actorstream._wakeup import CallSoon, current_call_soon, watch_loop
 
 OnChunk = Callable[[Any], Awaitable[object] | object]
@@ -51,6 +61,9 @@ class MessageRouter:
         self._channels: dict[Channel, None] = {}  # in the order of opening
         self._opened = 0
         self._state = "not entered"
+        self._dead_letters: Port[Any] = Port(
+            "dead_letters", PortOptions(overflow="drop_oldest"), self._own_home
+        )
         self._tasks: TaskGroup  # these belong to an event loop: made on entering
         self._clock: Clock
         self._call_soon: CallSoon
@@ -136,6 +149,8 @@ class MessageRouter:
         mine = [channel for channel in self._channels if channel.request.to == to]
         for channel in mine:
             channel.terminate(actor_stopped(to))
+        for port in ports_of(actor).values():
+            end_port(port, partial(actor_stopped, to))
         self._unbind(actor)
         for channel in mine:
             if channel is not current_channel.get():
@@ -220,6 +235,82 @@ class MessageRouter:
                 if isawaitable(told):
                     await told
 
+    @property
+    def dead_letters(self) -> Port[Any]:
+        """The port where messages to nobody are published, until the router is left.
+
+        A subscriber that is slow loses the oldest, unless it asks otherwise.
+        """
+        return self._dead_letters
+
+    def subscribe(
+        self,
+        to: str | Address,
+        port_name: str,
+        *,
+        buffer_size: int | None = None,
+        overflow: PortOverflow | None = None,
+        signal: AbortSignal | None = None,
+    ) -> Subscription[Any]:
+        """Subscribe to what an actor publishes at one of its ports from now on.
+
+        If the router is not entered, or the actor or its port is not there yet, it is from
+        the first pull on, or from the entering of the subscription, which raises
+        ``RouterClosedError``, ``ActorNotFoundError`` or ``PortNotFoundError`` if that is
+        still so.
+
+        Args:
+            to: The actor's address or id.
+            port_name: The name that the actor gave to ``create_port()``.
+            buffer_size: The most values that may wait to be read; by default the port's.
+            overflow: What happens to more of them; by default the port's.
+            signal: Cancels the subscription when it is aborted.
+
+        Raises:
+            PortClosedError: The port is closed.
+            TypeError, ValueError: An option, the address or the name has the wrong kind or
+                an impossible value; the message names it.
+        """
+        actor_address = address(to)
+        check_name("port_name", port_name)
+        options = SubscriptionOptions(buffer_size=buffer_size, overflow=overflow, signal=signal)
+        find = partial(self._find_port, actor_address, port_name)
+        locate = partial(self._locate_port, actor_address, port_name)
+        return open_subscription(port_name, options, find, locate)
+
+    async def _locate_port(  # noqa: ASYNC124 - where a port may have to be waited for
+        self, to: Address, name: str
+    ) -> Port[Any]:
+        return self._find_port(to, name)
+
+    def _find_port(self, to: Address, name: str) -> Port[Any]:
+        self._check_open()
+        ports = ports_of(self._find(to))
+        if name not in ports:
+            known = ", ".join(ports) or "none"
+            raise PortNotFoundError(
+                f"{to} has no port {name!r}; its ports: {known}; "
+                f"write self.create_port({name!r}) in the actor"
+            )
+        return ports[name]
+
+    def _home_of(self, actor: Actor) -> Home:
+        """Return what the subscriptions of an actor's port need.
+
+        Raises:
+            RouterClosedError: The router is not running.
+            ActorNotFoundError: The actor is registered no more.
+        """
+        self._check_open()
+        to = actor.address
+        if self._find(to) is not actor:
+            raise ActorNotFoundError(f"another actor is registered as {to} by now")
+        return Home(to, self._clock, self._call_soon)
+
+    def _own_home(self) -> Home:
+        self._check_open()
+        return Home(address("router"), self._clock, self._call_soon)
+
     def _launch(
         self, request: Message, options: StreamAsyncOptions, early: Outcome | None
     ) -> Channel:
@@ -279,6 +370,10 @@ class MessageRouter:
         self._clock.stop()
         for channel in list(self._channels):
             channel.terminate(router_closed(channel.request.to))
+        for actor in self._actors.values():
+            for port in ports_of(actor).values():
+                end_port(port, partial(router_closed, actor.address))
+        self._dead_letters.close()
 
 
 def _is_cancellation(exc: BaseException) -> bool:

@@ -27,6 +27,24 @@ class StreamStatistics:
 
 
 @attrs.frozen
+class PortStatistics:
+    """A look at one port.
+
+    Attributes:
+        subscribers: How many are attached.
+        published: How many values have been published.
+        dropped: How many values the subscribers have lost to their ``overflow`` policies,
+            in all; those that have left included.
+        publishers_waiting: How many calls of ``publish()`` wait for subscribers to read.
+    """
+
+    subscribers: int
+    published: int
+    dropped: int
+    publishers_waiting: int
+
+
+@attrs.frozen
 class RouterStatistics:
     """A look at a router.
 
