@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 import attrs
 from anyio import Event, WouldBlock
-from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint_if_cancelled
+from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint, checkpoint_if_cancelled
 
 from actorstream._abort import AbortSignal
 from actorstream._address import Address
@@ -79,6 +79,7 @@ class Port(Generic[T]):
         "_last_end",
         "_options",
         "_published",
+        "_rest_at",
         "_waiting",
         "name",
     )
@@ -91,6 +92,7 @@ class Port(Generic[T]):
         self._feeds: dict[Channel, Feed] = {}  # in the order of attaching
         self._closed = False
         self._published = 0
+        self._rest_at = 0
         self._dropped = 0  # by those that have left
         self._waiting = 0
         self._changed: Event | None = None
@@ -127,9 +129,10 @@ class Port(Generic[T]):
             PortClosedError: The port is closed, or was closed before everybody had room.
         """
         self._check_open()
-        turn_over = self._published % TURN == 0
+        turn_over = self._published >= self._rest_at
         if turn_over:  # two halves of a checkpoint: cancelled here, the value is not handed out,
             await checkpoint_if_cancelled()
+            self._rest_at = self._published + TURN
         parcel = self._hand_out(value)
         if parcel is not None:
             await self._wait_for(parcel)
@@ -160,17 +163,16 @@ class Port(Generic[T]):
             ActorStoppedError, RouterClosedError: Those went away during the wait.
         """
         check_count("n", n)
-        self._check_open()
-        await checkpoint_if_cancelled()
         last_end = self._last_end
-        while len(self._feeds) < n:
+        self._check_open()
+        await checkpoint()
+        while True:
+            self._check_open()
+            self._check_not_ended(last_end)
+            if len(self._feeds) >= n:
+                return
             self._changed = self._changed or Event()
             await self._changed.wait()
-            self._check_open()
-            if self._last_end is not None and self._last_end is not last_end:
-                error = self._last_end().error
-                assert error is not None
-                raise error
 
     def close(self) -> None:
         """Close the port; does no harm twice.
@@ -211,6 +213,12 @@ class Port(Generic[T]):
                 f"the port {self.name!r} is closed: nothing can be published there, and nobody "
                 "can subscribe; close() it after the last value"
             )
+
+    def _check_not_ended(self, since: Callable[[], Outcome] | None) -> None:
+        if self._last_end is not None and self._last_end is not since:
+            error = self._last_end().error
+            assert error is not None
+            raise error
 
     def _end_all(self, make_outcome: Callable[[], Outcome]) -> None:
         for feed in list(self._feeds.values()):

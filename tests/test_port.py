@@ -388,8 +388,22 @@ async def test_publish_starves_nobody(overflow):
         tasks.start_soon(interrupt)
         for published in range(4 * TURN):
             await port.publish(published)
-    assert published <= 2 * TURN
+    assert published <= 3 * TURN
     del subscription
+
+
+async def test_publish_starves_nobody_between_others():
+    """Neither does one that publishes without waiting in between."""
+    async with a_port() as (_, port), create_task_group() as tasks:
+
+        async def interrupt() -> None:
+            tasks.cancel_scope.cancel()
+
+        tasks.start_soon(interrupt)
+        for _ in range(4 * TURN):
+            port.publish_nowait(1)
+            await port.publish(2)
+    assert port.statistics().published <= 3 * TURN
 
 
 async def test_reading_starves_nobody():
@@ -1186,6 +1200,15 @@ async def test_wait_subscribers_counts_those_who_stay():
         async with port.subscribe():
             await port.wait_subscribers(1)
         with move_on_after(0.01) as scope:
+            await port.wait_subscribers(1)
+        assert scope.cancelled_caught
+
+
+async def test_wait_subscribers_is_a_checkpoint():
+    """It lets others have their turn, even if it need not wait."""
+    async with a_port() as (_, port), port.subscribe():
+        with anyio.CancelScope() as scope:
+            scope.cancel()
             await port.wait_subscribers(1)
         assert scope.cancelled_caught
 
