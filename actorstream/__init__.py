@@ -16,6 +16,8 @@ from actorstream._errors import (
     AskCycleError,
     AskTimeoutError,
     MailboxFullError,
+    PortClosedError,
+    PortNotFoundError,
     RestartLimitError,
     RouterClosedError,
     StreamAbortedError,
@@ -30,8 +32,10 @@ from actorstream._handlers import handles, streams
 from actorstream._ids import generate_correlation_id, generate_message_id
 from actorstream._message import AsyncStreamMessage, Message
 from actorstream._options import StreamAsyncOptions
+from actorstream._port import Port
 from actorstream._router import MessageRouter
 from actorstream._stream import Stream
+from actorstream._subscription import Subscription
 from actorstream._supervision import ChildSpec
 from actorstream._supervisor import Supervisor
 from actorstream._version import __version__
@@ -53,6 +57,9 @@ __all__ = [
     "MailboxFullError",
     "Message",
     "MessageRouter",
+    "Port",
+    "PortClosedError",
+    "PortNotFoundError",
     "RestartLimitError",
     "RouterClosedError",
     "Stream",
@@ -63,6 +70,7 @@ __all__ = [
     "StreamOverflowError",
     "StreamTimeoutError",
     "StreamingNotSupportedError",
+    "Subscription",
     "Supervisor",
     "UnhandledMessageError",
     "__version__",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from weakref import ref
 
 from actorstream._abort import AbortSignal
 from actorstream._address import Address
@@ -15,6 +17,8 @@ from actorstream._errors import (
 from actorstream._handlers import Table, argument, build_tables, types_of
 from actorstream._message import Message
 from actorstream._messaging import ask, make_message, tell, tell_nowait
+from actorstream._options import PortOptions, PortOverflow
+from actorstream._port import Home, Port
 from actorstream._producer import Opener, open_callback, open_iterable
 from actorstream._registry import Registry
 from actorstream._sources import (
@@ -49,6 +53,7 @@ class Actor:
     _address: Address | None = None
     _router: MessageRouter | None = None
     _registry: Registry | None = None
+    _ports: dict[str, Port[Any]] | None = None
     _handlers: ClassVar[Table] = {}
     _streamers: ClassVar[Table] = {}
 
@@ -202,6 +207,37 @@ class Actor:
         check_iterable(iterable)
         return EventSource(ThreadItemsOf(iterable), self._address, correlation_id)
 
+    def create_port(
+        self, name: str, *, buffer_size: int = 100, overflow: PortOverflow = "wait"
+    ) -> Port[Any]:
+        """Make a port: what is published there goes to everybody who subscribes to it.
+
+        It may be made before the actor is registered, and in ``__init__``. When the actor is
+        unregistered, or the router left, the subscriptions end with an error.
+
+        Args:
+            name: For ``router.subscribe()``.
+            buffer_size: The most values that may wait to be read, for each subscriber.
+            overflow: What happens to more of them, unless a subscriber asks otherwise:
+                ``"wait"`` holds ``publish()`` up, ``"drop_oldest"`` and ``"drop_newest"``
+                lose values and count them, ``"latest"`` keeps the newest only, and
+                ``"fail"`` ends that subscription with ``StreamOverflowError``.
+
+        Raises:
+            ValueError: There is a port of that name, or an option has an impossible value.
+            TypeError: An argument is of the wrong kind; the message names it.
+        """
+        options = PortOptions(buffer_size=buffer_size, overflow=overflow)
+        port: Port[Any] = Port(name, options, partial(_find_home, ref(self), name))
+        ports = ports_of(self)
+        if name in ports:
+            raise ValueError(
+                f"{type(self).__name__} has a port {name!r} already; choose another name, or "
+                "keep the port that create_port() returns and publish there"
+            )
+        object.__setattr__(self, "_ports", {**ports, name: port})
+        return port
+
 
 def bind(actor: Actor, to: Address | None, registry: Registry | None) -> None:
     """Tell an actor where it is registered, if anywhere."""
@@ -227,6 +263,21 @@ def check_actor(actor: object) -> Actor:
             f"{actor!r} is registered as {actor.address} already; make an actor for each id"
         )
     return actor
+
+
+def ports_of(actor: Actor) -> dict[str, Port[Any]]:
+    """Return the ports of an actor by name, in the order of their making."""
+    return actor._ports or {}  # pyright: ignore[reportPrivateUsage]
+
+
+def _find_home(find_actor: Callable[[], Actor | None], name: str) -> Home:
+    actor = find_actor()
+    if actor is None or actor._registry is None:  # pyright: ignore[reportPrivateUsage]
+        raise RouterClosedError(
+            f"the port {name!r} is in no router, for its actor is not registered; "
+            'write router.register_actor("actor-id", actor)'
+        )
+    return actor._registry.home(actor.address)  # pyright: ignore[reportPrivateUsage]
 
 
 def find_handler(actor: Actor, message: Message) -> Any:

@@ -125,7 +125,7 @@ class Cell:
         self._scope: CancelScope  # of this life
         self._reason: Ending = "shutdown"
         self._outside = False  # whether what ended this life came from around the cell
-        self._again: bool | None = None  # whether a fresh actor comes after; None: ask the host
+        self._again: bool | None = None  # whether a fresh actor comes next, if that is decided
         self._changed: Event | None = None
         self._in_hand: Envelope | None = None
         self.take_in(inhabitant)
@@ -196,15 +196,17 @@ class Cell:
             self._go("started")
 
     def drain(self) -> None:
-        """Have the actor end when it has handled what is queued."""
-        if self.state == "running":
-            self._reason = "normal"
-            self._go("drain")
-            self._refuse(self.mailbox.end())
+        """Have the actor end when it has handled what is queued; its streams end now."""
+        if self.state in ("registered", "restarting"):
+            self.finish()
         elif self.state == "starting":
             self.mailbox.order(self._drain)
-        elif self.state in ("registered", "restarting"):
-            self.finish()
+        elif self.state == "running":
+            self._reason = "normal"
+            self._again = self._host.wants_again(self, "normal")
+            self._go("drain")
+            self._end_streams(list(self.channels))
+            self._refuse(self.mailbox.end())
 
     async def _drain(self) -> None:
         self.drain()
@@ -219,7 +221,9 @@ class Cell:
             if not again:
                 self.finish()
         elif self.state != "stopped":
-            self._again = again if self._again is None else self._again and again
+            wanted = self._host.wants_again(self, "shutdown") if again is None else again
+            self._again = wanted and self._again is not False
+            self._reason = "shutdown"
             self._scope.cancel()
 
     def finish(self) -> None:
@@ -342,7 +346,7 @@ class Cell:
 
     def _interruption(self) -> Outcome:
         """Return what the streams of the actor end with."""
-        if self._outside:
+        if self.state == "stopping" and self._outside:
             return router_closed(self.address)
         if self._again:
             return actor_restarted(self.address, self.failure)

@@ -17,7 +17,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Coroutine
-from typing import Any, NoReturn, Protocol
+from typing import Any, ClassVar, NoReturn, Protocol
 
 from anyio import (
     BusyResourceError,
@@ -99,6 +99,8 @@ class Channel:
         half_read: Sources that the actor has opened and not read to their end, if any.
         cleanup_error: What the producer raised after the stream had ended.
     """
+
+    opened_by: ClassVar[str] = "stream_async()"
 
     __slots__ = (
         "__weakref__",
@@ -209,19 +211,24 @@ class Channel:
 
     async def _make_room(self) -> bool:
         """Do what the overflow policy says; return whether to try again with this item."""
-        policy = self.options.overflow
-        if policy == "wait":
+        if self.options.overflow == "wait":
             await self._wait_writable()
-        elif policy == "fail":
+            return True
+        again = self.make_room_nowait()
+        if self.dropped and self.dropped % TURN == 0:  # it never has to wait for room
+            await self.buffer.rest()
+        return again
+
+    def make_room_nowait(self) -> bool:
+        """Do as the policy says, which is not to wait; return whether to try again."""
+        policy = self.options.overflow
+        if policy == "fail":
             self.terminate(overflowed(self.request, self.buffer.size))
-        else:
-            self.dropped += 1
-            if policy == "drop_oldest":
-                self.buffer.drop_oldest()
-            if self.dropped % TURN == 0:  # such a producer never has to wait for room
-                await self.buffer.rest()
-            return policy == "drop_oldest"
-        return True
+            return True
+        self.dropped += 1
+        if policy == "drop_oldest":
+            self.buffer.drop_oldest()
+        return policy == "drop_oldest"
 
     async def _wait_writable(self) -> None:
         limits = self._limits
@@ -257,9 +264,13 @@ class Channel:
             on_left: Called when the task is over.
         """
         self.live = True
-        self._call_soon = call_soon
         self.spawn: Spawn = spawn
         self._on_left = on_left
+        self.watch(clock, call_soon)
+
+    def watch(self, clock: Clock, call_soon: CallSoon) -> None:
+        """Begin to heed the signal and the time limits."""
+        self._call_soon = call_soon
         options = self.options
         if options.timeout is not None and options.timeout != math.inf:
             self._total = clock.call_at(current_time() + options.timeout, self._time_out)
@@ -374,7 +385,7 @@ class Channel:
         except BusyResourceError:
             raise StreamConsumedError(
                 "two tasks read the same stream at once; let one task read it, or call "
-                "stream_async() once for each"
+                f"{self.opened_by} once for each"
             ) from None
 
     def complete(self, event: AsyncStreamMessage[Any], number: int) -> AsyncStreamMessage[Any]:

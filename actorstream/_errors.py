@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from anyio import ClosedResourceError
+
 if TYPE_CHECKING:
     from actorstream._address import Address
     from actorstream._message import Message
@@ -28,6 +30,14 @@ class ActorStreamError(Exception):
 
 class ActorNotFoundError(ActorStreamError, LookupError):
     """Nobody is registered under that address: the caller's mistake."""
+
+
+class PortNotFoundError(ActorStreamError, LookupError):
+    """The actor has no port of that name: the caller's mistake."""
+
+
+class PortClosedError(ActorStreamError, ClosedResourceError):
+    """The port has been closed: nothing can be published there, and nobody can subscribe."""
 
 
 class StreamingNotSupportedError(ActorStreamError, TypeError):

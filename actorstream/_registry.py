@@ -14,6 +14,8 @@ from actorstream._cell import Cell, Host, Inhabitant
 from actorstream._clock import Clock
 from actorstream._errors import ActorNotFoundError, RouterClosedError
 from actorstream._message import Message
+from actorstream._options import PortOptions
+from actorstream._port import Home, Port
 from actorstream._supervision import Ending
 from actorstream._wakeup import CallSoon, current_call_soon, watch_loop
 
@@ -31,7 +33,6 @@ class Registry:
     Args:
         router: Whose actors they are.
         on_failure: What the failure of an actor without a supervisor does.
-        on_dead_letter: Called with each message that reaches nobody.
 
     Attributes:
         router: Whose actors they are.
@@ -39,15 +40,11 @@ class Registry:
         cells: Every actor that is not stopped for good, in the order of registration.
         clock: Runs the timers.
         call_soon: Reaches the event loop from anywhere.
+        dead_letters: Where messages to nobody are published.
         told: How many messages have been told.
     """
 
-    def __init__(
-        self,
-        router: MessageRouter,
-        on_failure: OnFailure,
-        on_dead_letter: Callable[[Message], object],
-    ) -> None:
+    def __init__(self, router: MessageRouter, on_failure: OnFailure) -> None:
         self.router = router
         self.state = "not entered"
         self.cells: dict[Cell, None] = {}
@@ -56,7 +53,11 @@ class Registry:
         self.call_soon: CallSoon
         self._names: dict[str, Cell] = {}
         self._on_failure = on_failure
-        self._on_dead_letter = on_dead_letter
+        self.dead_letters: Port[Message] = Port(
+            "dead_letters",
+            PortOptions(overflow="drop_oldest"),
+            lambda: self.home(Address("dead_letters")),
+        )
         self._tasks: TaskGroup
         self._in_loop: Callable[[], bool]
 
@@ -93,6 +94,15 @@ class Registry:
                 "the router runs in another event loop; use it in the thread and loop where it "
                 "was entered, or through anyio.from_thread.run()"
             )
+
+    def home(self, to: Address) -> Home:
+        """Return what the subscriptions of a port need.
+
+        Raises:
+            RouterClosedError: The router does not run.
+        """
+        self.check_open()
+        return Home(to, self.clock, self.call_soon)
 
     # Who lives where
 
@@ -191,11 +201,18 @@ class Registry:
         logger.error("%s failed, and was stopped", cell.address, exc_info=cell.failure)
 
     def on_dead_letter(self, message: Message, why: str) -> None:
-        """Log a message that reached nobody, and pass it on."""
+        """Log a message that reached nobody, and publish it for those who listen."""
         logger.warning("a message of type %r to %s is lost: %s", message.type, message.to, why)
-        self._on_dead_letter(message)
+        if self.state != "closed":
+            self.dead_letters.publish_nowait(message)
 
     def _stop_clock_if_empty(self) -> None:
         if self.state == "closing" and not self.cells:
-            self.state = "closed"
+            self.shut()
             self.clock.stop()
+
+    def shut(self) -> None:
+        """Note that all actors are gone."""
+        if self.state != "closed":
+            self.state = "closed"
+            self.dead_letters.close()

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from inspect import isawaitable
 from typing import Any
 
-from actorstream._actor import Actor, bind, find_handler
+from actorstream._actor import Actor, bind, find_handler, ports_of
 from actorstream._cell import Cell
 from actorstream._message import Message
 from actorstream._outcome import Outcome
+from actorstream._port import end_port
 from actorstream._registry import Registry
 
 
@@ -56,5 +57,7 @@ class Resident:
         await self.actor.on_stop(reason)
 
     def leave(self, outcome: Callable[[], Outcome]) -> None:
-        """Take the actor's address away."""
+        """End the subscriptions of the actor's ports, and take its address away."""
+        for port in ports_of(self.actor).values():
+            end_port(port, outcome)
         bind(self.actor, None, None)

@@ -18,26 +18,35 @@ from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
 from actorstream._abort import AbortSignal
-from actorstream._actor import Actor, check_actor, find_source
+from actorstream._actor import Actor, check_actor, find_source, ports_of
 from actorstream._address import Address, address
 from actorstream._cell import Cell, handling
 from actorstream._channel import Channel
-from actorstream._errors import RouterClosedError, StreamingNotSupportedError
+from actorstream._errors import (
+    PortNotFoundError,
+    RouterClosedError,
+    StreamingNotSupportedError,
+)
 from actorstream._limits import find_early_outcome
 from actorstream._message import Message
 from actorstream._messaging import ask, make_message, tell, tell_nowait
 from actorstream._options import (
+    PortOverflow,
     StreamAsyncOptions,
+    SubscriptionOptions,
     check_count,
+    check_name,
     check_seconds,
     merge_options,
 )
 from actorstream._outcome import Outcome, router_closed
+from actorstream._port import Port
 from actorstream._producer import NothingToStreamError, Opener, current_channel, produce
 from actorstream._registry import OnFailure, Registry
 from actorstream._resident import Resident
 from actorstream._statistics import RouterStatistics
 from actorstream._stream import Stream
+from actorstream._subscription import Subscription, open_subscription
 from actorstream._supervisor import make_resident
 
 OnChunk = Callable[[Any], Awaitable[object] | object]
@@ -73,7 +82,7 @@ class MessageRouter:
             raise (ValueError if isinstance(on_failure, str) else TypeError)(
                 f'on_failure is "raise" or "stop", not {on_failure!r}'
             )
-        self._registry = Registry(self, on_failure, self._note_dead_letter)
+        self._registry = Registry(self, on_failure)
         self._tasks: TaskGroup
         self._opened = 0
 
@@ -108,7 +117,7 @@ class MessageRouter:
         try:
             return await self._leave(exc_type, exc, traceback)
         finally:
-            self._registry.state = "closed"
+            self._registry.shut()
 
     async def _leave(
         self,
@@ -220,6 +229,12 @@ class MessageRouter:
             actors=len(self._registry.ids()),
             active_streams=sum(len(cell.channels) for cell in cells),
             opened_streams=self._opened,
+            subscriptions=self._registry.dead_letters.statistics().subscribers
+            + sum(
+                port.statistics().subscribers
+                for cell in cells
+                for port in ports_of(_actor_in(cell)).values()
+            ),
             queued_messages=sum(len(cell.mailbox) + cell.mailbox.waiting for cell in cells),
         )
 
@@ -339,6 +354,68 @@ class MessageRouter:
                 if isawaitable(told):
                     await told
 
+    # Ports
+
+    @property
+    def dead_letters(self) -> Port[Any]:
+        """The port where messages to nobody are published, until the router is left.
+
+        A subscriber that is slow loses the oldest, unless it asks otherwise.
+        """
+        return self._registry.dead_letters
+
+    def subscribe(
+        self,
+        to: str | Address,
+        port_name: str,
+        *,
+        buffer_size: int | None = None,
+        overflow: PortOverflow | None = None,
+        signal: AbortSignal | None = None,
+    ) -> Subscription[Any]:
+        """Subscribe to what an actor publishes at one of its ports from now on.
+
+        If the router is not entered, or the actor or its port is not there yet, it is from
+        the first pull on, or from the entering of the subscription, which raises
+        ``RouterClosedError``, ``ActorNotFoundError`` or ``PortNotFoundError`` if that is
+        still so.
+
+        Args:
+            to: The actor's address or id.
+            port_name: The name that the actor gave to ``create_port()``.
+            buffer_size: The most values that may wait to be read; by default the port's.
+            overflow: What happens to more of them; by default the port's.
+            signal: Cancels the subscription when it is aborted.
+
+        Raises:
+            PortClosedError: The port is closed.
+            TypeError, ValueError: An option, the address or the name has the wrong kind or
+                an impossible value; the message names it.
+        """
+        actor_address = address(to)
+        check_name("port_name", port_name)
+        options = SubscriptionOptions(buffer_size=buffer_size, overflow=overflow, signal=signal)
+        find = partial(self._find_port, actor_address, port_name)
+        locate = partial(self._locate_port, actor_address, port_name)
+        return open_subscription(port_name, options, find, locate)
+
+    async def _locate_port(self, to: Address, name: str) -> Port[Any]:
+        """Find a port once its actor has begun, for it may be made there."""
+        self._registry.check_open()
+        await self._registry.find(to).wait_running()
+        return self._find_port(to, name)
+
+    def _find_port(self, to: Address, name: str) -> Port[Any]:
+        self._registry.check_open()
+        ports = ports_of(_actor_in(self._registry.find(to)))
+        if name not in ports:
+            known = ", ".join(ports) or "none"
+            raise PortNotFoundError(
+                f"{to} has no port {name!r}; its ports: {known}; "
+                f"write self.create_port({name!r}) in the actor"
+            )
+        return ports[name]
+
     def _launch(
         self, request: Message, options: StreamAsyncOptions, early: Outcome | None
     ) -> Channel:
@@ -361,9 +438,6 @@ class MessageRouter:
         self._opened += 1
         self._tasks.start_soon(produce, channel, opener, method, name=request.to.id)
         return channel
-
-    def _note_dead_letter(self, message: Message) -> None:
-        pass
 
 
 async def _open_when_running(

@@ -27,6 +27,24 @@ class StreamStatistics:
 
 
 @attrs.frozen
+class PortStatistics:
+    """A look at one port.
+
+    Attributes:
+        subscribers: How many are attached.
+        published: How many values have been published.
+        dropped: How many values the subscribers have lost to their ``overflow`` policies,
+            in all; those that have left included.
+        publishers_waiting: How many calls of ``publish()`` wait for subscribers to read.
+    """
+
+    subscribers: int
+    published: int
+    dropped: int
+    publishers_waiting: int
+
+
+@attrs.frozen
 class RouterStatistics:
     """A look at a router.
 
@@ -34,10 +52,12 @@ class RouterStatistics:
         actors: How many are registered.
         active_streams: How many have a producer that is not gone yet.
         opened_streams: How many there have been in all.
+        subscriptions: How many subscribe to ports.
         queued_messages: How many messages have been sent and not yet handled.
     """
 
     actors: int
     active_streams: int
     opened_streams: int
-    queued_messages: int = 0
+    subscriptions: int
+    queued_messages: int

@@ -32,7 +32,7 @@ R = TypeVar("R")
 Launch = Callable[[Message, StreamAsyncOptions, Outcome | None], Channel]
 
 
-_NOTHING_YET: Buffer[Any] = Buffer(1)
+NOTHING_YET: Buffer[Any] = Buffer(1)
 """What an iterator reads before its stream is started: always empty."""
 
 
@@ -243,7 +243,7 @@ class _Reader(ABC, Generic[T, R]):
     def __init__(self, start: Callable[[], Channel]) -> None:
         self._start: Callable[[], Channel] | None = start
         self._channel: Any = None  # a Channel, once it is open
-        self._buffer: Buffer[Any] = _NOTHING_YET
+        self._buffer: Buffer[Any] = NOTHING_YET
 
     def __aiter__(self) -> Self:
         return self
@@ -299,7 +299,7 @@ class _Events(_Reader[T, AsyncStreamMessage[T]]):
                 raise
             number = channel.buffer.delivered
             if item is OVER:
-                return channel.take_closing_event() or _stop(channel.take_closing_error())
+                return channel.take_closing_event() or stop(channel.take_closing_error())
         if type(item) is AsyncStreamMessage:
             made: AsyncStreamMessage[T] = item  # pyright: ignore[reportUnknownVariableType]
             return channel.complete(made, number)
@@ -332,7 +332,7 @@ class _Payloads(_Reader[T, T]):
                 del self  # see _Reader
                 raise
             if item is OVER:
-                return _stop(channel.take_closing_error())
+                return stop(channel.take_closing_error())
         if type(item) is AsyncStreamMessage:
             made: AsyncStreamMessage[T] = item  # pyright: ignore[reportUnknownVariableType]
             return made.payload
@@ -340,7 +340,7 @@ class _Payloads(_Reader[T, T]):
         return payload
 
 
-def _stop(error: BaseException | None) -> NoReturn:
+def stop(error: BaseException | None) -> NoReturn:
     """Raise what an iterator raises where the items are over."""
     try:
         raise StopAsyncIteration if error is None else error

@@ -350,7 +350,7 @@ def called(name: str) -> Any:
     return value if callable(value) else None
 
 
-NOT_FOR_USERS_TO_CALL = {"Stream"}
+NOT_FOR_USERS_TO_CALL = {"Port", "Stream", "Subscription"}
 
 
 def signatures() -> Iterator[Any]:

@@ -5,12 +5,15 @@ import pickle
 from typing import Any
 
 import pytest
+from anyio import ClosedResourceError
 
 import actorstream
 from actorstream import (
     ActorNotFoundError,
     ActorStoppedError,
     ActorStreamError,
+    PortClosedError,
+    PortNotFoundError,
     RouterClosedError,
     StreamAbortedError,
     StreamConsumedError,
@@ -58,6 +61,8 @@ def test_the_base_is_an_ordinary_exception() -> None:
         (StreamTimeoutError, StreamError),
         (StreamTimeoutError, TimeoutError),
         (StreamOverflowError, StreamError),
+        (PortNotFoundError, LookupError),
+        (PortClosedError, ClosedResourceError),
     ],
 )
 def test_an_error_is_of_the_kind_that_authors_catch(
@@ -132,6 +137,8 @@ ERRORS = [
     StreamConsumedError("text"),
     RouterClosedError("text"),
     ActorStoppedError("text"),
+    PortNotFoundError("text"),
+    PortClosedError("text"),
     StreamError("text"),
     StreamOverflowError("text"),
     StreamAbortedError("enough"),

@@ -4,6 +4,7 @@ import importlib.resources
 import inspect
 import re
 
+import anyio
 import pytest
 
 import actorstream
@@ -34,6 +35,11 @@ EXPORTED = {
     "StreamAbortedError",
     "StreamTimeoutError",
     "StreamOverflowError",
+    # ports
+    "Port",
+    "PortClosedError",
+    "PortNotFoundError",
+    "Subscription",
     # the custom
     "__version__",
 }
@@ -123,6 +129,8 @@ def test_typed():
         ("StreamConsumedError", RuntimeError),
         ("RouterClosedError", RuntimeError),
         ("StreamTimeoutError", TimeoutError),
+        ("PortNotFoundError", LookupError),
+        ("PortClosedError", anyio.ClosedResourceError),
     ],
 )
 def test_bases_of_errors(error, base):

@@ -53,6 +53,11 @@ async def test_handling_errors(router):
     assert await typing_samples.handle_errors(router) == "enough"
 
 
+async def test_watching(router):
+    """The sample of ports runs."""
+    assert await typing_samples.watch(router) == [1, 2]
+
+
 @pytest.mark.parametrize("words", [["a", "b"], []])
 @pytest.mark.real_clock
 async def test_helpers(router, words):

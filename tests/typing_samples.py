@@ -15,10 +15,12 @@ from actorstream import (
     AsyncStreamMessage,
     Message,
     MessageRouter,
+    Port,
     Stream,
     StreamAbortedError,
     StreamAsyncOptions,
     StreamTimeoutError,
+    Subscription,
     address,
     current_message,
     generate_correlation_id,
@@ -113,6 +115,23 @@ async def handle_errors(router: MessageRouter) -> object:
     except StreamTimeoutError as error:
         assert_type(error.kind, Literal["total", "first", "idle", "stall"])
     return None
+
+
+async def watch(router: MessageRouter) -> list[int]:
+    """Publish at a port, and subscribe to it."""
+    port: Port[int] = router.get_actor("counter").create_port("numbers", overflow="latest")
+    assert_type(port.subscribe(), Subscription[int])
+    numbers: Subscription[int] = router.subscribe("counter", "numbers", overflow="wait")
+    await port.publish(1)
+    port.publish_nowait(2)
+    port.close()
+    async with numbers as values:
+        assert_type(values, Subscription[int])
+        async for value in values:
+            assert_type(value, int)
+            assert_type(values.dropped, int)
+            return [value, *await values.collect()]
+    return []
 
 
 def register(router: MessageRouter) -> None:
