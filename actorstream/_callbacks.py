@@ -110,6 +110,7 @@ class CallbackItems(Feeder, Generic[T]):
         self._overflow: CallbackOverflow = overflow
         self._registered = False
         self._over = False
+        self._fed = False  # whether a channel reads the inbox, perhaps for longer than this
         self._reads = 0
         self._bell = _Bell()
         self._channel: Channel | None = None
@@ -139,7 +140,9 @@ class CallbackItems(Feeder, Generic[T]):
         self._over = True
         if self._inbox is not None:
             self._inbox.close()
-        self._bell.ring()  # should another task be reading
+            if not self._fed:  # nobody reads what is left
+                self._inbox.drain(deque(maxlen=0))
+        self._bell.ring()  # should another task be reading, it comes to the end
         unhook, self._unhook = self._unhook, None
         if unhook is not None:
             with no_end_by_accident(), CancelScope(shield=True):
@@ -155,6 +158,7 @@ class CallbackItems(Feeder, Generic[T]):
         """Have the consumer of a channel take the items out by itself, until their end."""
         inbox = self._open(channel)
         channel.buffer.reserve = inbox
+        self._fed = True
         try:
             await self._hook_in(inbox)
             while inbox.ending is None:
@@ -190,8 +194,6 @@ class CallbackItems(Feeder, Generic[T]):
                 "or None"
             )
         self._unhook = unhook
-        if self._over:  # closed meanwhile, by another task
-            await self.aclose()
 
     async def _next(self, inbox: Inbox[T]) -> T:
         self._reads += 1

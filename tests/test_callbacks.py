@@ -1,8 +1,10 @@
 """Callbacks of another library as a source: hooked in, bounded, and unhooked at every end."""
 
+import gc
 import logging
 import signal
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
@@ -49,6 +51,10 @@ class Library:
     def push_all(self, items: Any) -> None:
         for item in items:
             self.push(item)
+
+
+class Item:
+    """Something that a weak reference can point to."""
 
 
 class Returning(Actor):
@@ -443,6 +449,7 @@ async def test_closed_while_register_waits():
     entered, go_on = anyio.Event(), anyio.Event()
 
     async def register(push):
+        push(1)
         entered.set()
         await go_on.wait()
         return library.unhook
@@ -454,6 +461,21 @@ async def test_closed_while_register_waits():
         await source.aclose()
         go_on.set()
     assert len(library.unhooked) == 1
+
+
+async def test_nothing_is_kept():
+    """A library that keeps `push` keeps nothing of a stream that has ended."""
+    library = Library(first=(1, Item()))
+    left = weakref.ref(library.first[1])
+    async for _ in Actor().create_callback_stream(library.register):
+        break
+    async with serving(Returning(library.register)) as router:
+        async for _ in router.stream_async("a", "query"):
+            break
+        await settle(20)
+    library.first = ()
+    gc.collect()
+    assert left() is None
 
 
 # The bound, and what is done beyond it
