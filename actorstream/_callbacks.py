@@ -40,7 +40,6 @@ from actorstream._wakeup import CallSoon, current_call_soon
 T = TypeVar("T")
 
 Unhook = Callable[[], Awaitable[object] | object]
-Register = Callable[["Push[T]"], Awaitable[Unhook | None] | Unhook | None]
 
 _OVERFLOWS = get_args(CallbackOverflow)
 
@@ -86,6 +85,9 @@ class Push(Generic[T]):
                 'write push.fail(RuntimeError("what went wrong"))'
             )
         self._inbox.end(Ending(error=exception))
+
+
+Register = Callable[[Push[T]], Awaitable[Unhook | None] | Unhook | None]
 
 
 class CallbackItems(Feeder, Generic[T]):
