@@ -9,12 +9,14 @@ from weakref import ref
 
 from actorstream._abort import AbortSignal
 from actorstream._address import Address
+from actorstream._callbacks import CallbackItems, Register
 from actorstream._errors import (
     RouterClosedError,
     StreamingNotSupportedError,
     UnhandledMessageError,
 )
 from actorstream._handlers import Table, argument, build_tables, types_of
+from actorstream._inbox import CallbackOverflow
 from actorstream._message import Message
 from actorstream._messaging import ask, make_message, tell, tell_nowait
 from actorstream._options import PortOptions, PortOverflow
@@ -206,6 +208,41 @@ class Actor:
         """
         check_iterable(iterable)
         return EventSource(ThreadItemsOf(iterable), self._address, correlation_id)
+
+    def create_callback_stream(
+        self,
+        register: Register[T],
+        *,
+        overflow: CallbackOverflow = "drop_oldest",
+        correlation_id: str | None = None,
+    ) -> EventSource[T]:
+        """Make a stream of events of what a callback of another library is called with.
+
+        ``register(push)`` is called in the event loop, when the stream is first read. It hooks
+        ``push`` in: ``push(item)`` puts an item into the stream, ``push.end()`` ends it, and
+        ``push.fail(exception)`` fails it, both after what has been pushed. All three may be
+        called in any thread, in a signal handler, and in the event loop; they never block,
+        and do nothing after the end.
+
+        A callback cannot wait, so a consumer that reads too slowly loses items; they are
+        counted in ``stream.statistics().dropped``. As many as ``buffer_size`` wait for it, or
+        100 where no consumer's stream is around this.
+
+        Args:
+            register: Hooks the callback in. It may return a function that unhooks it, which
+                is called once, in the event loop, however the stream ends. Both may be
+                coroutine functions; the second one is shielded from cancellation.
+            overflow: What to do with an item when too many are unread: ``"drop_oldest"`` and
+                ``"drop_newest"`` lose one, ``"latest"`` keeps none but the newest, ``"fail"``
+                ends the stream with ``StreamOverflowError``. A consumer that asks for an
+                ``overflow`` other than ``"wait"`` has its own way instead.
+            correlation_id: For the events; by default that of the stream.
+
+        Raises:
+            TypeError, ValueError: An argument is of the wrong kind; the message names it.
+        """
+        items = CallbackItems(register, overflow)
+        return EventSource(items, self._address, correlation_id)
 
     def create_port(
         self, name: str, *, buffer_size: int = 100, overflow: PortOverflow = "wait"

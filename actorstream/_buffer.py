@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from anyio import BusyResourceError, ClosedResourceError, EndOfStream, WouldBlock
 from anyio.abc import ObjectStream
@@ -41,6 +41,18 @@ TURN = 500
 _NEVER = sys.maxsize  # more items than there can be
 
 
+class Reserve(Protocol[T]):
+    """Items that stay elsewhere until the consumer comes for them."""
+
+    def __len__(self) -> int: ...
+
+    def move(self, items: deque[T]) -> None:
+        """Append the oldest one to ``items``, if there is any."""
+
+    def drain(self, items: deque[T]) -> None:
+        """Append all of them to ``items``, and take in no more."""
+
+
 class Buffer(ObjectStream[T]):
     """Hands items over, in order, at most ``size`` of them waiting.
 
@@ -53,6 +65,8 @@ class Buffer(ObjectStream[T]):
         ended: Whether nothing more may be put in.
         waits: How often a producer had to wait for room.
         paused: Whether both sides are to look before they go on, until ``resume()``.
+        reserve: Where the consumer looks when there is nothing in it, if anywhere. Whoever
+            puts something there calls ``wake_consumer()``.
     """
 
     __slots__ = (
@@ -70,6 +84,7 @@ class Buffer(ObjectStream[T]):
         "items",
         "low",
         "paused",
+        "reserve",
         "size",
         "waits",
     )
@@ -81,6 +96,7 @@ class Buffer(ObjectStream[T]):
         self.waits: int = 0
         self.paused: bool = False
         self.ended: bool = False
+        self.reserve: Reserve[T] | None = None
         self._closed = False
         self._held = False
         self._reader: Place | None = None  # where the consumer waits, if it does
@@ -93,6 +109,11 @@ class Buffer(ObjectStream[T]):
         self._take_until = -TURN
 
     # What it looks like
+
+    @property
+    def fill(self) -> int:
+        """How many items wait for the consumer, those in reserve included."""
+        return len(self.items) + (0 if self.reserve is None else len(self.reserve))
 
     @property
     def full(self) -> bool:
@@ -145,6 +166,9 @@ class Buffer(ObjectStream[T]):
             EndOfStream: There will be none, for it has been ended.
             ClosedResourceError: It has been closed.
         """
+        if not self.items and self.reserve is not None:
+            self.reserve.move(self.items)
+            self._take_until += 1  # one more of this turn that no producer's turn put in
         if not self.items:
             if self._closed:
                 raise ClosedResourceError
@@ -290,6 +314,9 @@ class Buffer(ObjectStream[T]):
 
     def end(self) -> None:
         """Let nothing more in; what is in can still be taken. Wakes everybody."""
+        reserve, self.reserve = self.reserve, None
+        if reserve is not None:
+            reserve.drain(self.items)
         self.ended = True
         self.high = 0
         self.wake_consumer()
@@ -303,8 +330,8 @@ class Buffer(ObjectStream[T]):
     def close(self) -> None:
         """Let nothing in or out any more; what is in is thrown away. Wakes everybody."""
         self._closed = True
-        self.items.clear()
         self.end()
+        self.items.clear()
 
     async def aclose(self) -> None:
         """Do as ``close()``."""

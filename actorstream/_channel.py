@@ -61,7 +61,7 @@ from actorstream._outcome import (
     timed_out,
     unsupported,
 )
-from actorstream._statistics import StreamStatistics
+from actorstream._statistics import StreamStatistics, Tally
 from actorstream._wakeup import Callback, CallSoon
 from actorstream._worker import Worker
 
@@ -96,6 +96,7 @@ class Channel:
         scope: The cancel scope of the producer, clean-up included.
         live: Whether the producer's task is running.
         awaited: Whether somebody will see ``cleanup_error``, so that no log need tell.
+        lost: Items lost on their way here, outside of the event loop's thread, if any.
         half_read: Sources that the actor has opened and not read to their end, if any.
         cleanup_error: What the producer raised after the stream had ended.
     """
@@ -120,6 +121,7 @@ class Channel:
         "dropped",
         "half_read",
         "live",
+        "lost",
         "options",
         "origin",
         "request",
@@ -137,6 +139,7 @@ class Channel:
         self.awaited: bool = False
         self.cleanup_error: BaseException | None = None
         self.dropped: int = 0
+        self.lost: Tally | None = None
         self._closing_event: AsyncStreamMessage[Any] | None = None
         self._concluded = False
         self._router_heeded = False
@@ -166,10 +169,10 @@ class Channel:
     def statistics(self) -> StreamStatistics:
         """Return how the stream stands."""
         return StreamStatistics(
-            buffered=len(self.buffer.items),
+            buffered=self.buffer.fill,
             buffer_size=self.buffer.size,
             delivered=self.buffer.delivered,
-            dropped=self.dropped,
+            dropped=self.dropped + (0 if self.lost is None else self.lost.look()),
             producer_waiting=self.buffer.producer_waiting,
             consumer_waiting=self.buffer.consumer_waiting,
         )
@@ -192,11 +195,7 @@ class Channel:
             self._closing_event = item
             self.buffer.hold()
             return
-        limits = self._limits
-        if limits is not None and limits.watches_items:
-            limits.on_item()
-            if not limits.watches_items:
-                self.buffer.release()
+        self.note_item()
         while not self.over:
             if self.buffer.paused:
                 self._obey_signal()
@@ -209,10 +208,18 @@ class Channel:
                 return
         await checkpoint()
 
+    def note_item(self) -> None:
+        """The producer has made an item: time begins anew for those who count it."""
+        limits = self._limits
+        if limits is not None and limits.watches_items:
+            limits.on_item()
+            if not limits.watches_items:
+                self.buffer.release()
+
     async def _make_room(self) -> bool:
         """Do what the overflow policy says; return whether to try again with this item."""
         if self.options.overflow == "wait":
-            await self._wait_writable()
+            await self.wait_writable()
             return True
         again = self.make_room_nowait()
         if self.dropped and self.dropped % TURN == 0:  # it never has to wait for room
@@ -230,7 +237,8 @@ class Channel:
             self.buffer.drop_oldest()
         return policy == "drop_oldest"
 
-    async def _wait_writable(self) -> None:
+    async def wait_writable(self) -> None:
+        """Wait until it is worth trying to put again: the consumer holds the producer up."""
         limits = self._limits
         if limits is None or not limits.watches_blocking:
             await self.buffer.wait_writable()
@@ -363,7 +371,7 @@ class Channel:
                 self._obey_signal()
             if buffer.take_turn_over:
                 await buffer.rest()
-            if not buffer.items and not buffer.ended:
+            if not (buffer.items or buffer.ended or buffer.reserve):
                 await self._wait_readable()
                 continue
             try:

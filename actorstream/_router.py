@@ -49,6 +49,8 @@ from actorstream._stream import Stream
 from actorstream._subscription import Subscription, open_subscription
 from actorstream._supervisor import make_resident
 
+Source = tuple[Opener, Callable[..., Any]]
+WaitForSource = Callable[[Message], Awaitable[Source | None]]
 OnChunk = Callable[[Any], Awaitable[object] | object]
 
 
@@ -440,9 +442,7 @@ class MessageRouter:
         return channel
 
 
-async def _open_when_running(
-    channel: Channel, wait_for_source: Callable[..., Any]
-) -> Awaitable[None]:
+async def _open_when_running(channel: Channel, wait_for_source: WaitForSource) -> Awaitable[None]:
     """Open the stream of an actor that has not begun."""
     source = await wait_for_source(channel.request)
     if source is None:
@@ -451,9 +451,7 @@ async def _open_when_running(
     return await opener(channel, method)
 
 
-async def _wait_for_source(
-    cell: Cell, request: Message
-) -> tuple[Opener, Callable[..., Any]] | None:
+async def _wait_for_source(cell: Cell, request: Message) -> Source | None:
     if not await cell.wait_running():
         return None
     try:

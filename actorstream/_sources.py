@@ -40,7 +40,7 @@ _END: Any = object()
 
 
 @contextmanager
-def _no_end_by_accident() -> Generator[None]:
+def no_end_by_accident() -> Generator[None]:
     """Let no ``StopAsyncIteration`` of the user's code pass for the end of the items.
 
     Python does the same for generators (PEP 479, PEP 525).
@@ -109,7 +109,7 @@ class EventSource(Feeder, Generic[T]):
         if self._correlation_id:
             channel.origin = channel.origin.renamed(self._correlation_id)
         self._over = True  # read here, once, and nowhere else
-        if isinstance(self._items, ItemsOf):
+        if isinstance(self._items, Feeder):
             await self._items.feed(channel)
         else:
             await pump(self._items, channel)
@@ -141,13 +141,13 @@ class EventSource(Feeder, Generic[T]):
         """Have the producer that reads this close it, should it be left half-read."""
         channel = running_channel()
         if channel is None:
-            self._adopted_by = {}
+            self._adopted_by = {}  # by nobody: whoever drops it half-read lets it go at once
             self._id_outside = self._correlation_id or generate_correlation_id()
         else:
             if channel.half_read is None:
                 channel.half_read = {}
             self._adopted_by = channel.half_read
-        self._adopted_by[self] = None
+            self._adopted_by[self] = None
 
     def _retire(self) -> None:
         self._over = True
@@ -155,7 +155,7 @@ class EventSource(Feeder, Generic[T]):
             self._adopted_by.pop(self, None)
 
 
-class ItemsOf(Generic[T]):
+class ItemsOf(Feeder, Generic[T]):
     """The items of an iterable, as an async iterator that never waits."""
 
     def __init__(self, iterable: Iterable[T]) -> None:
@@ -165,7 +165,7 @@ class ItemsOf(Generic[T]):
         return self
 
     async def __anext__(self) -> T:
-        with _no_end_by_accident():
+        with no_end_by_accident():
             item = next(self._iterator, _END)
         if item is _END:
             raise StopAsyncIteration
@@ -240,7 +240,7 @@ class WatchedItems(Generic[T]):
             self._count += 1
             if self._count > self._check_interval:
                 self._count = 1
-                with _no_end_by_accident():
+                with no_end_by_accident():
                     told = self._on_backpressure(self._is_paused())
                     if isawaitable(told):
                         await told
@@ -284,7 +284,7 @@ class ThreadItemsOf(Generic[T]):
 
     async def __anext__(self) -> T:
         try:
-            with _no_end_by_accident():
+            with no_end_by_accident():
                 item = await self._next()
         except Exception:
             self._stop()

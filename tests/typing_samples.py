@@ -4,7 +4,7 @@ mypy and pyright read this module: each ``assert_type`` is a test of theirs. ``t
 runs the functions, too, so that the samples are of real use.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Literal, assert_type
 
 from actorstream import (
@@ -54,6 +54,20 @@ class Plain(Actor):
         events = self.create_async_stream_with_backpressure(payload, on_backpressure=print)
         by_hand: AsyncIterator[AsyncStreamMessage[str]] = self.create_thread_stream(payload)
         return events if payload else by_hand
+
+
+class Called(Actor):
+    """Gives what a callback is called with."""
+
+    def stream_async(self, payload: object) -> AsyncIterator[AsyncStreamMessage[int]]:
+        def register(push: Callable[[int], None]) -> Callable[[], None]:
+            push(1)
+            return print
+
+        numbers: AsyncIterator[AsyncStreamMessage[int]] = self.create_callback_stream(
+            register, overflow="latest"
+        )
+        return numbers
 
 
 async def consume(router: MessageRouter, to: Address | str) -> list[int]:
