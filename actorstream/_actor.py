@@ -10,7 +10,9 @@ from weakref import ref
 from actorstream._abort import AbortSignal
 from actorstream._address import Address
 from actorstream._callbacks import CallbackItems, Register
+from actorstream._cell import Cell
 from actorstream._errors import (
+    ActorNotFoundError,
     RouterClosedError,
     StreamingNotSupportedError,
     UnhandledMessageError,
@@ -52,8 +54,7 @@ class Actor:
     Either serves all callers. There is no need to call ``super().__init__()``.
     """
 
-    _address: Address | None = None
-    _router: MessageRouter | None = None
+    _cell: Cell | None = None
     _registry: Registry | None = None
     _ports: dict[str, Port[Any]] | None = None
     _handlers: ClassVar[Table] = {}
@@ -70,9 +71,9 @@ class Actor:
         Raises:
             AttributeError: It is not registered.
         """
-        if self._address is None:
+        if self._cell is None:
             raise AttributeError(_unregistered(self, "address"))
-        return self._address
+        return self._cell.address
 
     @property
     def router(self) -> MessageRouter:
@@ -81,9 +82,9 @@ class Actor:
         Raises:
             AttributeError: It is not registered.
         """
-        if self._router is None:
+        if self._registry is None:
             raise AttributeError(_unregistered(self, "router"))
-        return self._router
+        return self._registry.router
 
     # What an actor may do, for a subclass to say
 
@@ -146,6 +147,9 @@ class Actor:
             raise RouterClosedError(_unregistered(self, "router"))
         return self._registry
 
+    def _own_address(self) -> Address | None:
+        return None if self._cell is None else self._cell.address
+
     # What it can stream from
 
     def create_async_stream(
@@ -164,7 +168,7 @@ class Actor:
         Raises:
             TypeError: ``items`` is no iterable.
         """
-        return EventSource(items_of(items), self._address, correlation_id)
+        return EventSource(items_of(items), self._own_address(), correlation_id)
 
     def create_async_stream_with_backpressure(
         self,
@@ -189,7 +193,7 @@ class Actor:
             TypeError, ValueError: An argument is of the wrong kind; the message names it.
         """
         items = WatchedItems(items_of(source), check_interval, on_backpressure)
-        return EventSource(items, self._address, correlation_id)
+        return EventSource(items, self._own_address(), correlation_id)
 
     def create_thread_stream(
         self, iterable: Iterable[T], correlation_id: str | None = None
@@ -207,7 +211,7 @@ class Actor:
             TypeError: ``iterable`` is no iterable.
         """
         check_iterable(iterable)
-        return EventSource(ThreadItemsOf(iterable), self._address, correlation_id)
+        return EventSource(ThreadItemsOf(iterable), self._own_address(), correlation_id)
 
     def create_callback_stream(
         self,
@@ -242,7 +246,7 @@ class Actor:
             TypeError, ValueError: An argument is of the wrong kind; the message names it.
         """
         items = CallbackItems(register, overflow)
-        return EventSource(items, self._address, correlation_id)
+        return EventSource(items, self._own_address(), correlation_id)
 
     def create_port(
         self, name: str, *, buffer_size: int = 100, overflow: PortOverflow = "wait"
@@ -276,10 +280,9 @@ class Actor:
         return port
 
 
-def bind(actor: Actor, to: Address | None, registry: Registry | None) -> None:
-    """Tell an actor where it is registered, if anywhere."""
-    router = None if registry is None else registry.router
-    for name, value in (("_address", to), ("_router", router), ("_registry", registry)):
+def bind(actor: Actor, cell: Cell | None, registry: Registry | None) -> None:
+    """Tell an actor where it lives, if anywhere."""
+    for name, value in (("_cell", cell), ("_registry", registry)):
         object.__setattr__(actor, name, value)  # even if its class is a frozen one
 
 
@@ -295,7 +298,7 @@ def check_actor(actor: object) -> Actor:
             f"an actor is an instance of a subclass of Actor, not {actor!r}; "
             "write register_actor(id, MyActor())"
         )
-    if actor._address is not None:  # pyright: ignore[reportPrivateUsage]
+    if actor._cell is not None:  # pyright: ignore[reportPrivateUsage]
         raise ValueError(
             f"{actor!r} is registered as {actor.address} already; make an actor for each id"
         )
@@ -314,7 +317,10 @@ def _find_home(find_actor: Callable[[], Actor | None], name: str) -> Home:
             f"the port {name!r} is in no router, for its actor is not registered; "
             'write router.register_actor("actor-id", actor)'
         )
-    return actor._registry.home(actor.address)  # pyright: ignore[reportPrivateUsage]
+    to = actor.address
+    if actor._registry.find(to) is not actor._cell:  # pyright: ignore[reportPrivateUsage]
+        raise ActorNotFoundError(f"another actor is registered as {to} by now")
+    return actor._registry.home(to)  # pyright: ignore[reportPrivateUsage]
 
 
 def find_handler(actor: Actor, message: Message) -> Any:

@@ -101,6 +101,7 @@ class Cell:
         waits_for: The cells whose answers its handler awaits, and how many.
         life: Counts the actors that have lived here.
         failure: What the last one died of, if it failed.
+        router_left: Whether all ends because the router does.
     """
 
     def __init__(
@@ -120,11 +121,11 @@ class Cell:
         self.waits_for: dict[Cell, int] = {}
         self.life = 0
         self.failure: BaseException | None = None
+        self.router_left = False
         self._host = host
         self._stop_timeout = stop_timeout
         self._scope: CancelScope  # of this life
         self._reason: Ending = "shutdown"
-        self._outside = False  # whether what ended this life came from around the cell
         self._again: bool | None = None  # whether a fresh actor comes next, if that is decided
         self._changed: Event | None = None
         self._in_hand: Envelope | None = None
@@ -189,7 +190,6 @@ class Cell:
         self.mailbox.ended = False
         self._reason = "shutdown"
         self._again = None
-        self._outside = True
         self._scope = CancelScope()
         self._go("launch")
         if self.inhabitant.begins_at_once:
@@ -245,7 +245,9 @@ class Cell:
         try:
             with self._scope:
                 await self._live()
-            self._outside = False
+        except BaseException:  # what comes from around the cell ends the router, too
+            self.router_left = True
+            raise
         finally:
             await self._end()  # noqa: ASYNC102 - shielded inside, and bounded
         self._host.on_ended(self)
@@ -300,7 +302,7 @@ class Cell:
 
     async def _end(self) -> None:
         """End this life: nobody is left waiting, and the actor cleans up."""
-        if self._outside:
+        if self.router_left:
             self._again = False
         elif self._again is None:
             self._again = self._host.wants_again(self, self.ending)
@@ -346,7 +348,7 @@ class Cell:
 
     def _interruption(self) -> Outcome:
         """Return what the streams of the actor end with."""
-        if self.state == "stopping" and self._outside:
+        if self.router_left:
             return router_closed(self.address)
         if self._again:
             return actor_restarted(self.address, self.failure)

@@ -38,7 +38,7 @@ class Resident:
     def move_in(self, cell: Cell) -> None:
         """Tell the actor its address."""
         self.cell = cell
-        bind(self.actor, cell.address, self.registry)
+        bind(self.actor, cell, self.registry)
 
     async def begin(self) -> None:
         """Call ``on_start()``."""

@@ -40,7 +40,7 @@ from actorstream._options import (
     merge_options,
 )
 from actorstream._outcome import Outcome, router_closed
-from actorstream._port import Port
+from actorstream._port import Port, end_port
 from actorstream._producer import NothingToStreamError, Opener, current_channel, produce
 from actorstream._registry import OnFailure, Registry
 from actorstream._resident import Resident
@@ -112,9 +112,13 @@ class MessageRouter:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool | None:
-        for cell in list(self._registry.cells):
+        for cell in self._registry.cells:
+            cell.router_left = True
+            outcome = partial(router_closed, cell.address)
             for channel in list(cell.channels):
-                channel.terminate(router_closed(channel.request.to))
+                channel.terminate(outcome())
+            for port in ports_of(_actor_in(cell)).values():
+                end_port(port, outcome)
         self._registry.close()
         try:
             return await self._leave(exc_type, exc, traceback)

@@ -24,7 +24,7 @@ from actorstream import (
     StreamOverflowError,
     StreamTimeoutError,
 )
-from tests.support import settle
+from actorstream.testing import settle
 
 FORMS = ["returned", "iterated"]
 

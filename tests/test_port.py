@@ -34,7 +34,7 @@ from actorstream import (
     Subscription,
     address,
 )
-from tests.support import settle
+from actorstream.testing import settle
 
 POLICIES = ["wait", "drop_oldest", "drop_newest", "latest", "fail"]
 TURN = 500  # values, after which a publisher rests
