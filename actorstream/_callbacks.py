@@ -26,13 +26,13 @@ from anyio import CancelScope, Event
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
 from actorstream._buffer import TURN
-from actorstream._channel import Channel
+from actorstream._channel import Channel, running_channel
 from actorstream._errors import StreamOverflowError
 from actorstream._inbox import NATURAL, OVERFLOWED, CallbackOverflow, Ending, Inbox
 from actorstream._message import is_event
 from actorstream._options import DEFAULTS
 from actorstream._outcome import Outcome
-from actorstream._producer import Feeder, running_channel
+from actorstream._producer import Feeder
 from actorstream._sources import no_end_by_accident
 from actorstream._statistics import Tally
 from actorstream._wakeup import CallSoon, current_call_soon

@@ -8,7 +8,7 @@ three phases: it begins, handles messages one at a time, and ends, whatever happ
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any, Protocol
 
@@ -28,6 +28,7 @@ from actorstream._lifecycle import ACCEPTS, INITIAL, State, Transition, next_sta
 from actorstream._mailbox import Envelope, Mailbox
 from actorstream._message import Message
 from actorstream._outcome import Outcome, actor_restarted, actor_stopped, router_closed
+from actorstream._port import Port
 from actorstream._supervision import Ending
 
 logger = logging.getLogger("actorstream")
@@ -38,6 +39,16 @@ handling: ContextVar[Cell | None] = ContextVar("actorstream.handling", default=N
 
 class Inhabitant(Protocol):
     """What a cell wants of the actor in it."""
+
+    @property
+    def kind(self) -> str:
+        """What it is, for people to read."""
+        ...
+
+    @property
+    def ports(self) -> Mapping[str, Port[Any]]:
+        """Where it publishes, by name."""
+        ...
 
     @property
     def begins_at_once(self) -> bool:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Coroutine
+from contextvars import ContextVar
 from typing import Any, ClassVar, NoReturn, Protocol
 
 from anyio import (
@@ -93,6 +94,7 @@ class Channel:
         options: The limits of the stream.
 
     Attributes:
+        began: When, on the event loop's clock.
         scope: The cancel scope of the producer, clean-up included.
         live: Whether the producer's task is running.
         awaited: Whether somebody will see ``cleanup_error``, so that no log need tell.
@@ -116,6 +118,7 @@ class Channel:
         "_total",
         "_workers",
         "awaited",
+        "began",
         "buffer",
         "cleanup_error",
         "dropped",
@@ -279,9 +282,10 @@ class Channel:
     def watch(self, clock: Clock, call_soon: CallSoon) -> None:
         """Begin to heed the signal and the time limits."""
         self._call_soon = call_soon
+        self.began: float = current_time()
         options = self.options
         if options.timeout is not None and options.timeout != math.inf:
-            self._total = clock.call_at(current_time() + options.timeout, self._time_out)
+            self._total = clock.call_at(self.began + options.timeout, self._time_out)
         if needs_watch(options):
             limits = Limits(options, self.request.to, clock, self.terminate, self.interrupt)
             self._limits = limits
@@ -492,3 +496,13 @@ class Channel:
             level, "%s failed %s its stream of %r", self.request.to, when, self.request.type,
             exc_info=exception,
         )  # fmt: skip
+
+
+current_channel: ContextVar[Channel | None] = ContextVar("actorstream.channel", default=None)
+"""Where the running producer puts its items."""
+
+
+def running_channel() -> Channel | None:
+    """Return the channel of the producer that this code runs for, while that runs."""
+    channel = current_channel.get()
+    return channel if channel is not None and channel.live else None

@@ -13,13 +13,12 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
-from contextvars import ContextVar
 from typing import Any, TypeVar
 
 from anyio import get_cancelled_exc_class
 
 from actorstream._cell import handling
-from actorstream._channel import Channel, Closeable
+from actorstream._channel import Channel, Closeable, current_channel
 from actorstream._context import request_in_hand
 from actorstream._errors import StreamingNotSupportedError
 from actorstream._failures import split_failure
@@ -29,15 +28,6 @@ Opener = Callable[[Channel, Callable[..., Any]], Awaitable[Awaitable[None]]]
 """Calls a method of an actor, and gives what puts all that it makes into a channel."""
 
 T = TypeVar("T")
-
-current_channel: ContextVar[Channel | None] = ContextVar("actorstream.channel", default=None)
-"""Where the running producer puts its items."""
-
-
-def running_channel() -> Channel | None:
-    """Return the channel of the producer that this code runs for, while that runs."""
-    channel = current_channel.get()
-    return channel if channel is not None and channel.live else None
 
 
 async def produce(channel: Channel, opener: Opener, method: Callable[..., Any]) -> None:

@@ -42,6 +42,7 @@ class Registry:
         call_soon: Reaches the event loop from anywhere.
         dead_letters: Where messages to nobody are published.
         told: How many messages have been told.
+        restarts: How many actors have taken the place of another.
     """
 
     def __init__(self, router: MessageRouter, on_failure: OnFailure) -> None:
@@ -49,6 +50,7 @@ class Registry:
         self.state = "not entered"
         self.cells: dict[Cell, None] = {}
         self.told = 0
+        self.restarts = 0
         self.clock: Clock  # these belong to an event loop: made on opening
         self.call_soon: CallSoon
         self._names: dict[str, Cell] = {}
@@ -144,6 +146,7 @@ class Registry:
 
     def launch(self, cell: Cell) -> None:
         """Begin a life in a cell."""
+        self.restarts += cell.life > 0
         cell.launch()
         self._tasks.start_soon(cell.run, name=cell.address.id)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from inspect import isawaitable
 from typing import Any
 
@@ -10,7 +10,7 @@ from actorstream._actor import Actor, bind, find_handler, ports_of
 from actorstream._cell import Cell
 from actorstream._message import Message
 from actorstream._outcome import Outcome
-from actorstream._port import end_port
+from actorstream._port import Port, end_port
 from actorstream._registry import Registry
 
 
@@ -29,6 +29,16 @@ class Resident:
 
     def __repr__(self) -> str:
         return repr(self.actor)
+
+    @property
+    def kind(self) -> str:
+        """The name of the actor's class."""
+        return type(self.actor).__name__
+
+    @property
+    def ports(self) -> Mapping[str, Port[Any]]:
+        """The actor's ports."""
+        return ports_of(self.actor)
 
     @property
     def begins_at_once(self) -> bool:
@@ -58,6 +68,6 @@ class Resident:
 
     def leave(self, outcome: Callable[[], Outcome]) -> None:
         """End the subscriptions of the actor's ports, and take its address away."""
-        for port in ports_of(self.actor).values():
+        for port in self.ports.values():
             end_port(port, outcome)
         bind(self.actor, None, None)

@@ -21,7 +21,7 @@ from actorstream._abort import AbortSignal
 from actorstream._actor import Actor, check_actor, find_source, ports_of
 from actorstream._address import Address, address
 from actorstream._cell import Cell, handling
-from actorstream._channel import Channel
+from actorstream._channel import Channel, current_channel
 from actorstream._errors import (
     PortNotFoundError,
     RouterClosedError,
@@ -41,13 +41,14 @@ from actorstream._options import (
 )
 from actorstream._outcome import Outcome, router_closed
 from actorstream._port import Port, end_port
-from actorstream._producer import NothingToStreamError, Opener, current_channel, produce
+from actorstream._producer import NothingToStreamError, Opener, produce
 from actorstream._registry import OnFailure, Registry
 from actorstream._resident import Resident
 from actorstream._statistics import RouterStatistics
 from actorstream._stream import Stream
 from actorstream._subscription import Subscription, open_subscription
 from actorstream._supervisor import make_resident
+from actorstream._tree import RouterTree, make_tree
 
 Source = tuple[Opener, Callable[..., Any]]
 WaitForSource = Callable[[Message], Awaitable[Source | None]]
@@ -117,7 +118,7 @@ class MessageRouter:
             outcome = partial(router_closed, cell.address)
             for channel in list(cell.channels):
                 channel.terminate(outcome())
-            for port in ports_of(_actor_in(cell)).values():
+            for port in cell.inhabitant.ports.values():
                 end_port(port, outcome)
         self._registry.close()
         try:
@@ -230,19 +231,24 @@ class MessageRouter:
 
     def statistics(self) -> RouterStatistics:
         """Return how many actors, streams and messages there are."""
-        cells = self._registry.cells
+        cells, dead_letters = self._registry.cells, self._registry.dead_letters
         return RouterStatistics(
             actors=len(self._registry.ids()),
             active_streams=sum(len(cell.channels) for cell in cells),
             opened_streams=self._opened,
-            subscriptions=self._registry.dead_letters.statistics().subscribers
-            + sum(
+            subscriptions=sum(
                 port.statistics().subscribers
-                for cell in cells
-                for port in ports_of(_actor_in(cell)).values()
+                for ports in (*(cell.inhabitant.ports.values() for cell in cells), [dead_letters])
+                for port in ports
             ),
+            dead_letters=dead_letters.statistics().published,
+            restarts=self._registry.restarts,
             queued_messages=sum(len(cell.mailbox) + cell.mailbox.waiting for cell in cells),
         )
+
+    def tree(self) -> RouterTree:
+        """Return who there is, under whom, and how each stands; ``print()`` draws it."""
+        return make_tree(self._registry.cells)
 
     # Messages
 

@@ -25,11 +25,11 @@ from anyio import CancelScope, to_thread
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from actorstream._address import Address
-from actorstream._channel import Channel
+from actorstream._channel import Channel, running_channel
 from actorstream._ids import generate_correlation_id
 from actorstream._message import AsyncStreamMessage, error_event, is_event
 from actorstream._options import check_count
-from actorstream._producer import Feeder, close, pump, running_channel, throw_into
+from actorstream._producer import Feeder, close, pump, throw_into
 from actorstream._worker import Pending, Worker
 
 T = TypeVar("T")

@@ -78,6 +78,8 @@ class RouterStatistics:
         active_streams: How many have a producer that is not gone yet.
         opened_streams: How many there have been in all.
         subscriptions: How many subscribe to ports.
+        dead_letters: How many messages have reached nobody.
+        restarts: How many times supervisors have started an actor anew.
         queued_messages: How many messages have been sent and not yet handled.
     """
 
@@ -85,4 +87,6 @@ class RouterStatistics:
     active_streams: int
     opened_streams: int
     subscriptions: int
+    dead_letters: int
+    restarts: int
     queued_messages: int

@@ -18,12 +18,11 @@ from typing import Any, Generic, NoReturn, Self, TypeVar, cast
 from anyio import CancelScope, get_cancelled_exc_class
 
 from actorstream._buffer import Buffer
-from actorstream._channel import OVER, Channel, logger
+from actorstream._channel import OVER, Channel, current_channel, logger
 from actorstream._errors import StreamConsumedError
 from actorstream._message import AsyncStreamMessage, Message, blank_event
 from actorstream._options import StreamAsyncOptions
 from actorstream._outcome import CLOSED, Outcome, aborted
-from actorstream._producer import current_channel
 from actorstream._statistics import StreamStatistics
 
 T = TypeVar("T")

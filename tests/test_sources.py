@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from actorstream import Actor, AsyncStreamMessage, MessageRouter, Stream, StreamError, address
-from actorstream._producer import running_channel
+from actorstream._channel import running_channel
 from actorstream.testing import settle
 from tests.support import ActorOf, serving
 
