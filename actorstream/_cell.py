@@ -240,6 +240,7 @@ class Cell:
     def finish(self) -> None:
         """It is over for good: whoever waits is told."""
         self._again = False
+        self.inhabitant.leave(self._interruption)
         self._go("finish")
         self._refuse(self.mailbox.end() + self.mailbox.clear())
         self._end_streams(list(self.channels))
@@ -325,8 +326,8 @@ class Cell:
             self._refuse(self.mailbox.end() + self.mailbox.clear())
         with CancelScope(shield=True):
             await self._clean_up()
-        self.inhabitant.leave(self._interruption)
         if self._again:
+            self.inhabitant.leave(self._interruption)
             self._go("again")
         else:
             self.finish()

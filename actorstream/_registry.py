@@ -156,8 +156,9 @@ class Registry:
             del self._names[cell.address.id]
 
     def forget(self, cell: Cell) -> None:
-        """Let a cell go, for it is over for good."""
-        self.forget_name(cell)
+        """Let a cell go, for it is over for good. Its name is known after the router's end."""
+        if self.state != "closing":
+            self.forget_name(cell)
         self.cells.pop(cell, None)
         self._stop_clock_if_empty()
 

@@ -317,7 +317,7 @@ async def test_an_actors_end_event_arrives_with_its_payload(unit: float) -> None
     [
         ("timeout", ["@(told)", "timeout=..."]),
         ("overflow", ["@(told)", "'go'", "more than 2 items", "buffer_size", 'overflow="wait"']),
-        ("stopped", ["@(told)", "unregistered"]),
+        ("stopped", ["@(told)", "stopped"]),
         ("router", ["@(told)", "router was closed", "`async with MessageRouter()`"]),
         ("stall", ["@(told)", "its consumer was to read", "stall_timeout=..."]),
         ("abort", ["cancelled", "enough"]),

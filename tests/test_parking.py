@@ -12,10 +12,12 @@ class Waiter:
     def __init__(self, place: Place) -> None:
         self.place = place
         self.scope = CancelScope()
+        self.began = False
         self.went_on = 0
 
     async def run(self) -> None:
         with self.scope:
+            self.began = True
             await self.place.park()
             self.went_on += 1
 
@@ -35,7 +37,8 @@ async def test_a_task_is_let_go_on_right_after_it_began_to_wait() -> None:
     waiter = Waiter(make_place())
     async with create_task_group() as tasks:
         tasks.start_soon(waiter.run)
-        await settle(1)
+        while not waiter.began:
+            await settle(1)
         waiter.place.unpark()
     assert waiter.went_on == 1
 

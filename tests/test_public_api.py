@@ -35,6 +35,18 @@ EXPORTED = {
     "StreamAbortedError",
     "StreamTimeoutError",
     "StreamOverflowError",
+    # messages, life, supervision
+    "ActorError",
+    "ActorRestartedError",
+    "AskCycleError",
+    "AskTimeoutError",
+    "ChildSpec",
+    "MailboxFullError",
+    "RestartLimitError",
+    "Supervisor",
+    "UnhandledMessageError",
+    "handles",
+    "streams",
     # ports
     "Port",
     "PortClosedError",
