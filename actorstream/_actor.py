@@ -341,8 +341,8 @@ def find_source(actor: Actor, request: Message) -> tuple[Opener, Callable[..., A
     entry = type(actor)._streamers.get(request.type)  # pyright: ignore[reportPrivateUsage]
     if entry is not None:
         name, takes_message = entry
-        method = getattr(actor, name)
-        return open_iterable, (lambda _: method(request)) if takes_message else method
+        method: Callable[..., Any] = getattr(actor, name)
+        return open_iterable, _given(method, request) if takes_message else method
     stream_async = getattr(actor, "stream_async", None)
     if callable(stream_async):
         return open_iterable, stream_async
@@ -356,6 +356,13 @@ def find_source(actor: Actor, request: Message) -> tuple[Opener, Callable[..., A
         f"stream_async() nor stream(){only}; "
         "write `async def stream_async(self, payload): yield item`"
     )
+
+
+def _given(method: Callable[..., Any], request: Message) -> Callable[[Any], Any]:
+    def call(_payload: Any) -> Any:
+        return method(request)
+
+    return call
 
 
 def _unregistered(actor: Actor, what: str) -> str:

@@ -278,9 +278,10 @@ class Buffer(ObjectStream[T]):
         self._set_marks()
 
     def _set_marks(self) -> None:
-        busy = self.ended or self._held or self._reader is not None
-        self.high = 0 if busy else min(self.size, self._put_until)
-        self.low = _NEVER if self._writers else max(0, self._take_until)
+        size, put_until, take_until = self.size, self._put_until, self._take_until
+        busy = self._reader is not None or self._held or self.ended
+        self.high = 0 if busy else size if size < put_until else put_until
+        self.low = _NEVER if self._writers else take_until if take_until > 0 else 0
         if self.paused:  # looked at last: another thread may have just set it
             self.high = 0
             self.low = _NEVER

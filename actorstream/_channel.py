@@ -46,7 +46,6 @@ from actorstream._message import (
     Origin,
     complete,
     end_event,
-    is_event,
     own_id_of,
 )
 from actorstream._options import StreamAsyncOptions, needs_watch
@@ -194,19 +193,22 @@ class Channel:
         if self._closing_event is not None:
             await checkpoint()  # for the others' sake, should the actor go on and on
             self._refuse(item, self._closing_event)
-        if is_event(item) and item.type != "data":
+        if type(item) is AsyncStreamMessage and item.type != "data":
             self._closing_event = item
             self.buffer.hold()
             return
         self.note_item()
-        while not self.over:
-            if self.buffer.paused:
+        buffer = self.buffer
+        while self._outcome is None:
+            if buffer.paused:
                 self._obey_signal()
-            elif self.buffer.put_turn_over:
-                await self.buffer.rest()
-            elif not self.buffer.full:
-                self.buffer.send_nowait(item)
+            elif buffer.put_turn_over:
+                await buffer.rest()
+            elif len(buffer.items) < buffer.size:
+                buffer.send_nowait(item)
                 return
+            elif self.options.overflow == "wait":
+                await (buffer if self._limits is None else self).wait_writable()
             elif not await self._make_room():
                 return
         await checkpoint()
@@ -220,10 +222,7 @@ class Channel:
                 self.buffer.release()
 
     async def _make_room(self) -> bool:
-        """Do what the overflow policy says; return whether to try again with this item."""
-        if self.options.overflow == "wait":
-            await self.wait_writable()
-            return True
+        """Do as the policy says, which is not to wait; return whether to try again."""
         again = self.make_room_nowait()
         if self.dropped and self.dropped % TURN == 0:  # it never has to wait for room
             await self.buffer.rest()
@@ -375,30 +374,25 @@ class Channel:
                 self._obey_signal()
             if buffer.take_turn_over:
                 await buffer.rest()
-            if not (buffer.items or buffer.ended or buffer.reserve):
-                await self._wait_readable()
-                continue
             try:
-                return buffer.receive_nowait()
+                if buffer.items or buffer.ended or buffer.reserve:
+                    return buffer.receive_nowait()
+                await buffer.wait_readable()
             except (EndOfStream, ClosedResourceError):
                 if not self._router_heeded:
                     await self._heed_the_routers_end()
                 return OVER
+            except BusyResourceError:
+                raise StreamConsumedError(
+                    "two tasks read the same stream at once; let one task read it, or call "
+                    f"{self.opened_by} once for each"
+                ) from None
 
     async def _heed_the_routers_end(self) -> None:
         """Let a cancellation go first, once: what ended the router may be around this, too."""
         self._router_heeded = True
         if self._outcome is not None and isinstance(self._outcome.error, RouterClosedError):
             await checkpoint_if_cancelled()
-
-    async def _wait_readable(self) -> None:
-        try:
-            await self.buffer.wait_readable()
-        except BusyResourceError:
-            raise StreamConsumedError(
-                "two tasks read the same stream at once; let one task read it, or call "
-                f"{self.opened_by} once for each"
-            ) from None
 
     def complete(self, event: AsyncStreamMessage[Any], number: int) -> AsyncStreamMessage[Any]:
         """Fill in what the actor left out of its own event.

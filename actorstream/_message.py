@@ -16,6 +16,7 @@ T = TypeVar("T")
 
 EventType = Literal["data", "end", "error"]
 _NO_PAYLOAD: Any = None
+_MISSING: Any = object()
 _EVENT_TYPES: tuple[str, ...] = get_args(EventType)
 
 
@@ -102,7 +103,7 @@ class AsyncStreamMessage(_Unfinished, Generic[T]):
         payload: The item, for ``"data"``.
         error: What went wrong, for ``"error"``.
         timestamp: When the event was made, in seconds since the epoch: by the actor if it
-            gave one, else where the consumer took it.
+            made it, else where the consumer took it.
 
     Raises:
         ValueError: ``type`` is none of the three.
@@ -136,20 +137,30 @@ class AsyncStreamMessage(_Unfinished, Generic[T]):
         self.sender = sender
         self.exception: BaseException | None = None  # type: ignore[misc]
         self.origin: Origin | None = None  # type: ignore[misc]
-        if id is not None:
-            self.id = id
-        if timestamp is not None:
-            self.timestamp = timestamp
+        self.id = _MISSING if id is None else id
+        self.timestamp = time.time() if timestamp is None else timestamp
 
-    def __getattr__(self, name: str) -> Any:
-        # Reached only for a slot that is still empty. Most events are read for their type and
-        # payload, so the router leaves the rest to whoever asks.
-        make = _LATER.get(name)
-        if make is None:
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        value = make(self)
-        setattr(self, name, value)
+
+def _made_late(name: str, make: Callable[[Any], object], doc: str) -> Any:
+    """Make a property over a field's slot: a value that is not there is made when asked for.
+
+    Most events are read for their type and payload, so the router leaves the rest to whoever
+    asks. ``__getattr__`` would do that, too, but slow every read of every field down.
+    """
+    slot: Any = vars(AsyncStreamMessage)[name]
+    look, put = slot.__get__, slot.__set__
+
+    def get(event: Any) -> object:
+        try:
+            value = look(event)
+        except AttributeError:
+            value = _MISSING
+        if value is _MISSING:
+            value = make(event)
+            put(event, value)
         return value
+
+    return property(get, put, slot.__delete__, doc)
 
 
 blank_event: Callable[[], Any] = partial(object.__new__, AsyncStreamMessage)
@@ -170,23 +181,19 @@ def _find_sender(event: AsyncStreamMessage[Any]) -> Address | None:
     return None if event.origin is None else event.origin.sender
 
 
-def _now(_: AsyncStreamMessage[Any]) -> float:
-    return time.time()
-
-
 def _nothing(_: AsyncStreamMessage[Any]) -> None:
     return None
 
 
-_LATER: dict[str, Callable[[AsyncStreamMessage[Any]], object]] = {
-    "id": _make_id,
-    "correlation_id": _find_correlation_id,
-    "sender": _find_sender,
-    "timestamp": _now,
-    "error": _nothing,
-    "origin": _nothing,
-    "exception": _nothing,
-}
+_look_at_id: Callable[[AsyncStreamMessage[Any]], Any] = vars(AsyncStreamMessage)["id"].__get__
+
+for _name, _make, _doc in (
+    ("id", _make_id, "Unique across processes; sorts in the order of the events."),
+    ("correlation_id", _find_correlation_id, "The same for all events of one stream."),
+    ("sender", _find_sender, "The actor that streams."),
+    ("error", _nothing, 'What went wrong, for ``"error"``.'),
+):
+    setattr(AsyncStreamMessage, _name, _made_late(_name, _make, _doc))
 
 
 def end_event(origin: Origin, number: int) -> AsyncStreamMessage[Any]:
@@ -212,14 +219,10 @@ def is_event(item: object) -> TypeGuard[AsyncStreamMessage[Any]]:
 
 def own_id_of(event: AsyncStreamMessage[Any]) -> str | None:
     """Return the id that an actor gave to its event; one of another stream's has none."""
-    return None if event.origin is not None else cast("str | None", _if_made(event, "id"))
-
-
-def _if_made(event: AsyncStreamMessage[Any], name: str) -> Any:
-    try:
-        return object.__getattribute__(event, name)
-    except AttributeError:
+    if event.origin is not None:
         return None
+    own_id = _look_at_id(event)
+    return None if own_id is _MISSING else own_id
 
 
 def complete(
@@ -229,9 +232,10 @@ def complete(
     copy = blank_event()
     copy.type = event.type
     copy.payload = event.payload
-    copy.error = event.error
-    copy.exception = event.exception
-    copy.timestamp = _if_made(event, "timestamp") or time.time()
+    copy.timestamp = event.timestamp
+    if event.type != "data":
+        copy.error = event.error
+        copy.exception = event.exception
     copy.origin = origin
     copy.number = number
     if event.sender is not None:

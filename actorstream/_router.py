@@ -77,14 +77,12 @@ class MessageRouter:
             that actor is stopped, and its exception is logged.
 
     Raises:
-        TypeError, ValueError: ``on_failure`` is neither.
+        ValueError: ``on_failure`` is neither.
     """
 
     def __init__(self, *, on_failure: OnFailure = "raise") -> None:
         if on_failure not in get_args(OnFailure):
-            raise (ValueError if isinstance(on_failure, str) else TypeError)(
-                f'on_failure is "raise" or "stop", not {on_failure!r}'
-            )
+            raise ValueError(f'on_failure is "raise" or "stop", not {on_failure!r}')
         self._registry = Registry(self, on_failure)
         self._tasks: TaskGroup
         self._opened = 0
@@ -139,8 +137,7 @@ class MessageRouter:
             with suppress(get_cancelled_exc_class()):  # the block's exception comes instead
                 await self._tasks.__aexit__(None, None, None)
         except BaseExceptionGroup as group:
-            failures = cast("BaseExceptionGroup[BaseException]", group)
-            raise failures.derive([exc, *failures.exceptions]) from None
+            raise group.derive([exc, *group.exceptions]) from None
         return False
 
     def register_actor(

@@ -6,7 +6,6 @@ They are classes and not async generators, so that dropping one half-read is no 
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import (
     AsyncIterable,
     AsyncIterator,
@@ -183,7 +182,7 @@ class ItemsOf(Feeder, Generic[T]):
         What came before an exception is put first.
         """
         buffer = channel.buffer
-        fetched: deque[T] = deque()
+        fetched: list[T] = []
         failure: Exception | None = None
         try:
             while failure is None:
@@ -194,7 +193,7 @@ class ItemsOf(Feeder, Generic[T]):
                 except Exception as exc:
                     failure = exc
                 over = len(fetched) < wanted
-                if room > 0 and AsyncStreamMessage not in map(type, fetched):
+                if room > 0 and AsyncStreamMessage not in {*map(type, fetched)}:
                     buffer.items.extend(fetched)
                 else:
                     for item in fetched:
