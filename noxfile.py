@@ -86,6 +86,6 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def profile(session: nox.Session) -> None:
-    """Show where the time goes; after ``--``: events, payloads, list or short, and a backend."""
+    """Show where the time goes; after ``--``: a program of profiling.py, and a backend."""
     install(session, "bench")
     session.run("python", "tests/benchmarks/profiling.py", *session.posargs)

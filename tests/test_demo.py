@@ -2,12 +2,14 @@
 
 import importlib
 import io
+import logging
 import os
 import re
 import runpy
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
@@ -16,10 +18,10 @@ import attrs
 import pytest
 
 import actorstream
-from actorstream import Actor
-from actorstream._demo import cli, report, scenes
+from actorstream import Actor, handles
+from actorstream._demo import cli, counting, report, streaming
 from actorstream._demo.report import Facts
-from actorstream._demo.scenes import Scene
+from actorstream._demo.scenes import Part, Scene
 from actorstream._demo.text import Text, TextError, read_documentation, read_files
 
 POEM = "The quick brown fox\n\njumps over the lazy dog\nand the quick cat\n"
@@ -29,6 +31,7 @@ TITLES = [
     "3. A fast producer, a slow consumer",
     "4. Stopping after ten items, with break",
     "5. A timeout",
+    "6. A supervised pool of workers that counts words",
 ]
 
 
@@ -104,10 +107,10 @@ def no_scenes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 ENDLESS = """
 import signal, sys
-from actorstream._demo import cli, scenes
+from actorstream._demo import cli, streaming
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a parent may have had it ignored
-scenes.Lead.count_consumed = lambda self: print("reading", flush=True)  # and never enough
+streaming.Lead.count_consumed = lambda self: print("reading", flush=True)  # and never enough
 sys.exit(cli.main(sys.argv[1:]))
 """
 
@@ -134,12 +137,13 @@ def python(*arguments: str, **environment: str) -> Iterator[subprocess.Popen[str
 
 
 def test_default_run(run: RunMain) -> None:
-    """Without arguments it streams CPython's documentation through five scenes on each backend."""
+    """Without arguments it shows both scenes on each backend, with CPython's documentation."""
     result = run()
     assert result.status == 0
     assert "the documentation of Python" in result.out
-    assert [result.out.count(title) for title in TITLES] == [2] * 5
-    assert result.out.count("5 scenes in") == 2
+    assert [result.out.count(title) for title in TITLES] == [2] * 6
+    assert result.out.count("First scene: ") == result.out.count("Second scene: ") == 2
+    assert result.out.count("2 scenes in") == 2
     assert result.err == ""
 
 
@@ -180,6 +184,79 @@ def test_timeout(shown: Run) -> None:
     assert shown.number("received", 5) >= 1
 
 
+def test_words_counted(shown: Run) -> None:
+    """The pool counts each word, and the count is the one of `collections.Counter`."""
+    assert shown.fact("counted", 6) == "13 words, 11 different ones"
+    assert shown.fact("commonest", 6) == '"quick" 2 times, "the" 2 times, "The" 1 times'
+    assert shown.fact("check", 6) == "equal to collections.Counter over the same 13 words"
+
+
+def test_worker_restarted(shown: Run) -> None:
+    """One worker fails on the way and is restarted once; what the library logs of it is shown."""
+    assert shown.number("restarts", 6) == 1
+    assert re.fullmatch(
+        r"@\(pool/[abcd]\) ended \(abnormal\), and is restarted; BrokenDownError\('out of order'\)",
+        shown.fact("failure", 6),
+    )
+
+
+def test_progress(shown: Run) -> None:
+    """The port reports each piece that has been counted, to the last."""
+    assert shown.fact("progress", 6) == "13 reports, the last one: 13 of 13 pieces"
+
+
+def test_tree(shown: Run) -> None:
+    """The tree is that of the router at work: the pool, the restarted worker, the open port."""
+    tree = shown.fact("tree", 6)
+    assert 1 <= int(re.findall(r"^when (\d+) pieces had been counted: ", tree)[0]) <= 13
+    assert "pool (Supervisor): running" in tree
+    assert len(re.findall(r"pool/[abcd] \(Worker\): running", tree)) == 4
+    assert tree.count(", 1 restarts") == 1
+    assert "port 'progress': 1 subscribers" in tree
+
+
+def test_tree_keeps_its_shape(shown: Run) -> None:
+    """Each actor of the tree has a line of its own, below its supervisor and further in."""
+    assert re.search(r"^ {13}pool \(S.*\n {15}pool/a \(W.*\n {15}pool/b", shown.out, re.MULTILINE)
+
+
+class ForgetfulWorker(counting.Worker):
+    """Counts nothing."""
+
+    @handles("count")
+    async def count(self, payload: Sequence[str]) -> Counter[str]:
+        return Counter()
+
+
+def test_miscounting_worker(
+    run: RunMain, poem: str, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A count that is not the one of `collections.Counter` is a failure of the demonstration."""
+    monkeypatch.setattr(counting, "Worker", ForgetfulWorker)
+    with pytest.raises(RuntimeError, match="lost or invented words"):
+        run(poem, "--backend", backend)
+
+
+def test_one_word(run: RunMain, tmp_path: Path, backend: str) -> None:
+    """A text of one word is enough for a worker to fail and to be restarted."""
+    path = tmp_path / "one.txt"
+    path.write_text("one")
+    result = run(str(path), "--backend", backend)
+    assert result.number("restarts", 6) == 1
+    assert result.fact("progress", 6) == "1 reports, the last one: 1 of 1 pieces"
+    assert result.err == ""
+
+
+def test_log_is_kept_for_a_while(caplog: pytest.LogCaptureFixture) -> None:
+    """What the library logs is kept line by line, and goes its usual way again afterwards."""
+    logger = logging.getLogger("actorstream")
+    with counting.kept_log() as lines:
+        logger.warning("of %s", "old")
+    logger.warning("as before")
+    assert lines == ["of old"]
+    assert caplog.messages == ["as before"]
+
+
 class FailingActor(Actor):
     """Fails where it should stream."""
 
@@ -195,7 +272,7 @@ def test_failing_actor(
     run: RunMain, poem: str, backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An error event is no end: the demonstration fails, and says why."""
-    monkeypatch.setattr(scenes, "SessionActor", FailingActor)
+    monkeypatch.setattr(streaming, "SessionActor", FailingActor)
     with pytest.raises(RuntimeError, match="the session is lost"):
         run(poem, "--backend", backend)
 
@@ -204,7 +281,7 @@ def test_streams_that_end_by_themselves(
     run: RunMain, tmp_path: Path, backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A stream that ended before its abort or its timeout is reported as just that."""
-    monkeypatch.setattr(scenes, "cycle", iter)
+    monkeypatch.setattr(streaming, "cycle", iter)
     path = tmp_path / "short.txt"
     path.write_text("one two")
     result = run(str(path), "--backend", backend)
@@ -441,12 +518,12 @@ def test_reader_gone(poem: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def interrupting(error: BaseException) -> tuple[Scene, ...]:
-    """A scene that is hit by an error."""
+    """A scene whose only part is hit by an error."""
 
     async def interrupted(text: Text, query: str) -> Facts:
         raise error
 
-    return (Scene("Interrupted", interrupted),)
+    return (Scene("Interrupted", (Part("At once", interrupted),)),)
 
 
 @pytest.mark.parametrize(
@@ -484,7 +561,7 @@ def test_process_into_a_pipe_of_another_encoding(tmp_path: Path) -> None:
         out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")
     assert "\\u03b1" in out
-    assert TITLES[4] in out
+    assert TITLES[-1] in out
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no SIGINT to a child")

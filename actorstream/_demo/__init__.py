@@ -1,4 +1,5 @@
-"""What ``python -m actorstream`` runs: five scenes of streaming, on real text.
+"""What ``python -m actorstream`` runs: streams, and a pool of workers, on real text.
 
-Read `scenes` first: each scene is a complete sample, written with the public names only.
+Read `streaming` first, then `counting`: each part is a complete sample, written with the public
+names only.
 """

@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
+from itertools import count
 from time import perf_counter
 
 import anyio
@@ -24,7 +25,8 @@ OK, BAD_INPUT, INTERRUPTED, BROKEN_PIPE = 0, 2, 130, 141
 DESCRIPTION = """\
 Show what actorstream does, on real text: a session filtered by a query, words
 stopped by an abort, a fast producer held back by a slow consumer, stopping
-after ten items, and a timeout. Every number printed was measured in this run."""
+after ten items, a timeout, and a supervised pool of workers that counts words
+while one of them fails. Every number printed was measured in this run."""
 
 EPILOG = f"""\
 examples:
@@ -90,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--query",
         metavar="TEXT",
-        help="what the lines of the first scene must contain, in upper or lower case"
+        help="what the lines of the session must contain, in upper or lower case"
         " (default: the commonest long word of the text)",
     )
     parser.add_argument(
@@ -128,9 +130,12 @@ def _show(text: Text, query: str, backends: Sequence[str]) -> None:
 def _show_backend(text: Text, query: str, backend: str) -> None:
     _print_block(f"== {backend} ==", {})
     started = perf_counter()
-    for number, scene in enumerate(SCENES, start=1):
-        facts = anyio.run(scene.run, text, query, backend=backend)
-        _print_block(f"{number}. {scene.title}", facts)
+    numbers = count(1)
+    for scene in SCENES:
+        _print_block(scene.title, {})
+        for part in scene.parts:
+            facts = anyio.run(part.run, text, query, backend=backend)
+            _print_block(f"{next(numbers)}. {part.title}", facts)
     elapsed = duration(perf_counter() - started)
     _print_block(f"{backend}: {len(SCENES)} scenes in {elapsed}", {})
 

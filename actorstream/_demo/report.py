@@ -8,7 +8,7 @@ _LIMIT = 160
 _WIDTHS = range(36, 89)
 
 Facts = dict[str, str]
-"""What a scene measured: a label of at most nine characters, and what there is to say."""
+"""What a part measured: a label of at most nine characters, and what there is to say."""
 
 
 def plain(text: str) -> str:
@@ -49,10 +49,11 @@ def block(title: str, facts: Mapping[str, str], columns: int) -> str:
 
 
 def _row(label: str, value: str, width: int) -> str:
+    """Return a fact; each of its lines keeps its own indentation."""
     indent = " " * 3
-    return textwrap.fill(
-        value,
-        width,
-        initial_indent=indent + label.ljust(_LABEL),
-        subsequent_indent=indent + " " * _LABEL,
+    first, *others = value.splitlines() or [""]
+    lines = [(indent + label.ljust(_LABEL), first), *((indent + " " * _LABEL, o) for o in others)]
+    return "\n".join(
+        textwrap.fill(line, width, initial_indent=head, subsequent_indent=indent + " " * _LABEL)
+        for head, line in lines
     )

@@ -9,7 +9,10 @@ from pathlib import Path
 import chart
 import endings
 import memory
+import messages
 import options
+import publishing
+import restarts
 import short_streams
 import throughput
 from backends import BACKENDS, Backend, installed_backends
@@ -27,6 +30,10 @@ SECTIONS = {
         memory.PEAK_SECTION,
         memory.OPEN_SECTION,
         options.SECTION,
+        messages.SECTION,
+        publishing.SECTION,
+        restarts.SECTION,
+        memory.IDLE_SECTION,
     )
 }
 ROOT = Path(__file__).resolve().parents[2]

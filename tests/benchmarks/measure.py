@@ -35,6 +35,12 @@ class Settings:
     repeats_at_end: int = 5
     peak_items: tuple[int, int] = (10_000, 1_000_000)
     open_streams: int = 10_000
+    messages: int = 10_000
+    subscribers: tuple[int, ...] = (1, 10, 100)
+    deliveries: int = 50_000
+    supervised: tuple[int, ...] = (1, 1_000)
+    repeats_of_restart: int = 20
+    idle_actors: int = 10_000
 
 
 FULL = Settings()
@@ -46,6 +52,10 @@ QUICK = Settings(
     repeats_at_end=2,
     peak_items=(10_000, 200_000),
     open_streams=2_000,
+    messages=5_000,
+    deliveries=20_000,
+    repeats_of_restart=10,
+    idle_actors=2_000,
 )
 
 

@@ -1,4 +1,4 @@
-"""Memory: the peak of one long stream, and what each of many open streams takes.
+"""Memory: the peak of one long stream, and what each of many open streams or idle actors takes.
 
 Each measurement runs in a process of its own, so that nothing else disturbs it.
 """
@@ -18,6 +18,12 @@ OPEN_LABELS = {
     "open-hand-resident": "by hand: resident memory of each",
     "open-traced": "streams: Python objects of each",
     "open-resident": "streams: resident memory of each",
+}
+IDLE_LABELS = {
+    "idle-hand-traced": "by hand: Python objects of each",
+    "idle-hand-resident": "by hand: resident memory of each",
+    "idle-traced": "actors: Python objects of each",
+    "idle-resident": "actors: resident memory of each",
 }
 
 
@@ -66,14 +72,24 @@ def take_open(backend: Backend, settings: Settings, _: int) -> dict[str, list[fl
     return {name: [measured_bytes(backend, name, settings.open_streams)] for name in OPEN_LABELS}
 
 
-def derive_open(samples: Samples, settings: Settings) -> Figures:
-    """Return the bytes of each stream."""
+def take_idle(backend: Backend, settings: Settings, _: int) -> dict[str, list[float]]:
+    """Measure many idle actors, and the same by hand."""
+    return {name: [measured_bytes(backend, name, settings.idle_actors)] for name in IDLE_LABELS}
+
+
+def derive_each(samples: Samples, settings: Settings) -> Figures:
+    """Return the bytes of each stream or actor."""
     return {key: spread(values, "bytes") for key, values in samples.items()}
 
 
 def open_rows(settings: Settings) -> list[Row]:
     """Show the bytes of each stream."""
     return [Row(label, (name,)) for name, label in OPEN_LABELS.items()]
+
+
+def idle_rows(settings: Settings) -> list[Row]:
+    """Show the bytes of each actor."""
+    return [Row(label, (name,)) for name, label in IDLE_LABELS.items()]
 
 
 PEAK_SECTION = Section(
@@ -99,8 +115,22 @@ OPEN_SECTION = Section(
         "what the system says, in another process without it."
     ),
     take=take_open,
-    derive=derive_open,
+    derive=derive_each,
     rows=open_rows,
+    warm_up=False,
+    most_rounds=3,
+)
+IDLE_SECTION = Section(
+    name="idle",
+    title="Many idle actors",
+    note=(
+        "What each of 10,000 registered actors takes (2,000 with --quick), in a process of its "
+        "own: its task, its mailbox, its address. Each has answered one message and waits for "
+        "more. By hand: a task and a memory stream each. Counted as above."
+    ),
+    take=take_idle,
+    derive=derive_each,
+    rows=idle_rows,
     warm_up=False,
     most_rounds=3,
 )

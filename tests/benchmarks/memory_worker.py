@@ -20,8 +20,9 @@ from actors import add_events, add_payloads, entered_router
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from backends import BACKENDS
 from floors import BUFFER_SIZE, plain_loop
+from messages import Request, answer
 
-from actorstream import Actor, MessageRouter
+from actorstream import Actor, MessageRouter, handles
 
 WARM_UP = 50
 
@@ -169,8 +170,80 @@ async def measure_hand(count: int, measured: Callable[[], int]) -> dict[str, flo
     return {"bytes": each}
 
 
+class IdleActor(Actor):
+    """Answers with what it is asked, and waits."""
+
+    @handles("echo")
+    async def echo(self, payload: int) -> int:
+        """Answer with the payload."""
+        return payload
+
+
+async def idle_traced(count: int) -> dict[str, float]:
+    """Return the traced memory of each idle actor."""
+    return await measure_idle_actors(count, traced_bytes)
+
+
+async def idle_resident(count: int) -> dict[str, float]:
+    """Return the resident memory of each idle actor."""
+    return await measure_idle_actors(count, resident_bytes)
+
+
+async def measure_idle_actors(count: int, measured: Callable[[], int]) -> dict[str, float]:
+    """Register ``count`` actors, let each answer once, and return what each adds to memory."""
+    async with MessageRouter() as router:
+
+        async def open_one(number: int) -> None:
+            to = router.register_actor(f"idle/{number}", IdleActor())
+            check_item(await router.ask(to, "echo", number), number)
+
+        for number in range(WARM_UP):
+            await open_one(number)
+        before = measured()
+        for number in range(WARM_UP, WARM_UP + count):
+            await open_one(number)
+        each = (measured() - before) / count
+    return {"bytes": each}
+
+
+async def idle_hand_traced(count: int) -> dict[str, float]:
+    """Return the traced memory of each idle task with a memory stream, made by hand."""
+    return await measure_idle_hand(count, traced_bytes)
+
+
+async def idle_hand_resident(count: int) -> dict[str, float]:
+    """Return the resident memory of each idle task with a memory stream, made by hand."""
+    return await measure_idle_hand(count, resident_bytes)
+
+
+async def measure_idle_hand(count: int, measured: Callable[[], int]) -> dict[str, float]:
+    """Do the same by hand: a task that answers what comes by a memory stream each."""
+    senders: dict[str, MemoryObjectSendStream[Request]] = {}
+
+    async def open_one(number: int) -> None:
+        send, receive = anyio.create_memory_object_stream[Request](BUFFER_SIZE)
+        senders[f"idle/{number}"] = send
+        group.start_soon(answer, receive)
+        request = Request(number)
+        await send.send(request)
+        await request.answered.wait()
+        check_item(request.reply, number + 1)
+
+    async with anyio.create_task_group() as group:
+        for number in range(WARM_UP):
+            await open_one(number)
+        before = measured()
+        for number in range(WARM_UP, WARM_UP + count):
+            await open_one(number)
+        each = (measured() - before) / count
+        group.cancel_scope.cancel()
+        for send in senders.values():
+            send.close()
+    return {"bytes": each}
+
+
 def check_item(item: object, expected: int) -> None:
-    """Make sure that the stream has advanced."""
+    """Make sure that the stream has advanced, or the actor answered."""
     if item != expected:
         raise AssertionError(f"got {item!r}, expected {expected}")
 
@@ -201,6 +274,10 @@ PROGRAMS = {
     "open-hand-resident": hand_resident,
     "open-traced": open_traced,
     "open-resident": open_resident,
+    "idle-hand-traced": idle_hand_traced,
+    "idle-hand-resident": idle_hand_resident,
+    "idle-traced": idle_traced,
+    "idle-resident": idle_resident,
 }
 
 

@@ -1,6 +1,6 @@
-"""Profile one program of the benchmarks: where does the time of an item go?
+"""Profile one program of the benchmarks: where does the time of an item or a message go?
 
-``python tests/benchmarks/profiling.py [events|payloads|list|short] [asyncio|trio]``
+``python tests/benchmarks/profiling.py [events|payloads|list|short|ask|tell] [asyncio|trio]``
 """
 
 import argparse
@@ -15,10 +15,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import anyio
 from actors import add_events, add_payloads, entered_router
+from messages import CalculatorActor, tell
 
 from actorstream import MessageRouter
 
 ITEMS = 200_000
+MESSAGES = 20_000
 SHORT_STREAMS = 5_000
 ROWS = 25
 
@@ -44,17 +46,31 @@ async def short(router: MessageRouter) -> None:
         await add_events(router.stream_async("generator", "numbers", 1))
 
 
+async def ask(router: MessageRouter) -> None:
+    """Ask an actor many times."""
+    for number in range(MESSAGES):
+        await router.ask("calculator", "next", number)
+
+
+async def tell_often(router: MessageRouter) -> None:
+    """Tell an actor many times."""
+    await tell(router, MESSAGES)
+
+
 PROGRAMS: dict[str, Callable[[MessageRouter], Awaitable[None]]] = {
     "events": events,
     "payloads": payloads,
     "list": of_a_list,
     "short": short,
+    "ask": ask,
+    "tell": tell_often,
 }
 
 
 async def profile(program: str) -> None:
     """Run a program under the profiler, after a run without, and print the rows that weigh."""
     async with entered_router() as router:
+        router.register_actor("calculator", CalculatorActor())
         await PROGRAMS[program](router)
         profiler = cProfile.Profile()
         with profiler:

@@ -85,9 +85,11 @@ def format_figure(figure: Figure) -> str:
 
 
 def format_rate(value: float, unit: str) -> str:
-    """Return a rate in thousands or millions."""
+    """Return a rate, in thousands or millions where there are so many."""
     if value >= 1e6:
         return f"{value / 1e6:.2f} M/s"
+    if value < 1e3:
+        return f"{value:.0f} /s"
     return f"{value / 1e3:.1f} k/s" if value < 1e5 else f"{value / 1e3:.0f} k/s"
 
 
