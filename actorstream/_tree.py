@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import attrs
 from anyio import current_time
@@ -10,6 +11,9 @@ from anyio import current_time
 from actorstream._cell import Cell
 from actorstream._channel import Channel
 from actorstream._lifecycle import State
+
+Under = Mapping[Cell | None, list[Cell]]
+"""The cells under each cell; under ``None`` those without a supervisor."""
 
 
 @attrs.frozen
@@ -34,7 +38,7 @@ class StreamInfo:
 
     def __str__(self) -> str:
         return (
-            f"stream {self.type!r}: {self.delivered} items, {self.rate:.3g}/s, "
+            f"stream {self.type!r}: {_count(self.delivered, 'item')}, {self.rate:.3g}/s, "
             f"buffer {self.buffered}/{self.buffer_size}"
         )
 
@@ -54,7 +58,8 @@ class PortInfo:
     published: int
 
     def __str__(self) -> str:
-        return f"port {self.name!r}: {self.subscribers} subscribers, {self.published} published"
+        subscribers = _count(self.subscribers, "subscriber")
+        return f"port {self.name!r}: {subscribers}, {self.published} published"
 
 
 @attrs.frozen
@@ -84,7 +89,7 @@ class ActorInfo:
     children: tuple[ActorInfo, ...]
 
     def __str__(self) -> str:
-        restarts = f", {self.restarts} restarts" if self.restarts else ""
+        restarts = f", {_count(self.restarts, 'restart')}" if self.restarts else ""
         return (
             f"{self.id} ({self.kind}): {self.state}, "
             f"mailbox {self.queued}/{self.mailbox_size}{restarts}"
@@ -107,11 +112,19 @@ class RouterTree:
 
 def make_tree(cells: Iterable[Cell]) -> RouterTree:
     """Look at all cells."""
-    listed = list(cells)
-    return RouterTree(tuple(_look(cell, listed) for cell in listed if cell.parent is None))
+    under: defaultdict[Cell | None, list[Cell]] = defaultdict(list)
+    for cell in cells:
+        under[cell.parent].append(cell)
+    return RouterTree(_look_at_all(under, None))
 
 
-def _look(cell: Cell, cells: Sequence[Cell]) -> ActorInfo:
+def _look_at_all(
+    under: Mapping[Cell | None, list[Cell]], parent: Cell | None
+) -> tuple[ActorInfo, ...]:
+    return tuple(_look(cell, under) for cell in under.get(parent, ()))
+
+
+def _look(cell: Cell, under: Under) -> ActorInfo:
     return ActorInfo(
         id=cell.address.id,
         kind=cell.inhabitant.kind,
@@ -124,7 +137,7 @@ def _look(cell: Cell, cells: Sequence[Cell]) -> ActorInfo:
             PortInfo(name, port.statistics().subscribers, port.statistics().published)
             for name, port in cell.inhabitant.ports.items()
         ),
-        children=tuple(_look(other, cells) for other in cells if other.parent is cell),
+        children=_look_at_all(under, cell),
     )
 
 
@@ -139,6 +152,10 @@ def _look_at_stream(channel: Channel) -> StreamInfo:
         buffered=now.buffered,
         buffer_size=now.buffer_size,
     )
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'s' * (number != 1)}"
 
 
 def _draw(actors: Sequence[ActorInfo], indent: str = "") -> Iterator[str]:

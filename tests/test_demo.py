@@ -211,8 +211,8 @@ def test_tree(shown: Run) -> None:
     assert 1 <= int(re.findall(r"^when (\d+) pieces had been counted: ", tree)[0]) <= 13
     assert "pool (Supervisor): running" in tree
     assert len(re.findall(r"pool/[abcd] \(Worker\): running", tree)) == 4
-    assert tree.count(", 1 restarts") == 1
-    assert "port 'progress': 1 subscribers" in tree
+    assert tree.count(", 1 restart") == 1
+    assert "port 'progress': 1 subscriber," in tree
 
 
 def test_tree_keeps_its_shape(shown: Run) -> None:

@@ -1,0 +1,102 @@
+"""A look at a router: who there is, under whom, and how each stands."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import anyio
+
+from actorstream import Actor, ChildSpec, Message, MessageRouter, Supervisor, handles
+from actorstream.testing import settle
+
+
+class Worker(Actor):
+    """Counts without end, fails when told, and holds messages up."""
+
+    def __init__(self) -> None:
+        self.port = self.create_port("progress")
+
+    async def stream_async(self, payload: Any) -> AsyncIterator[int]:
+        for number in range(1000):
+            yield number
+
+    @handles("fail")
+    async def fail(self, message: Message) -> None:
+        raise ValueError("on purpose")
+
+    @handles("hold")
+    async def hold(self, message: Message) -> None:
+        await anyio.sleep_forever()
+
+
+async def test_an_actor_in_the_tree():
+    """An actor shows its id, its class, its state, and its mailbox."""
+    async with MessageRouter() as router:
+        router.register_actor("a", Worker(), mailbox_size=7)
+        for _ in range(3):
+            await router.tell("a", "hold")
+        await settle()
+        (actor,) = router.tree().actors
+        assert (actor.id, actor.kind, actor.state) == ("a", "Worker", "running")
+        assert (actor.queued, actor.mailbox_size, actor.restarts) == (2, 7, 0)
+
+
+async def test_a_stream_in_the_tree(unit):
+    """An open stream shows how many items it has delivered, how fast, and its buffer."""
+    async with MessageRouter() as router:
+        router.register_actor("a", Worker())
+        payloads = router.stream_async("a", "count", buffer_size=5, timeout=None).payloads()
+        for _ in range(10):
+            await anext(payloads)
+        await anyio.sleep(unit)
+        (stream,) = router.tree().actors[0].streams
+        assert (stream.type, stream.delivered, stream.buffer_size) == ("count", 10, 5)
+        assert stream.buffered == 5
+        assert 0 < stream.rate <= 10 / unit
+
+
+async def test_a_port_in_the_tree():
+    """A port shows its subscribers."""
+    async with MessageRouter() as router:
+        worker = Worker()
+        router.register_actor("a", worker)
+        async with router.subscribe("a", "progress"):
+            await worker.port.publish(1)
+            assert "port 'progress': 1 subscriber, 1 published" in str(router.tree())
+
+
+async def test_children_in_the_tree():
+    """Children stand under their supervisor, with the number of their restarts."""
+    async with MessageRouter() as router:
+        router.register_actor("pool", Supervisor([ChildSpec("a", Worker), ChildSpec("b", Worker)]))
+        await settle()
+        await router.tell("pool/b", "fail")
+        await settle(20)
+        assert str(router.tree()).splitlines() == [
+            "pool (Supervisor): running, mailbox 0/100",
+            "  pool/a (Worker): running, mailbox 0/100",
+            "      port 'progress': 0 subscribers, 0 published",
+            "  pool/b (Worker): running, mailbox 0/100, 1 restart",
+            "      port 'progress': 0 subscribers, 0 published",
+        ]
+
+
+def test_an_empty_tree():
+    """A router without actors says so."""
+    assert str(MessageRouter().tree()) == "no actors"
+
+
+async def test_statistics_count_what_the_tree_shows():
+    """The router's statistics sum up restarts, subscriptions, dead letters, and the queue."""
+    async with MessageRouter() as router:
+        router.register_actor("pool", Supervisor([ChildSpec("a", Worker)]))
+        await settle()
+        await router.tell("pool/a", "fail")
+        await settle(20)
+        await router.tell("nobody", "hello")
+        for _ in range(2):
+            await router.tell("pool/a", "hold")
+        await settle()
+        async with router.subscribe("pool/a", "progress"):
+            now = router.statistics()
+        assert (now.actors, now.restarts, now.dead_letters) == (2, 1, 1)
+        assert (now.subscriptions, now.queued_messages) == (1, 1)
