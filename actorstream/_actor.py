@@ -43,7 +43,8 @@ T = TypeVar("T")
 class Actor:
     """An actor; subclass it, and register an instance with a router.
 
-    It streams if it has one of two methods:
+    It handles messages if it has ``receive()``, or methods that are marked with ``@handles``. It
+    streams if it has methods that are marked with ``@streams``, or one of two methods:
 
     - ``stream_async(self, payload)``: an async generator function, a coroutine function that
       returns an async iterable, or a plain method that does. An item that is no

@@ -47,7 +47,7 @@ STREAMS: frozenset[State] = ACCEPTS
 """The states in which a stream may be opened; it begins when the actor runs."""
 
 _DESCRIPTIONS: Mapping[State, str] = {
-    "registered": "The actor has its address, and its messages queue until the router runs.",
+    "registered": "The actor has its address, and it starts when the router runs.",
     "starting": "Its on_start runs, and messages and streams wait until that has returned.",
     "running": "It handles its messages one at a time, and its streams run beside them.",
     "draining": "It finishes the messages that are queued, and takes no new ones.",

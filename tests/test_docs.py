@@ -20,20 +20,23 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from itertools import chain, count, pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import attrs
 import pytest
 
 import actorstream
 import actorstream.testing
+from actorstream import _lifecycle, _supervision
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
 EXAMPLES = sorted((DOCS / "examples").glob("*.py"))
 BACKENDS = ("asyncio", "trio")
-LANGUAGES = {"", "python", "sh", "text", "typescript"}
+LANGUAGES = {"", "mermaid", "python", "sh", "text", "typescript"}
+
+ENDINGS: tuple[_supervision.Ending, ...] = ("normal", "shutdown", "abnormal")
 
 RUN = "anyio.run(main)"
 ONE_PROGRAM = "<!-- samples: one program -->"
@@ -207,7 +210,8 @@ def test_every_fence_says_in_a_known_way_what_it_is(page: Path) -> None:
 def test_the_pages_have_samples() -> None:
     pages = {program.page.name for page in PAGES for program in programs(page)}
     expected = {"README.md", "tutorial.md", "how-to.md", "migration.md", "best-practices.md"}
-    assert expected | {"testing.md"} <= pages
+    expected |= {"messages.md", "lifecycle.md", "supervision.md", "ports.md", "testing.md"}
+    assert expected <= pages
 
 
 def run_example(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -380,3 +384,60 @@ def test_the_reference_says_which_builtin_errors_each_error_is() -> None:
         if isinstance(error, type) and issubclass(error, Exception):
             bases = [base.__name__ for base in error.__bases__]
             assert all(f"`{base}`" in documented()[name] for base in bases), name
+
+
+def test_the_diagram_of_an_actors_life_is_drawn_from_the_table() -> None:
+    drawn = [fence.text for fence in fences(DOCS / "lifecycle.md") if fence.language == "mermaid"]
+    assert drawn == [_lifecycle.diagram()]
+
+
+@pytest.mark.parametrize("state", list(_lifecycle.TABLE))
+def test_the_page_about_life_says_what_each_state_means(state: _lifecycle.State) -> None:
+    assert f"| `{state}` | {_lifecycle.describe(state)} |\n" in (DOCS / "lifecycle.md").read_text()
+
+
+def test_the_page_about_life_names_every_transition() -> None:
+    transitions = {name for possible in _lifecycle.TABLE.values() for name in possible}
+    page = (DOCS / "lifecycle.md").read_text()
+    assert all(f"| `{transition}` |" in page for transition in transitions)
+
+
+def test_the_nine_cases_on_the_page_are_those_of_the_policy() -> None:
+    page = (DOCS / "supervision.md").read_text()
+    rows = re.findall(r'^\| `"(\w+)"`[^|]*\| (yes|no) \| (yes|no) \| (yes|no) \|$', page, re.M)
+    shown = {
+        (restart, ending): cell
+        for restart, *cells in rows
+        for ending, cell in zip(ENDINGS, cells, strict=True)
+    }
+    decided = {
+        (restart, ending): "yes" if _supervision.restarts(restart, ending) else "no"
+        for restart in get_args(_supervision.Restart)
+        for ending in ENDINGS
+    }
+    assert shown == decided
+
+
+def floors() -> list[set[str]]:
+    """List the modules on each floor of the layout in the page about the design, from below."""
+    section = (DOCS / "design.md").read_text().partition("## The layout")[2].partition("\n## ")[0]
+    rows = [line for line in section.splitlines() if re.match(r"\| \d ", line)]
+    return [set(re.findall(r"`(\w+)`", row)) for row in reversed(rows)]
+
+
+def test_the_layout_shows_every_module_once() -> None:
+    package = Path(actorstream.__file__).parent
+    modules = {path.stem for path in package.glob("*.py")} - {"__init__", "__main__"}
+    assert sorted(chain(*floors())) == sorted(modules)
+
+
+def test_no_module_imports_from_a_floor_above_its_own() -> None:
+    floor_of = {module: number for number, floor in enumerate(floors()) for module in floor}
+    wrong = [
+        f"{module} imports {node.module}"
+        for module in floor_of
+        for node in ast.parse((Path(actorstream.__file__).parent / f"{module}.py").read_text()).body
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("actorstream._")
+        if floor_of[str(node.module).split(".")[1]] > floor_of[module]
+    ]
+    assert not wrong
