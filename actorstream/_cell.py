@@ -15,7 +15,7 @@ from contextvars import ContextVar
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from anyio import CancelScope, Event, move_on_after
+from anyio import CancelScope, Event, get_cancelled_exc_class, move_on_after
 from anyio.lowlevel import checkpoint
 
 from actorstream._address import Address
@@ -175,6 +175,7 @@ class Cell:
         self._again: bool | None = None  # whether a fresh actor comes next, if that is decided
         self._halted = False
         self._commanded = False  # it was, by whoever ends it, and its host is not asked
+        self._fatal = False  # its task ends with what is neither its failure nor a cancellation
         self._changed: Event | None = None
         self._in_hand: Envelope | None = None
         self.inhabitant: Inhabitant
@@ -340,8 +341,9 @@ class Cell:
         try:
             with self._open_scope():
                 await self._live()
-        except BaseException:  # what comes from around the cell ends the router, too
+        except BaseException as exc:  # what comes from around the cell ends the router, too
             self.router_left = True
+            self._fatal = not isinstance(exc, get_cancelled_exc_class())
             raise
         finally:
             try:
@@ -454,7 +456,7 @@ class Cell:
                 raise rest from None
 
     def _fail_in_hook(self, exc: BaseException) -> None:
-        if self.failure is not None:  # it cannot be told of both
+        if self.failure is not None or self._fatal:  # it cannot be told of both
             logger.error("%s failed in its on_stop(), too", self.address, exc_info=exc)
             return
         self.failure = exc

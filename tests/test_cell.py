@@ -618,6 +618,19 @@ async def test_base_exception_in_a_handler(kind):
     assert_nothing_left(router)
 
 
+async def test_base_exception_before_a_failure_in_on_stop(caplog):
+    """What is no `Exception` leaves the router although `on_stop()` fails, which is logged."""
+
+    class Broken(Diary):
+        async def on_stop(self, reason: str | BaseException) -> None:
+            raise ValueError("on_stop")
+
+    with failures() as errors:
+        await fail(Harsh(), Broken())
+    assert [type(error) for error in errors] == [Harsh]
+    assert "ValueError: on_stop" in caplog.text
+
+
 async def test_base_exception_in_on_stop():
     """What is no `Exception` in `on_stop()` leaves the router, and the actor is stopped."""
 
