@@ -8,11 +8,15 @@ three phases: it begins, handles messages one at a time, and ends, whatever happ
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
+from types import MappingProxyType
 from typing import Any, Protocol
 
-from anyio import CancelScope, Event, move_on_after
+from anyio import CancelScope, Event, get_cancelled_exc_class, move_on_after
+from anyio.lowlevel import checkpoint
 
 from actorstream._address import Address
 from actorstream._channel import Channel
@@ -80,6 +84,35 @@ class Inhabitant(Protocol):
         ...
 
 
+class Vacancy:
+    """Lives in a cell before its first actor is made: nobody."""
+
+    kind = "no actor yet"
+    ports: Mapping[str, Port[Any]] = MappingProxyType({})
+    begins_at_once = False
+
+    def __repr__(self) -> str:
+        return f"<{self.kind}>"
+
+    def move_in(self, cell: Cell) -> None:
+        """There is nobody to tell."""
+
+    async def begin(self) -> None:
+        """Nobody begins."""
+
+    async def handle(self, message: Message) -> Any:
+        """Nobody handles anything."""
+
+    async def stop_dependents(self) -> None:
+        """Nobody lives under nobody."""
+
+    async def end(self, reason: str | BaseException) -> None:
+        """Nobody ends."""
+
+    def leave(self, outcome: Callable[[], Outcome]) -> None:
+        """Nobody leaves."""
+
+
 class Host(Protocol):
     """What a cell wants of those around it."""
 
@@ -101,16 +134,18 @@ class Cell:
 
     Args:
         address: Under which the actor is reached.
-        inhabitant: The actor.
         host: Decides what comes after its end.
         mailbox_size: Most messages that wait for it.
-        stop_timeout: Seconds for its end; ``None`` for no limit.
+        stop_timeout: Seconds for the clean-up of its streams, and then for its own; ``None``
+            for no limit.
 
     Attributes:
+        inhabitant: The actor; ``take_in()`` sets it.
         parent: The cell of its supervisor, if it has one.
         channels: Its open streams, in the order of opening.
         waits_for: The cells whose answers its handler awaits, and how many.
         life: Counts the actors that have lived here.
+        begun: Whether the last one has come to its messages.
         failure: What the last one died of, if it failed.
         router_left: Whether all ends because the router does.
     """
@@ -118,7 +153,6 @@ class Cell:
     def __init__(
         self,
         address: Address,
-        inhabitant: Inhabitant,
         host: Host,
         mailbox_size: int,
         stop_timeout: float | None,
@@ -131,16 +165,20 @@ class Cell:
         self.channels: dict[Channel, None] = {}
         self.waits_for: dict[Cell, int] = {}
         self.life = 0
+        self.begun = False
         self.failure: BaseException | None = None
         self.router_left = False
         self._host = host
-        self._stop_timeout = stop_timeout
-        self._scope: CancelScope  # of this life
+        self._stop_timeout = _limit_of(stop_timeout)
+        self._scope: CancelScope | None = None  # of this life, once its task runs
         self._reason: Ending = "shutdown"
         self._again: bool | None = None  # whether a fresh actor comes next, if that is decided
+        self._halted = False
+        self._commanded = False  # it was, by whoever ends it, and its host is not asked
+        self._fatal = False  # its task ends with what is neither its failure nor a cancellation
         self._changed: Event | None = None
         self._in_hand: Envelope | None = None
-        self.take_in(inhabitant)
+        self.inhabitant: Inhabitant
 
     def __repr__(self) -> str:
         return f"<Cell of {self.address}: {self.state}>"
@@ -157,8 +195,14 @@ class Cell:
         """How the last life ended."""
         return "abnormal" if self.failure is not None else self._reason
 
+    async def wait_begun(self) -> bool:
+        """Wait until this life has begun; return False if it ended before."""
+        while self.state == "starting":
+            await self._wait_changed()
+        return self.begun
+
     async def wait_running(self) -> bool:
-        """Wait until the actor has begun; return False if it ended before."""
+        """Wait until an actor runs here, this one or a fresh one; return False if none will."""
         while self.state != "running":
             if self.state == "draining" or not self.accepting:
                 return False
@@ -187,6 +231,32 @@ class Cell:
             return ActorRestartedError(f"{self.address} was restarted before it answered")
         return ActorStoppedError(f"{self.address} was stopped before it answered")
 
+    # Who waits for whom
+
+    @contextmanager
+    def waiting_for(self, other: Cell) -> Generator[None]:
+        """Note that what runs in this cell's task waits for another actor."""
+        self.waits_for[other] = self.waits_for.get(other, 0) + 1
+        try:
+            yield
+        finally:
+            self.waits_for[other] -= 1
+            if not self.waits_for[other]:
+                del self.waits_for[other]
+
+    def depends_on(self, other: Cell) -> bool:
+        """Return whether it waits for another, itself or through those for whom it waits."""
+        waiting: list[Cell] = [self]
+        seen: set[Cell] = set()
+        while waiting:
+            cell = waiting.pop()
+            if cell is other:
+                return True
+            if cell not in seen:
+                seen.add(cell)
+                waiting.extend(cell.waits_for)
+        return False
+
     # Orders from around
 
     def take_in(self, inhabitant: Inhabitant) -> None:
@@ -197,14 +267,17 @@ class Cell:
     def launch(self) -> None:
         """Note that ``run()`` is about to run."""
         self.life += 1
+        self.begun = False
         self.failure = None
-        self.mailbox.ended = False
+        self.mailbox.reopen()
         self._reason = "shutdown"
         self._again = None
-        self._scope = CancelScope()
+        self._halted = False
+        self._commanded = False
+        self._scope = None
         self._go("launch")
         if self.inhabitant.begins_at_once:
-            self._go("started")
+            self._start()
 
     def drain(self) -> None:
         """Have the actor end when it has handled what is queued; its streams end now."""
@@ -222,6 +295,10 @@ class Cell:
     async def _drain(self) -> None:
         self.drain()
 
+    def _start(self) -> None:
+        self.begun = True
+        self._go("started")
+
     def halt(self, again: bool | None = None) -> None:
         """Have the actor end now.
 
@@ -232,18 +309,25 @@ class Cell:
             if not again:
                 self.finish()
         elif self.state != "stopped":
+            self._halted = True
+            self._commanded = again is not None
             wanted = self._host.wants_again(self, "shutdown") if again is None else again
             self._again = wanted and self._again is not False
-            self._reason = "shutdown"
-            self._scope.cancel()
+            if self.state != "stopping":
+                self._reason = "shutdown"
+            if self._scope is not None:
+                self._scope.cancel()
+            self.mailbox.order(checkpoint)  # even one that never waits handles no more
 
     def finish(self) -> None:
         """It is over for good: whoever waits is told."""
         self._again = False
-        self.inhabitant.leave(self._interruption)
+        left = self.state == "restarting"
         self._go("finish")
         self._refuse(self.mailbox.end() + self.mailbox.clear())
         self._end_streams(list(self.channels))
+        if not left:
+            self.inhabitant.leave(self.interruption)
 
     def on_left(self, stream: Channel) -> None:
         """A stream's producer is gone."""
@@ -255,20 +339,30 @@ class Cell:
         """Live: begin, handle messages, end. The actor's task."""
         handling.set(self)
         try:
-            with self._scope:
+            with self._open_scope():
                 await self._live()
-        except BaseException:  # what comes from around the cell ends the router, too
+        except BaseException as exc:  # what comes from around the cell ends the router, too
             self.router_left = True
+            self._fatal = not isinstance(exc, get_cancelled_exc_class())
             raise
         finally:
-            await self._end()  # noqa: ASYNC102 - shielded inside, and bounded
-        self._host.on_ended(self)
+            try:
+                await self._end()  # noqa: ASYNC102 - shielded inside, and bounded
+            finally:
+                self._host.on_ended(self)
+
+    def _open_scope(self) -> CancelScope:
+        # What cancels the router does not reach a child: its supervisor ends it, in its turn.
+        self._scope = CancelScope(shield=self.parent is not None)
+        if self._halted:
+            self._scope.cancel()
+        return self._scope
 
     async def _live(self) -> None:
         try:
             if self.state == "starting":
                 await self.inhabitant.begin()
-                self._go("started")
+                self._start()
             await self._handle_messages()
         except BaseException as exc:  # noqa: ASYNC103 - kept, or raised again
             self.failure, rest = split_failure(exc)
@@ -324,41 +418,56 @@ class Cell:
         self._in_hand = None
         if not self._again:
             self._refuse(self.mailbox.end() + self.mailbox.clear())
-        with CancelScope(shield=True):
-            await self._clean_up()
-        if self._again:
-            self.inhabitant.leave(self._interruption)
-            self._go("again")
-        else:
-            self.finish()
+        try:
+            with CancelScope(shield=True):
+                await self._clean_up()
+        finally:
+            if self._again:
+                self.inhabitant.leave(self.interruption)
+                self._go("again")
+            else:
+                self.finish()
 
     async def _clean_up(self) -> None:
         streams = list(self.channels)
         self._end_streams(streams)
         await self.inhabitant.stop_dependents()
-        with move_on_after(self._stop_timeout) as scope:
+        with self._limit("the streams of %s did not end within %g s; its on_stop() runs now"):
             for stream in streams:
                 await stream.wait_left()
+        with self._limit("%s did not stop within %g s, and was cancelled"):
             await self._run_hook()
+
+    @contextmanager
+    def _limit(self, warning: str) -> Generator[None]:
+        with move_on_after(self._stop_timeout) as scope:
+            yield
         if scope.cancelled_caught:
-            logger.warning(
-                "%s did not stop within %s s, and was cancelled", self.address, self._stop_timeout
-            )
+            logger.warning(warning, self.address, self._stop_timeout)
 
     async def _run_hook(self) -> None:
         try:
             await self.inhabitant.end(self.failure or self._reason)
-        except Exception as exc:
-            if self.failure is None:
-                self.failure = exc
-            else:  # it cannot be told of both
-                logger.exception("%s failed in its on_stop()", self.address)
+        except BaseException as exc:  # noqa: ASYNC103 - kept, or raised again
+            failure, rest = split_failure(exc)
+            if failure is not None:
+                self._fail_in_hook(failure)
+            if rest is not None:
+                raise rest from None
+
+    def _fail_in_hook(self, exc: BaseException) -> None:
+        if self.failure is not None or self._fatal:  # it cannot be told of both
+            logger.error("%s failed in its on_stop(), too", self.address, exc_info=exc)
+            return
+        self.failure = exc
+        if not self._commanded and not self.router_left:
+            self._again = self._host.wants_again(self, "abnormal")
 
     def _end_streams(self, streams: list[Channel]) -> None:
         for stream in streams:
-            stream.terminate(self._interruption())
+            stream.terminate(self.interruption())
 
-    def _interruption(self) -> Outcome:
+    def interruption(self) -> Outcome:
         """Return what the streams of the actor end with."""
         if self.router_left:
             return router_closed(self.address)
@@ -379,6 +488,11 @@ class Cell:
         if self._changed is not None:
             self._changed.set()
             self._changed = None
+
+
+def _limit_of(seconds: float | None) -> float | None:
+    """Return a time limit that can be added to a time: an ``int`` may be too large for that."""
+    return None if seconds is None or seconds > sys.float_info.max else seconds
 
 
 def _answer_for(message: Message, failure: BaseException) -> BaseException:

@@ -152,6 +152,11 @@ class Mailbox:
                 envelope.gate.unpark()
         return refused
 
+    def reopen(self) -> None:
+        """Begin anew with what is queued; orders are for the life in which they were given."""
+        self.ended = False
+        self._orders.clear()
+
     def clear(self) -> list[Envelope]:
         """Take out and return what is queued."""
         left = list(self._queue)

@@ -53,7 +53,7 @@ def check_seconds(name: str, value: object) -> None:
         return
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise TypeError(f"{name} is a number of seconds or None, not {value!r}")
-    if math.isnan(value) or value < 0:
+    if not value >= 0:  # nan is not, either
         raise ValueError(f"{name} is 0 seconds or more, or None for no limit, not {value!r}")
 
 

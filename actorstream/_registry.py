@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextvars import Context, copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
@@ -61,6 +62,7 @@ class Registry:
             lambda: self.home(Address("dead_letters")),
         )
         self._tasks: TaskGroup
+        self._context: Context
         self._in_loop: Callable[[], bool]
 
     # The router's life
@@ -68,21 +70,28 @@ class Registry:
     def open(self, tasks: TaskGroup) -> None:
         """Begin: the actors that are here already are started."""
         self._tasks = tasks
+        self._context = copy_context()
         self._in_loop = watch_loop()
         self.call_soon = current_call_soon()
         self.clock = Clock()
         tasks.start_soon(self.clock.run)
         self.state = "open"
         for cell in list(self.cells):
-            self.launch(cell)
+            self._launch_late(cell)
 
     def close(self) -> None:
         """Have every actor end; a supervisor ends its children."""
         self.state = "closing"
         for cell in list(self.cells):
             if cell.parent is None:
-                cell.halt(again=False)
+                self.halt(cell)
         self._stop_clock_if_empty()
+
+    def halt(self, cell: Cell) -> None:
+        """End a cell that has no supervisor, or whose supervisor is about to end, at once."""
+        cell.halt(again=False)
+        if cell.state == "stopped":
+            self.forget(cell)
 
     def check_open(self, closing_too: bool = False) -> None:
         """Raise ``RouterClosedError`` unless the router runs, and in this event loop."""
@@ -121,15 +130,19 @@ class Registry:
 
         Raises:
             ValueError: The id is taken.
+            RouterClosedError: The router is being left; nobody would start the actor.
         """
+        if self.state == "closing":
+            raise RouterClosedError(f"{to} comes too late, for the router is being left")
         if to.id in self._names:
             raise ValueError(
                 f"{to} is taken by {self._names[to.id].inhabitant!r}; choose another id, or call "
                 f"`await router.unregister_actor({to.id!r})` first"
             )
-        cell = Cell(to, inhabitant, host or self, mailbox_size, stop_timeout, parent)
+        cell = Cell(to, host or self, mailbox_size, stop_timeout, parent)
         self._names[to.id] = cell
         self.cells[cell] = None
+        cell.take_in(inhabitant)
         return cell
 
     def launch_soon(self, cell: Cell) -> None:
@@ -141,14 +154,18 @@ class Registry:
                 self.call_soon(partial(self._launch_late, cell))
 
     def _launch_late(self, cell: Cell) -> None:
-        if cell.state == "registered" and self.state == "open":
+        if cell.state == "registered" and cell.parent is None and self.state == "open":
             self.launch(cell)
 
     def launch(self, cell: Cell) -> None:
-        """Begin a life in a cell."""
+        """Begin a life in a cell, in the context in which the router was entered.
+
+        Whoever registers or restarts an actor may be serving a request, which is not the actor's.
+        """
         self.restarts += cell.life > 0
         cell.launch()
-        self._tasks.start_soon(cell.run, name=cell.address.id)
+        start = partial(self._tasks.start_soon, cell.run, name=cell.address.id)
+        self._context.copy().run(start)
 
     def forget_name(self, cell: Cell) -> None:
         """Let the id go; the actor ends."""
@@ -180,6 +197,18 @@ class Registry:
                 f"no actor is registered as {to}; registered: {known}; "
                 f"write router.register_actor({to.id!r}, actor)"
             ) from None
+
+    def find_ending(self, to: Address) -> Cell:
+        """Return the cell of an actor; if there is none, of one that is about to end.
+
+        Raises:
+            ActorNotFoundError: There is neither.
+        """
+        if to.id not in self._names:
+            for cell in self.cells:
+                if cell.address == to:
+                    return cell
+        return self.find(to)
 
     def ids(self) -> list[str]:
         """Return the ids of all actors, in the order of their registration."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from actorstream._actor import Actor, bind, find_handler, ports_of
 from actorstream._cell import Cell
+from actorstream._errors import ActorNotFoundError
 from actorstream._message import Message
 from actorstream._outcome import Outcome
 from actorstream._port import Port, end_port
@@ -71,3 +72,17 @@ class Resident:
         for port in self.ports.values():
             end_port(port, outcome)
         bind(self.actor, None, None)
+
+
+def actor_in(cell: Cell) -> Actor:
+    """Return the actor in a cell.
+
+    Raises:
+        ActorNotFoundError: It has not been made yet.
+    """
+    if not isinstance(cell.inhabitant, Resident):
+        raise ActorNotFoundError(
+            f"{cell.address} has no actor yet, for its supervisor has not started it; "
+            f"ask it something first: `await router.ask({cell.address.id!r}, ...)`"
+        )
+    return cell.inhabitant.actor

@@ -6,8 +6,8 @@ mailboxes, and to the producers of streams, which run in its task group.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import nullcontext, suppress
 from functools import partial
 from inspect import isawaitable
 from types import TracebackType
@@ -43,7 +43,7 @@ from actorstream._outcome import Outcome, router_closed
 from actorstream._port import Port, end_port
 from actorstream._producer import NothingToStreamError, Opener, produce
 from actorstream._registry import OnFailure, Registry
-from actorstream._resident import Resident
+from actorstream._resident import actor_in
 from actorstream._statistics import RouterStatistics
 from actorstream._stream import Stream
 from actorstream._subscription import Subscription, open_subscription
@@ -154,11 +154,12 @@ class MessageRouter:
             id: Its id; may be a path such as ``"workers/a"``.
             actor: An instance of a subclass of ``Actor``.
             mailbox_size: Most messages that wait for it; at least 1.
-            stop_timeout: Seconds that it is given to stop, then it is cancelled; ``None`` for
-                no limit.
+            stop_timeout: Seconds that its streams are given to clean up, and then its
+                ``on_stop()``, until that is cancelled; ``None`` for no limit.
 
         Raises:
             ValueError: The id is taken or empty, or the actor is registered already.
+            RouterClosedError: The router is being left.
             TypeError: ``actor`` is no ``Actor``, or another argument has the wrong kind.
         """
         to = address(id)
@@ -175,9 +176,10 @@ class MessageRouter:
         """Stop an actor; its open streams end with ``ActorStoppedError``.
 
         Returns when its ``on_stop()`` has run and its producers are gone. If the wait is
-        cancelled, it still stops. An actor that stops itself, or the supervisor above it, does
-        not wait for itself. A child of a supervisor is started again if its ``restart`` says
-        so; with ``drain`` its end is a normal one, without it a shutdown.
+        cancelled, it still stops; a second call waits as well, and without ``drain`` it ends an
+        actor that drains. An actor that stops itself, a supervisor above it, or one that awaits
+        its answer, does not wait. A child of a supervisor is started again if its ``restart``
+        says so; with ``drain`` its end is a normal one, without it a shutdown.
 
         Args:
             id: The actor.
@@ -188,7 +190,7 @@ class MessageRouter:
         Raises:
             ActorNotFoundError: Nobody is registered under that id.
         """
-        cell = self._registry.find(address(id))
+        cell = self._registry.find_ending(address(id))
         streams = list(cell.channels)
         if cell.parent is None:
             self._registry.forget_name(cell)
@@ -198,10 +200,12 @@ class MessageRouter:
             cell.halt()
         if cell.state == "stopped":
             self._registry.forget(cell)
-        if not _waits_for_this(cell):
+        if _waits_for_this(cell, self._registry.cells):
+            return
+        waiter = handling.get()
+        with nullcontext() if waiter is None else waiter.waiting_for(cell):
             await cell.wait_ended()
-        for stream in streams:
-            if stream is not current_channel.get():
+            for stream in streams:
                 await stream.wait_left()
 
     async def unregister_actor(self, id: str | Address) -> None:
@@ -220,7 +224,7 @@ class MessageRouter:
         Raises:
             ActorNotFoundError: There is none.
         """
-        return _actor_in(self._registry.find(address(id)))
+        return actor_in(self._registry.find(address(id)))
 
     def list_actors(self) -> list[str]:
         """Return the ids of all actors, in the order of their registration."""
@@ -416,7 +420,7 @@ class MessageRouter:
 
     def _find_port(self, to: Address, name: str) -> Port[Any]:
         self._registry.check_open()
-        ports = ports_of(_actor_in(self._registry.find(to)))
+        ports = ports_of(actor_in(self._registry.find(to)))
         if name not in ports:
             known = ", ".join(ports) or "none"
             raise PortNotFoundError(
@@ -437,8 +441,11 @@ class MessageRouter:
             channel.terminate(early)
             return channel
         cell = self._registry.find(request.to)
+        if not cell.accepting:
+            channel.terminate(cell.interruption())
+            return channel
         if cell.state == "running":
-            opener, method = find_source(_actor_in(cell), request)
+            opener, method = find_source(actor_in(cell), request)
         else:
             opener, method = _open_when_running, partial(_wait_for_source, cell)
         registry = self._registry
@@ -462,21 +469,18 @@ async def _wait_for_source(cell: Cell, request: Message) -> Source | None:
     if not await cell.wait_running():
         return None
     try:
-        return find_source(_actor_in(cell), request)
+        return find_source(actor_in(cell), request)
     except StreamingNotSupportedError as exc:
         raise NothingToStreamError(*exc.args) from None
 
 
-def _actor_in(cell: Cell) -> Actor:
-    return cast("Resident", cell.inhabitant).actor
-
-
-def _waits_for_this(cell: Cell) -> bool:
-    """Return whether this code runs in an actor that a cell's end waits for."""
-    channel = current_channel.get()
-    if channel is not None and channel in cell.channels:
+def _waits_for_this(cell: Cell, cells: Iterable[Cell]) -> bool:
+    """Return whether a cell's end waits for the actor that runs this code, or for its handler."""
+    here, channel = handling.get(), current_channel.get()
+    if here is not None and cell.depends_on(here):
         return True
-    here = handling.get()
+    if here is None and channel is not None:
+        here = next((other for other in cells if channel in other.channels), None)
     while here is not None and here is not cell:
         here = here.parent
     return here is cell

@@ -101,9 +101,9 @@ class ChildSpec:
         restart: ``"permanent"``: it is started again however it ends. ``"transient"``: only
             if it fails. ``"temporary"``: never, not even with its siblings.
         mailbox_size: Most messages that wait for it; at least 1.
-        stop_timeout: Seconds that it is given to stop, then it is cancelled; ``None`` and
-            ``inf`` mean no limit. For a child that is a supervisor, write ``None``, so that
-            its own children are given their time.
+        stop_timeout: Seconds that its streams are given to clean up, and then its
+            ``on_stop()``, until that is cancelled; ``None`` and ``inf`` mean no limit. For a
+            child that is a supervisor, the time of its own children does not count.
 
     Raises:
         TypeError, ValueError: An argument has the wrong kind or an impossible value; the

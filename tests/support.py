@@ -1,8 +1,10 @@
 """What several test modules share: an actor made of a function, and a router with one actor."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
+
+import pytest
 
 from actorstream import Actor, MessageRouter
 
@@ -20,3 +22,12 @@ async def serving(actor: Actor) -> AsyncIterator[MessageRouter]:
     async with MessageRouter() as router:
         router.register_actor("a", actor)
         yield router
+
+
+@contextmanager
+def failures() -> Iterator[list[BaseException]]:
+    """Expect a group of exceptions to leave the block, and give what is in it."""
+    found: list[BaseException] = []
+    with pytest.raises(BaseExceptionGroup) as caught:
+        yield found
+    found += caught.value.exceptions
