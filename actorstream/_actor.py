@@ -341,8 +341,7 @@ def find_source(actor: Actor, request: Message) -> tuple[Opener, Callable[..., A
     entry = type(actor)._streamers.get(request.type)  # pyright: ignore[reportPrivateUsage]
     if entry is not None:
         name, takes_message = entry
-        method = getattr(actor, name)
-        return open_iterable, (lambda _: method(request)) if takes_message else method
+        return open_iterable, _taking(getattr(actor, name), argument(request, takes_message))
     stream_async = getattr(actor, "stream_async", None)
     if callable(stream_async):
         return open_iterable, stream_async
@@ -356,6 +355,15 @@ def find_source(actor: Actor, request: Message) -> tuple[Opener, Callable[..., A
         f"stream_async() nor stream(){only}; "
         "write `async def stream_async(self, payload): yield item`"
     )
+
+
+def _taking(method: Callable[..., Any], what: Any) -> Callable[..., Any]:
+    """Return a function of a payload that calls ``method`` with something else instead."""
+
+    def call(_: Any) -> Any:
+        return method(what)
+
+    return call
 
 
 def _unregistered(actor: Actor, what: str) -> str:

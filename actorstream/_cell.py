@@ -29,6 +29,7 @@ from actorstream._mailbox import Envelope, Mailbox
 from actorstream._message import Message
 from actorstream._outcome import Outcome, actor_restarted, actor_stopped, router_closed
 from actorstream._port import Port
+from actorstream._reply import Reply
 from actorstream._supervision import Ending
 
 logger = logging.getLogger("actorstream")
@@ -109,7 +110,8 @@ class Cell:
     Attributes:
         parent: The cell of its supervisor, if it has one.
         channels: Its open streams, in the order of opening.
-        waits_for: The cells whose answers its handler awaits, and how many.
+        waits_for: The cells whose answers its handler awaits, and how many. A new one for each
+            message: what a handler leaves running elsewhere holds nobody up.
         life: Counts the actors that have lived here.
         failure: What the last one died of, if it failed.
         router_left: Whether all ends because the router does.
@@ -156,6 +158,15 @@ class Cell:
     def ending(self) -> Ending:
         """How the last life ended."""
         return "abnormal" if self.failure is not None else self._reason
+
+    def is_busy_with(self, request: Message | None) -> bool:
+        """Whether it handles no message before the code that serves ``request`` goes on.
+
+        Without a request, that is the code of ``on_start()`` and ``on_stop()``.
+        """
+        if self._in_hand is None:
+            return request is None and self.state in ("starting", "stopping")
+        return self._in_hand.message is request
 
     async def wait_running(self) -> bool:
         """Wait until the actor has begun; return False if it ended before."""
@@ -253,6 +264,7 @@ class Cell:
     async def run(self) -> None:
         """Live: begin, handle messages, end. The actor's task."""
         handling.set(self)
+        request_in_hand.set(None)  # it may have been registered in another actor's handler
         try:
             with self._scope:
                 await self._live()
@@ -267,10 +279,13 @@ class Cell:
         try:
             if self.state == "starting":
                 await self.inhabitant.begin()
+                self.waits_for = {}
                 self._go("started")
             await self._handle_messages()
         except BaseException as exc:  # noqa: ASYNC103 - kept, or raised again
-            self.failure, rest = split_failure(exc)
+            failure, rest = split_failure(exc)
+            self.failure = None if failure is None else _as_exception(self.address, failure)
+            del failure  # or its traceback would lead back to itself
             if rest is not None:
                 raise rest from None
 
@@ -288,28 +303,45 @@ class Cell:
                 await (self._tell(got.message) if got.reply is None else self._ask(got))
             finally:
                 request_in_hand.reset(token)
+                if self.waits_for:
+                    self.waits_for = {}
             self._in_hand = None
 
     async def _tell(self, message: Message) -> None:
         try:
             await self.inhabitant.handle(message)
         except UnhandledMessageError as exc:
-            if exc.message is not message:
+            if not _is_about(exc, message):
                 raise
             self._host.on_dead_letter(message, str(exc))
 
     async def _ask(self, envelope: Envelope) -> None:
         reply, message = envelope.reply, envelope.message
         assert reply is not None
+        if reply.given:  # nobody waits for it any more
+            return
         with CancelScope() as reply.scope:
             try:
                 reply.give(await self.inhabitant.handle(message))
             except BaseException as exc:  # noqa: ASYNC103 - given to the asker, or raised again
                 failure, rest = split_failure(exc)
                 if failure is not None:
-                    reply.fail(_answer_for(message, failure))
+                    self._answer_with(failure, reply, message)
+                del failure  # or its traceback would lead back to itself
                 if rest is not None:
                     raise rest from None
+            finally:
+                reply.scope = None
+
+    def _answer_with(self, failure: BaseException, reply: Reply, message: Message) -> None:
+        """Let the asker know, or the log if the asker has gone."""
+        if not reply.fail(_answer_for(message, failure)):
+            logger.error(
+                "%s failed while it handled %r, for which nobody waits any more",
+                self.address,
+                message.type,
+                exc_info=failure,
+            )
 
     async def _end(self) -> None:
         """End this life: nobody is left waiting, and the actor cleans up."""
@@ -380,13 +412,37 @@ class Cell:
             self._changed = None
 
 
+def busy_cell() -> Cell | None:
+    """Return the cell that handles nothing more before the code that runs here goes on."""
+    cell = handling.get()
+    if cell is None or not cell.is_busy_with(request_in_hand.get()):
+        return None
+    return cell
+
+
 def _answer_for(message: Message, failure: BaseException) -> BaseException:
     """Return what the asker raises when the handler has raised ``failure``."""
-    if isinstance(failure, UnhandledMessageError) and failure.message is message:
+    if isinstance(failure, UnhandledMessageError) and _is_about(failure, message):
         return failure
     error = ActorError(
         f"{message.to} failed while it handled {message.type!r}: "
         f"{type(failure).__name__}: {failure}"
     )
+    error.__cause__ = failure
+    return error
+
+
+def _is_about(error: UnhandledMessageError, message: Message) -> bool:
+    """Return whether an error is about this message, and not about one sent on from here."""
+    if error.message is None:  # the actor made it
+        error.message = message
+    return error.message is message
+
+
+def _as_exception(address: Address, failure: BaseException) -> Exception:
+    """Return a failure as what no task group takes for the end of a cancellation."""
+    if isinstance(failure, Exception):
+        return failure
+    error = ActorError(f"{address} failed: {failure!r}, though nobody cancelled it")
     error.__cause__ = failure
     return error

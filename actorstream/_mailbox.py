@@ -8,7 +8,7 @@ failed, say), which go first.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -57,7 +57,7 @@ class Mailbox:
         self.size: int = size
         self.ended: bool = False
         self._queue: deque[Envelope] = deque()
-        self._line: deque[Envelope] = deque()
+        self._line: OrderedDict[Envelope, None] = OrderedDict()  # any number may come and go
         self._orders: deque[Order] = deque()
         self._reader: Place | None = None
         self._since_rest = 0
@@ -82,7 +82,7 @@ class Mailbox:
             Whether it is in the queue.
         """
         if self.full or self._line:
-            self._line.append(envelope)
+            self._line[envelope] = None
             return False
         self._queue.append(envelope)
         self._wake()
@@ -94,19 +94,19 @@ class Mailbox:
         Returns:
             Whether it was let in; the mailbox may end instead.
         """
-        envelope.gate = make_place()
+        gate = envelope.gate = make_place()
         try:
             while envelope in self._line:
-                await envelope.gate.park()
+                await gate.park()
         except BaseException:
             self.discard(envelope)
             raise
-        return envelope.gate is None
+        return envelope.gate is not gate
 
     def discard(self, envelope: Envelope) -> None:
         """Take an envelope away, wherever it waits; do nothing if it has been taken out."""
         if envelope in self._line:
-            self._line.remove(envelope)
+            del self._line[envelope]
         elif envelope in self._queue:
             self._queue.remove(envelope)
             self._admit()
@@ -172,7 +172,7 @@ class Mailbox:
     def _admit(self) -> None:
         """Let in whoever is first in line."""
         if self._line and not self.full:
-            envelope = self._line.popleft()
+            envelope, _ = self._line.popitem(last=False)
             gate, envelope.gate = envelope.gate, None
             self._queue.append(envelope)
             if gate is not None:

@@ -15,7 +15,7 @@ from actorstream._clock import Clock
 from actorstream._errors import ActorNotFoundError, RouterClosedError
 from actorstream._message import Message
 from actorstream._options import PortOptions
-from actorstream._port import Home, Port
+from actorstream._port import Home, Port, post
 from actorstream._supervision import Ending
 from actorstream._wakeup import CallSoon, current_call_soon, watch_loop
 
@@ -207,7 +207,7 @@ class Registry:
         """Log a message that reached nobody, and publish it for those who listen."""
         logger.warning("a message of type %r to %s is lost: %s", message.type, message.to, why)
         if self.state != "closed":
-            self.dead_letters.publish_nowait(message)
+            post(self.dead_letters, message)
 
     def _stop_clock_if_empty(self) -> None:
         if self.state == "closing" and not self.cells:
