@@ -139,8 +139,9 @@ class Actor:
         signal: AbortSignal | None = None,
     ) -> Any:
         """Do as ``MessageRouter.ask()``, with this actor as the sender."""
+        registry = self._joined()
         message = make_message(to, type, payload, self.address)
-        return await ask(self._joined(), message, timeout, signal)
+        return await ask(registry, message, timeout, signal)
 
     def _joined(self) -> Registry:
         if self._registry is None:

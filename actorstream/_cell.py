@@ -305,7 +305,7 @@ class Cell:
                 request_in_hand.reset(token)
                 if self.waits_for:
                     self.waits_for = {}
-            self._in_hand = None
+            self._in_hand = got = None  # keep nothing of it while there is no other
 
     async def _tell(self, message: Message) -> None:
         try:
