@@ -81,7 +81,7 @@ class Mailbox:
         Returns:
             Whether it is in the queue.
         """
-        if self.full or self._line:
+        if self.full:  # it is, while somebody stands in line
             self._line[envelope] = None
             return False
         self._queue.append(envelope)

@@ -315,7 +315,7 @@ async def test_cycle(way, type):
 
 
 def rotated(text: str, way: str) -> str:
-    """Return the text, in which the cycle begins with the actor that closes it, as it was asked."""
+    """Return the text with the cycle as it was asked: from the actor that closes it on."""
     shown = text.split("itself: ")[1].split(";")[0].split(" -> ")
     ring = shown[:-1]
     start = ring.index(way[-1])
@@ -462,6 +462,31 @@ async def test_no_cycle_with_what_a_handler_left_running():
         await router.ask("a", "begin")
         await settle(30)
     assert sorted(done) == ["start", "task"]
+
+
+async def test_no_cycle_while_another_message_is_in_hand():
+    """Nor is it one when the actor handles another message by then: that will be over."""
+    done = []
+
+    class Leaves(Actor):
+        def __init__(self, tasks):
+            self.tasks = tasks
+
+        async def receive(self, message):
+            if message.type == "begin":
+                self.tasks.start_soon(self.later)
+            await settle(message.payload)
+
+        async def later(self):
+            await settle(10)
+            await self.ask(self.address, "after", 0)
+            done.append("after")
+
+    async with anyio.create_task_group() as tasks, serving(Leaves(tasks)) as router:
+        await router.ask("a", "begin", 0)
+        await router.ask("a", "long", 30)
+        await settle()
+    assert done == ["after"]
 
 
 async def test_what_a_handler_left_running_closes_no_cycle():
@@ -1240,6 +1265,25 @@ async def test_payloads_are_not_kept(way, unit):
         gc.collect()
         assert no_garbage(ref)
         assert_nothing_left(router)
+
+
+async def test_signal_keeps_no_reply():
+    """A signal that lives on keeps nothing of an ask that is over."""
+
+    class Reply:
+        pass
+
+    class Replies(Actor):
+        async def receive(self, message):
+            return Reply()
+
+    signal = AbortSignal.any([AbortController().signal, AbortSignal.timeout(1000)])
+    async with serving(Replies()) as router:
+        ref = weakref.ref(await router.ask("a", "x", signal=signal))
+        await settle()
+        gc.collect()
+        assert ref() is None
+        assert not signal.aborted
 
 
 async def test_many_asks_leave_nothing():
