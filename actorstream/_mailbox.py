@@ -159,11 +159,9 @@ class Mailbox:
         return left
 
     async def _park(self) -> None:
-        self._reader = make_place()
-        try:
-            await self._reader.park()
-        finally:
-            self._reader = None
+        if self._reader is None:  # made where the event loop runs, and used for every wait
+            self._reader = make_place()
+        await self._reader.park()
 
     def _wake(self) -> None:
         if self._reader is not None:
