@@ -193,10 +193,14 @@ class Cell:
         await self._changed.wait()
 
     def stopped_error(self) -> ActorStoppedError:
-        """Make the error for whoever waits for the actor."""
+        """Make the error for whoever waits for the actor; the cause is its failure, if any."""
+        error: ActorStoppedError
         if self._again:
-            return ActorRestartedError(f"{self.address} was restarted before it answered")
-        return ActorStoppedError(f"{self.address} was stopped before it answered")
+            error = ActorRestartedError(f"{self.address} was restarted before it answered")
+        else:
+            error = ActorStoppedError(f"{self.address} was stopped before it answered")
+        error.__cause__ = self.failure
+        return error
 
     # Orders from around
 

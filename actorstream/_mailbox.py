@@ -16,7 +16,7 @@ from anyio.lowlevel import checkpoint
 
 from actorstream._buffer import TURN
 from actorstream._message import Message
-from actorstream._parking import Place, make_place
+from actorstream._parking import Gate, Place, make_gate, make_place
 from actorstream._reply import Reply
 
 Order = Callable[[], Coroutine[Any, Any, object]]
@@ -37,7 +37,7 @@ class Envelope:
     def __init__(self, message: Message, reply: Reply | None = None) -> None:
         self.message: Message = message
         self.reply: Reply | None = reply
-        self.gate: Place | None = None
+        self.gate: Gate | None = None
 
 
 class Mailbox:
@@ -94,7 +94,7 @@ class Mailbox:
         Returns:
             Whether it was let in; the mailbox may end instead.
         """
-        gate = envelope.gate = make_place()
+        gate = envelope.gate = make_gate()
         try:
             while envelope in self._line:
                 await gate.park()
@@ -168,10 +168,13 @@ class Mailbox:
             self._reader.unpark()
 
     def _admit(self) -> None:
-        """Let in whoever is first in line."""
-        if self._line and not self.full:
+        """Let in whoever is first in line, unless its sender has just been cancelled."""
+        while self._line and not self.full:
             envelope, _ = self._line.popitem(last=False)
-            gate, envelope.gate = envelope.gate, None
-            self._queue.append(envelope)
-            if gate is not None:
+            gate = envelope.gate
+            if gate is None:
+                self._queue.append(envelope)
+            elif gate.occupied:
+                envelope.gate = None
+                self._queue.append(envelope)
                 gate.unpark()

@@ -132,6 +132,20 @@ async def test_wait_admitted_cancelled():
     assert (len(mailbox), mailbox.waiting) == (1, 0)
 
 
+async def test_wait_admitted_cancelled_in_the_moment_of_room():
+    """A sender that has been cancelled is not let in, though it has not noticed yet."""
+    mailbox = Mailbox(1)
+    fill(mailbox, 1)
+    late = envelope(1)
+    mailbox.add(late)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(mailbox.wait_admitted, late)
+        await settle()
+        tasks.cancel_scope.cancel()
+        await mailbox.get()
+        assert (len(mailbox), mailbox.waiting) == (0, 0)
+
+
 async def test_orders_first():
     """Orders of the runtime go before all messages, in their own order."""
     mailbox = Mailbox(1)

@@ -258,8 +258,16 @@ plans = st.builds(
 )
 
 
-async def carry_out(plan: Plan, who: int, router: MessageRouter, sent: list[Any]) -> None:
-    """Send what is planned; note what certainly was sent, and what certainly was answered."""
+@attrs.define
+class Log:
+    """What certainly was sent, and what certainly was not."""
+
+    sent: list[tuple[int, int]] = attrs.field(factory=list)
+    not_sent: list[tuple[int, int]] = attrs.field(factory=list)
+
+
+async def carry_out(plan: Plan, who: int, router: MessageRouter, log: Log) -> None:
+    """Send what is planned; note what certainly was sent, and what certainly was not."""
     for number, (way, before, turns) in enumerate(plan.sends):
         for _ in range(before):
             await checkpoint()
@@ -267,13 +275,17 @@ async def carry_out(plan: Plan, who: int, router: MessageRouter, sent: list[Any]
         if way == "ask":
             assert await router.ask("a", "x", payload) == (who, number)
         elif way == "tell":
-            await router.tell("a", "x", payload)
+            try:
+                await router.tell("a", "x", payload)
+            except anyio.get_cancelled_exc_class():
+                log.not_sent.append((who, number))
+                raise
         else:
             try:
                 router.tell_nowait("a", "x", payload)
             except MailboxFullError:
                 continue
-        sent.append((who, number))
+        log.sent.append((who, number))
 
 
 async def cancel_after(turns: int, scope: anyio.CancelScope) -> None:
@@ -282,11 +294,11 @@ async def cancel_after(turns: int, scope: anyio.CancelScope) -> None:
     scope.cancel()
 
 
-async def join_in(plan: Plan, who: int, router: MessageRouter, sent: list[Any]) -> None:
+async def join_in(plan: Plan, who: int, router: MessageRouter, log: Log) -> None:
     async with anyio.create_task_group() as tasks:
         if plan.cancelled_after is not None:
             tasks.start_soon(cancel_after, plan.cancelled_after, tasks.cancel_scope)
-        await carry_out(plan, who, router, sent)
+        await carry_out(plan, who, router, log)
         tasks.cancel_scope.cancel()
 
 
@@ -295,21 +307,22 @@ async def join_in(plan: Plan, who: int, router: MessageRouter, sent: list[Any]) 
 async def test_random_crowd(size, crowd):
     """Whatever a crowd does: each one's messages are handled once, in order, and none is lost."""
     actor = Quick()
-    sent: list[tuple[int, int]] = []
+    log = Log()
     async with MessageRouter() as router:
         router.register_actor("a", actor, mailbox_size=size)
         async with anyio.create_task_group() as tasks:
             for who, plan in enumerate(crowd):
-                tasks.start_soon(join_in, plan, who, router, sent)
+                tasks.start_soon(join_in, plan, who, router, log)
         await router.ask("a", "x", (-1, 0, 0))
         assert_nothing_left(router)
     assert len(set(actor.began)) == len(actor.began)
-    assert set(sent) <= set(actor.done)
+    assert set(log.sent) <= set(actor.done)
+    assert not set(log.not_sent) & set(actor.began)
     for who, plan in enumerate(crowd):
         began = [number for one, number in actor.began if one == who]
         assert began == sorted(began)
         if plan.cancelled_after is None:
-            assert began == [number for one, number in sent if one == who]
+            assert began == [number for one, number in log.sent if one == who]
 
 
 @pytest.mark.parametrize("size", [1, 2, 100])
@@ -317,11 +330,13 @@ async def test_everybody_is_let_in(size):
     """With many senders and no cancellation, everything comes, and nothing waits in the end."""
     actor = Quick()
     crowd = [Plan([("tell", 0, who % 2), ("ask", who % 3, 0)], None) for who in range(50)]
-    sent: list[tuple[int, int]] = []
+    log = Log()
     async with MessageRouter() as router:
         router.register_actor("a", actor, mailbox_size=size)
         async with anyio.create_task_group() as tasks:
             for who, plan in enumerate(crowd):
-                tasks.start_soon(carry_out, plan, who, router, sent)
+                tasks.start_soon(carry_out, plan, who, router, log)
         assert_nothing_left(router)
-    assert sorted(actor.done) == sorted(sent) == [(who, n) for who in range(50) for n in range(2)]
+    assert (
+        sorted(actor.done) == sorted(log.sent) == [(who, n) for who in range(50) for n in range(2)]
+    )

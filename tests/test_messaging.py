@@ -964,18 +964,20 @@ async def test_stop_answers_every_asker():
 
 
 async def test_failure_answers_every_asker():
-    """So does one that fails."""
+    """So does one that fails; its failure is the cause."""
     outcomes: list[object] = []
-    worker = Worker()
+    worker, failure = Worker(), ValueError()
     async with MessageRouter(on_failure="stop") as router:
         router.register_actor("a", worker, mailbox_size=1)
         async with anyio.create_task_group() as tasks:
             await router.tell("a", "wait")
             await settle()
-            await router.tell("a", "fail", ValueError())
+            await router.tell("a", "fail", failure)
             await start_three(router, tasks, outcomes)
             worker.going.set()
-        assert [type(outcome) for outcome in outcomes] == [ActorStoppedError] * 3
+        assert [(type(exc), exc.__cause__) for exc in outcomes] == [
+            (ActorStoppedError, failure)
+        ] * 3
 
 
 async def test_exit_of_the_router_answers_every_asker():
