@@ -65,6 +65,10 @@ class Actor:
         super().__init_subclass__(**kwargs)
         cls._handlers, cls._streamers = build_tables(cls)
 
+    def __repr__(self) -> str:
+        where = "unregistered" if self._cell is None else str(self._cell.address)
+        return f"<{type(self).__name__} {where}>"
+
     @property
     def address(self) -> Address:
         """The address under which it is registered.
