@@ -174,7 +174,7 @@ class Registry:
 
     def forget(self, cell: Cell) -> None:
         """Let a cell go, for it is over for good. Its name is known after the router's end."""
-        if self.state != "closing":
+        if self.state != "closing" and not cell.router_left:
             self.forget_name(cell)
         self.cells.pop(cell, None)
         self._stop_clock_if_empty()
