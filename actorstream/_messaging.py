@@ -62,7 +62,9 @@ async def tell(registry: Registry, message: Message) -> None:
         return
     envelope = Envelope(message)
     if cell.mailbox.full and _cycle(cell):
-        raise _mailbox_full(cell, "its actor waits for this very message to be sent")
+        raise _mailbox_full(
+            cell, "its actor waits for this very message to be sent; give it a larger mailbox_size"
+        )
     if cell.mailbox.add(envelope):
         registry.told += 1
         if registry.told % TURN == 0:
