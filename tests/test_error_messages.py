@@ -124,7 +124,7 @@ def test_the_sites_are_found():
 @pytest.mark.parametrize(
     "site", worded(), ids=lambda site: f"{site.where} {site.error} {''.join(site.fixed)[:50]}"
 )
-def test_each_message_is_provoked_on_the_page(site):
+def test_each_message_is_provoked_on_the_page(site: Site) -> None:
     """Each place that makes an error with a message of its own has an example."""
     kind = SEEN_AS.get(site.error, site.error)
     kinds = {kind} if kind.endswith("Error") else {message.error for message in shown()}
