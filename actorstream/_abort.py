@@ -76,7 +76,7 @@ class AbortSignal:
             RuntimeError: No event loop is running (the class is AnyIO's).
         """
         if not isinstance(seconds, int | float) or isinstance(seconds, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError(f"seconds is a number, not {seconds!r}")
+            raise TypeError(f"seconds is a number, not {seconds!r}; write AbortSignal.timeout(30)")
         if math.isnan(seconds) or seconds < 0:
             raise ValueError(f"seconds is 0 or more, not {seconds!r}")
         return _TimeoutSignal(seconds)
@@ -91,7 +91,10 @@ class AbortSignal:
         sources = tuple(signals)
         for signal in sources:
             if not isinstance(signal, AbortSignal):  # pyright: ignore[reportUnnecessaryIsInstance]
-                raise TypeError(f"AbortSignal.any() takes signals, not {signal!r}")
+                raise TypeError(
+                    f"AbortSignal.any() takes signals, not {signal!r}; "
+                    "write AbortSignal.any([controller.signal, ...])"
+                )
         return _AnySignal(sources)
 
     @property

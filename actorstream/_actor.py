@@ -325,7 +325,10 @@ def _find_home(find_actor: Callable[[], Actor | None], name: str) -> Home:
         )
     to = actor.address
     if actor._registry.find(to) is not actor._cell:  # pyright: ignore[reportPrivateUsage]
-        raise ActorNotFoundError(f"another actor is registered as {to} by now")
+        raise ActorNotFoundError(
+            f"another actor is registered as {to} by now; "
+            f"write router.subscribe({to.id!r}, {name!r}) for a port of that one"
+        )
     return actor._registry.home(to)  # pyright: ignore[reportPrivateUsage]
 
 

@@ -72,7 +72,9 @@ async def tell(registry: Registry, message: Message) -> None:
     envelope = Envelope(message)
     teller = busy_cell() if cell.mailbox.full else None
     if teller is not None and find_cycle(teller, cell):
-        raise _mailbox_full(cell, "its actor waits for this very message to be sent")
+        raise _mailbox_full(
+            cell, "its actor waits for this very message to be sent; give it a larger mailbox_size"
+        )
     if cell.mailbox.add(envelope):
         registry.told += 1
         if registry.told % TURN == 0:

@@ -47,7 +47,10 @@ def no_end_by_accident() -> Generator[None]:
     try:
         yield
     except StopAsyncIteration as exc:
-        raise RuntimeError("StopAsyncIteration was raised where an item was to come") from exc
+        raise RuntimeError(
+            "StopAsyncIteration was raised where an item was to come; "
+            "write `return` to end the items"
+        ) from exc
 
 
 class EventSource(Feeder, Generic[T]):

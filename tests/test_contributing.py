@@ -1,0 +1,87 @@
+"""The page for whoever carries on is true of the tree: its paths, its sessions, its modules."""
+
+import ast
+import re
+
+import pytest
+
+from tests.test_docs import DOCS, ROOT, fences
+
+PAGE = DOCS / "contributing.md"
+TEXT = PAGE.read_text()
+PROSE = re.sub(r"^\| `actorstream/\S+\.py` \| .*$", "", TEXT, flags=re.MULTILINE)
+CODE = re.findall(r"`([^`\n]+)`", PROSE)
+PATHS = sorted({code for code in CODE if re.fullmatch(r"[\w./-]+(/|\.(py|md|toml|svg))", code)})
+MODULES = sorted((ROOT / "actorstream").rglob("*.py"))
+
+
+def sessions() -> set[str]:
+    """List the sessions of nox, by the decorators in its file."""
+    tree = ast.parse((ROOT / "noxfile.py").read_text())
+    return {
+        node.name
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef)
+        if any("nox.session" in ast.unparse(decorator) for decorator in node.decorator_list)
+    }
+
+
+def test_paths_are_found():
+    """The test below looks at files and folders of each kind."""
+    assert {"noxfile.py", "docs/", "docs/performance.svg", "actorstream/_options.py"} <= set(PATHS)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_every_path_exists(path):
+    """Whatever looks like a path of the project is one."""
+    assert (ROOT / path).exists()
+    assert (ROOT / path).is_dir() == path.endswith("/")
+
+
+def test_every_session_exists():
+    """Each `nox -s NAME` runs."""
+    named = set(re.findall(r"nox (?:-s|--session) (\w+)", TEXT))
+    assert {"tests", "bench"} <= named <= sessions()
+
+
+def test_what_has_to_be_green_is_named():
+    """Each session that `nox` runs by default is on the page."""
+    [listed] = re.findall(r"^nox\.options\.sessions = (\[.*?\])$", noxfile(), re.M | re.S)
+    assert all(f"`nox -s {name}`" in TEXT for name in ast.literal_eval(listed))
+
+
+def noxfile() -> str:
+    return (ROOT / "noxfile.py").read_text()
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_module_has_its_line(module):
+    """A module's line says what the first line of its docstring says."""
+    idea = (ast.get_docstring(ast.parse(module.read_text())) or "").partition("\n")[0]
+    path = module.relative_to(ROOT).as_posix()
+    assert f"| `{path}` | {idea.replace('``', '`')} |\n" in TEXT
+
+
+def test_no_line_is_of_a_module_that_is_gone():
+    """There are as many lines as there are modules."""
+    assert len(re.findall(r"^\| `actorstream/\S+\.py` \| ", TEXT, re.M)) == len(MODULES)
+
+
+def test_every_marker_and_group_exists():
+    """The markers of pytest and the dependency groups that the page names are set up."""
+    pyproject = (ROOT / "pyproject.toml").read_text()
+    [markers] = re.findall(r"^markers = \[(.*?)^\]", pyproject, re.M | re.S)
+    named = {name.split()[-1] for name in re.findall(r'pytest -m "?((?:not )?\w+)"?`', TEXT)}
+    assert named
+    assert all(f'"{name}: ' in markers for name in named)
+    groups = re.findall(r"--group (\w+)", "".join(fence.text for fence in fences(PAGE)))
+    assert groups
+    assert all(re.search(rf"^{group} = \[", pyproject, re.M) for group in groups)
+
+
+@pytest.mark.parametrize("title", ["Add an option", "Add an error", "Add a guarantee"])
+def test_every_checklist_names_files(title):
+    """A checklist says where: the code, a test, a page, the changelog."""
+    section = TEXT.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+    for place in (r"`actorstream/", r"`tests/\w+\.py`", r"`docs/\w+\.md`", "`CHANGELOG.md`"):
+        assert re.search(place, section)

@@ -1,0 +1,187 @@
+"""The messages of the errors: each is on the page about them, provoked there, and teaches.
+
+``test_docs`` runs the page's examples and compares what they print. Here the page is held against
+the package: whoever adds a ``raise`` with a message adds an example of it.
+"""
+
+import ast
+import builtins
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import actorstream
+from tests.test_docs import DOCS, fences
+
+PACKAGE = Path(actorstream.__file__).parent
+PAGE = DOCS / "errors.md"
+
+
+class Site(NamedTuple):
+    """A place that makes an error: where, of which class, and what is fixed in its message."""
+
+    where: str
+    error: str
+    fixed: tuple[str, ...]
+
+
+class Shown(NamedTuple):
+    """A message on the page."""
+
+    error: str
+    text: str
+
+
+def shown() -> list[Shown]:
+    """Read the messages that the page's examples print."""
+    outputs = [fence.text for fence in fences(PAGE) if fence.language == "text"]
+    return [Shown(*output.rstrip("\n").split(": ", 1)) for output in outputs]
+
+
+def fixed_parts(node: ast.expr, scope: list[ast.AST]) -> tuple[str, ...]:
+    """Return what is written out of a message, wherever in its module it is put together."""
+    if isinstance(node, ast.Name):
+        node = next((value for name, value in assigned(scope[-1]) if name == node.id), node)
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+        node = next((value for name, value in returned(scope[0]) if name == node.func.id), node)
+    return tuple(
+        part.value
+        for part in (node.values if isinstance(node, ast.JoinedStr) else [node])
+        if isinstance(part, ast.Constant) and isinstance(part.value, str)
+    )
+
+
+def assigned(function: ast.AST) -> Iterator[tuple[str, ast.expr]]:
+    """List the values that a function gives to names."""
+    for node in ast.walk(function):
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            yield node.targets[0].id, node.value
+
+
+def returned(module: ast.AST) -> Iterator[tuple[str, ast.expr]]:
+    """List what a module's functions return."""
+    for node in ast.walk(module):
+        if isinstance(node, ast.FunctionDef):
+            last = node.body[-1]
+            if isinstance(last, ast.Return) and last.value is not None:
+                yield node.name, last.value
+
+
+def find_sites(path: Path) -> Iterator[Site]:
+    """List where a module makes an error, or calls something that makes one to be raised."""
+
+    def visit(node: ast.AST, scope: list[ast.AST], names: list[str]) -> Iterator[Site]:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names = [*names, node.name]
+            if not isinstance(node, ast.ClassDef):
+                scope = [*scope, node]
+        call = node.exc if isinstance(node, ast.Raise) else node
+        if isinstance(call, ast.Call):
+            error = call.func.id if isinstance(call.func, ast.Name) else ""
+            fixed = sum((fixed_parts(argument, scope) for argument in call.args), ())
+            if error.endswith("Error") or (call is not node and fixed):
+                yield Site(".".join(names), error, fixed)
+        for child in ast.iter_child_nodes(node):
+            yield from visit(child, scope, names)
+
+    module = ast.parse(path.read_text())
+    return visit(module, [module], [path.stem])
+
+
+SITES = sorted({site for path in PACKAGE.glob("*.py") for site in find_sites(path)})
+
+UNWORDED = {
+    "_abort.AbortSignal.throw_if_aborted": "StreamAbortedError",
+    "_messaging._limited.abort": "StreamAbortedError",
+    "_outcome.aborted": "StreamAbortedError",
+    "_outcome.timed_out": "StreamTimeoutError",
+    "_producer._forward": "StreamingNotSupportedError",
+    "_router._wait_for_source": "NothingToStreamError",
+}
+"""Where the class puts the message together, or the message is another error's."""
+
+ANYIOS_OWN = {"_buffer.Buffer.wait_readable"}
+"""Where an error of AnyIO's interface is raised, which nobody but the library sees."""
+
+SEEN_AS = {"NothingToStreamError": "StreamingNotSupportedError"}
+"""What a private class becomes before anybody sees it."""
+
+
+def worded() -> list[Site]:
+    return [site for site in SITES if site.fixed and site.where not in ANYIOS_OWN]
+
+
+def test_the_sites_are_found():
+    """Raised at once, made for later, or put together elsewhere: the search sees it all."""
+    found = {site.where for site in SITES}
+    assert {"_address.address", "_outcome.failed", "_actor.Actor.router"} <= found
+    assert {"_callbacks._check_overflow", "_messaging.tell", "testing.Probe.expect"} <= found
+
+
+@pytest.mark.parametrize(
+    "site", worded(), ids=lambda site: f"{site.where} {site.error} {''.join(site.fixed)[:50]}"
+)
+def test_each_message_is_provoked_on_the_page(site: Site) -> None:
+    """Each place that makes an error with a message of its own has an example."""
+    kind = SEEN_AS.get(site.error, site.error)
+    kinds = {kind} if kind.endswith("Error") else {message.error for message in shown()}
+    assert any(
+        message.error in kinds and all(part in message.text for part in site.fixed)
+        for message in shown()
+    ), f"provoke it in an example of {PAGE.name}: {''.join(site.fixed)}"
+
+
+def test_a_message_from_elsewhere_is_listed_here():
+    """A place without a message of its own is one of those that are known to need none."""
+    assert {site.where: site.error for site in SITES if not site.fixed} == UNWORDED
+
+
+@pytest.mark.parametrize("name", [name for name in actorstream.__all__ if name.endswith("Error")])
+def test_each_public_class_is_on_the_page(name):
+    """Each public class of error is seen there, but for the base, which is never raised."""
+    assert name == "ActorStreamError" or name in {message.error for message in shown()}
+
+
+def test_each_message_is_of_a_class_that_users_can_catch():
+    """Public, built in, or, from the testing module, an assertion."""
+    kinds = {message.error for message in shown()}
+    assert all(hasattr(actorstream, kind) or hasattr(builtins, kind) for kind in kinds)
+
+
+WHAT_HAPPENED = {
+    "ActorError",  # the actor's exception is in it
+    "ActorRestartedError",
+    "ActorStoppedError",
+    "AssertionError",  # what a test saw, and what it expected
+    "StreamAbortedError",  # the reason is the caller's own
+    "StreamError",
+}
+"""Classes that tell of an event, and of no mistake: there is nothing to write instead."""
+
+DEFECTS = ("this is a bug in actorstream", "the router was cancelled before")
+"""Messages about the library itself, or about a race that is nobody's mistake."""
+
+CAME = r", not \S|^.+(; | and |, )"
+WANTED = (
+    r"\bis an? |\bis at least|\bis one of|\bis more than|\bis \d+ |\bis \"|\btakes? |\bmakes a |"
+    r"\bto be a |\bwrite |\bgive |\bcall |\bchoose |\benter |\buse |\bmake |\blet |\bleave |"
+    r"\breturn |\bread |\ballow more |\braise buffer_size|\bwait with |\bthere are |"
+    r"\byield nothing|\bclose\(\) it after|\binstall "
+)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        message
+        for message in shown()
+        if message.error not in WHAT_HAPPENED and not any(it in message.text for it in DEFECTS)
+    ],
+)
+def test_a_message_says_what_came_what_was_wanted_and_what_to_write(message):
+    """`..., not X` or what happened; and what it is to be, or what to do about it."""
+    assert re.search(CAME, message.text)
+    assert re.search(WANTED, message.text)
