@@ -344,6 +344,34 @@ def test_every_internal_link_leads_somewhere(page: Path) -> None:
     assert not broken
 
 
+def proofs() -> list[tuple[str, list[str]]]:
+    """List each guarantee with the tests that are said to prove it."""
+    text = (DOCS / "guarantees.md").read_text()
+    sections = re.findall(r"^### (\d+)\. .*\n((?:(?!#).*\n)*)", text, re.MULTILINE)
+    return [(number, re.findall(r"`(\w+\.py::\w+)`", body)) for number, body in sections]
+
+
+def tests_of(module: str) -> set[str]:
+    """List the tests that a module has, without a look at what they need to run."""
+    body = ast.parse((ROOT / "tests" / module).read_text()).body
+    functions = [it for it in body if isinstance(it, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return {it.name for it in functions if it.name.startswith("test_")}
+
+
+def test_the_guarantees_are_numbered_from_one() -> None:
+    numbers = [int(number) for number, _ in proofs()]
+    assert len(numbers) > 30
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+@pytest.mark.parametrize(("number", "proving"), proofs(), ids=[number for number, _ in proofs()])
+def test_each_guarantee_names_tests_that_exist(number: str, proving: list[str]) -> None:
+    assert proving
+    for proof in proving:
+        module, _, name = proof.partition("::")
+        assert name in tests_of(module), proof
+
+
 def documented() -> dict[str, str]:
     """Map each name that has a heading in the reference to the text below that heading."""
     parts = list(parse((DOCS / "reference.md").read_text()))
