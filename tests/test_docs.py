@@ -77,10 +77,13 @@ class Program(NamedTuple):
         return f"{self.page.name}:{self.samples[0].code.line}"
 
     @property
+    def source(self) -> str:
+        return "".join(sample.code.text for sample in self.samples)
+
+    @property
     def backends(self) -> tuple[str, ...]:
         """Where to run it; as it is, for a program that chooses for itself."""
-        source = "".join(sample.code.text for sample in self.samples)
-        return BACKENDS if RUN in source else ("as it is",)
+        return BACKENDS if RUN in self.source else ("as it is",)
 
 
 def parse(text: str) -> Iterator[Fence | Heading | str]:
@@ -150,8 +153,15 @@ def programs(page: Path) -> list[Program]:
     return found
 
 
+def needs(source: str) -> pytest.MarkDecorator:
+    """Skip a program that imports what this environment does not have."""
+    imports = re.findall(r"^(?:import|from) (\w+)", source, re.MULTILINE)
+    missing = sorted({name for name in imports if find_spec(name) is None})
+    return pytest.mark.skipif(bool(missing), reason=f"needs {', '.join(missing)}")
+
+
 RUNS = [
-    pytest.param(program, backend, id=f"{program.id}-{backend}")
+    pytest.param(program, backend, id=f"{program.id}-{backend}", marks=needs(program.source))
     for page in PAGES
     for program in programs(page)
     for backend in program.backends
@@ -218,22 +228,7 @@ def test_the_pages_have_samples() -> None:
     assert expected <= pages
 
 
-def missing(path: Path) -> list[str]:
-    """List what an example imports and this environment does not have."""
-    imports = re.findall(r"^(?:import|from) (\w+)", path.read_text(), re.MULTILINE)
-    return sorted({name for name in imports if find_spec(name) is None})
-
-
-RUNNABLE = [
-    pytest.param(
-        path,
-        id=path.stem,
-        marks=pytest.mark.skipif(
-            bool(missing(path)), reason=f"{path.name} needs {', '.join(missing(path))}"
-        ),
-    )
-    for path in EXAMPLES
-]
+RUNNABLE = [pytest.param(path, id=path.stem, marks=needs(path.read_text())) for path in EXAMPLES]
 
 
 def run_example(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -351,8 +346,8 @@ def proofs() -> list[tuple[str, list[str]]]:
     return [(number, re.findall(r"`(\w+\.py::\w+)`", body)) for number, body in sections]
 
 
-def tests_of(module: str) -> set[str]:
-    """List the tests that a module has, without a look at what they need to run."""
+def functions_in(module: str) -> set[str]:
+    """List the test functions of a module; it is read and not imported."""
     body = ast.parse((ROOT / "tests" / module).read_text()).body
     functions = [it for it in body if isinstance(it, ast.FunctionDef | ast.AsyncFunctionDef)]
     return {it.name for it in functions if it.name.startswith("test_")}
@@ -369,7 +364,7 @@ def test_each_guarantee_names_tests_that_exist(number: str, proving: list[str]) 
     assert proving
     for proof in proving:
         module, _, name = proof.partition("::")
-        assert name in tests_of(module), proof
+        assert name in functions_in(module), proof
 
 
 def documented() -> dict[str, str]:

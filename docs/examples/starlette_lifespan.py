@@ -16,7 +16,7 @@ import httpx
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, StreamingResponse
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
@@ -37,15 +37,18 @@ class Model(Actor):
             print("[the model stops]")
 
 
-class StreamResponse:
+class StreamResponse(Response):
     """Sends a stream in the scoped form: when the client has gone, so has the producer."""
 
+    media_type = "text/plain"
+
     def __init__(self, stream: Stream[str]) -> None:
+        super().__init__()
         self.stream = stream
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with self.stream:
-            response = StreamingResponse(self.stream.payloads(), media_type="text/plain")
+            response = StreamingResponse(self.stream.payloads(), media_type=self.media_type)
             await response(scope, receive, send)
 
 
