@@ -65,6 +65,10 @@ class Actor:
         super().__init_subclass__(**kwargs)
         cls._handlers, cls._streamers = build_tables(cls)
 
+    def __repr__(self) -> str:
+        where = "unregistered" if self._cell is None else str(self._cell.address)
+        return f"<{type(self).__name__} {where}>"
+
     @property
     def address(self) -> Address:
         """The address under which it is registered.
@@ -140,8 +144,9 @@ class Actor:
         signal: AbortSignal | None = None,
     ) -> Any:
         """Do as ``MessageRouter.ask()``, with this actor as the sender."""
+        registry = self._joined()
         message = make_message(to, type, payload, self.address)
-        return await ask(self._joined(), message, timeout, signal)
+        return await ask(registry, message, timeout, signal)
 
     def _joined(self) -> Registry:
         if self._registry is None:
@@ -342,8 +347,7 @@ def find_source(actor: Actor, request: Message) -> tuple[Opener, Callable[..., A
     entry = type(actor)._streamers.get(request.type)  # pyright: ignore[reportPrivateUsage]
     if entry is not None:
         name, takes_message = entry
-        method: Callable[..., Any] = getattr(actor, name)
-        return open_iterable, _given(method, request) if takes_message else method
+        return open_iterable, _taking(getattr(actor, name), argument(request, takes_message))
     stream_async = getattr(actor, "stream_async", None)
     if callable(stream_async):
         return open_iterable, stream_async
@@ -359,9 +363,11 @@ def find_source(actor: Actor, request: Message) -> tuple[Opener, Callable[..., A
     )
 
 
-def _given(method: Callable[..., Any], request: Message) -> Callable[[Any], Any]:
-    def call(_payload: Any) -> Any:
-        return method(request)
+def _taking(method: Callable[..., Any], what: Any) -> Callable[..., Any]:
+    """Return a function of a payload that calls ``method`` with something else instead."""
+
+    def call(_: Any) -> Any:
+        return method(what)
 
     return call
 

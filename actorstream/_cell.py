@@ -33,6 +33,7 @@ from actorstream._mailbox import Envelope, Mailbox
 from actorstream._message import Message
 from actorstream._outcome import Outcome, actor_restarted, actor_stopped, router_closed
 from actorstream._port import Port
+from actorstream._reply import Reply
 from actorstream._supervision import Ending
 
 logger = logging.getLogger("actorstream")
@@ -143,7 +144,8 @@ class Cell:
         inhabitant: The actor; ``take_in()`` sets it.
         parent: The cell of its supervisor, if it has one.
         channels: Its open streams, in the order of opening.
-        waits_for: The cells whose answers its handler awaits, and how many.
+        waits_for: The cells whose answers its handler awaits, and how many. A new one for each
+            message: what a handler leaves running elsewhere holds nobody up.
         life: Counts the actors that have lived here.
         begun: Whether the last one has come to its messages.
         failure: What the last one died of, if it failed.
@@ -201,6 +203,15 @@ class Cell:
             await self._wait_changed()
         return self.begun
 
+    def is_busy_with(self, request: Message | None) -> bool:
+        """Whether it handles no message before the code that serves ``request`` goes on.
+
+        Without a request, that is the code of ``on_start()`` and ``on_stop()``.
+        """
+        if self._in_hand is None:
+            return request is None and self.state in ("starting", "stopping")
+        return self._in_hand.message is request
+
     async def wait_running(self) -> bool:
         """Wait until an actor runs here, this one or a fresh one; return False if none will."""
         while self.state != "running":
@@ -226,36 +237,14 @@ class Cell:
         await self._changed.wait()
 
     def stopped_error(self) -> ActorStoppedError:
-        """Make the error for whoever waits for the actor."""
+        """Make the error for whoever waits for the actor; the cause is its failure, if any."""
+        error: ActorStoppedError
         if self._again:
-            return ActorRestartedError(f"{self.address} was restarted before it answered")
-        return ActorStoppedError(f"{self.address} was stopped before it answered")
-
-    # Who waits for whom
-
-    @contextmanager
-    def waiting_for(self, other: Cell) -> Generator[None]:
-        """Note that what runs in this cell's task waits for another actor."""
-        self.waits_for[other] = self.waits_for.get(other, 0) + 1
-        try:
-            yield
-        finally:
-            self.waits_for[other] -= 1
-            if not self.waits_for[other]:
-                del self.waits_for[other]
-
-    def depends_on(self, other: Cell) -> bool:
-        """Return whether it waits for another, itself or through those for whom it waits."""
-        waiting: list[Cell] = [self]
-        seen: set[Cell] = set()
-        while waiting:
-            cell = waiting.pop()
-            if cell is other:
-                return True
-            if cell not in seen:
-                seen.add(cell)
-                waiting.extend(cell.waits_for)
-        return False
+            error = ActorRestartedError(f"{self.address} was restarted before it answered")
+        else:
+            error = ActorStoppedError(f"{self.address} was stopped before it answered")
+        error.__cause__ = self.failure
+        return error
 
     # Orders from around
 
@@ -338,6 +327,7 @@ class Cell:
     async def run(self) -> None:
         """Live: begin, handle messages, end. The actor's task."""
         handling.set(self)
+        request_in_hand.set(None)  # it may have been registered in another actor's handler
         try:
             with self._open_scope():
                 await self._live()
@@ -362,10 +352,13 @@ class Cell:
         try:
             if self.state == "starting":
                 await self.inhabitant.begin()
+                self.waits_for = {}
                 self._start()
             await self._handle_messages()
         except BaseException as exc:  # noqa: ASYNC103 - kept, or raised again
-            self.failure, rest = split_failure(exc)
+            failure, rest = split_failure(exc)
+            self.failure = None if failure is None else _as_exception(self.address, failure)
+            del failure  # or its traceback would lead back to itself
             if rest is not None:
                 raise rest from None
 
@@ -383,28 +376,45 @@ class Cell:
                 await (self._tell(got.message) if got.reply is None else self._ask(got))
             finally:
                 request_in_hand.reset(token)
-            self._in_hand = None
+                if self.waits_for:
+                    self.waits_for = {}
+            self._in_hand = got = None  # keep nothing of it while there is no other
 
     async def _tell(self, message: Message) -> None:
         try:
             await self.inhabitant.handle(message)
         except UnhandledMessageError as exc:
-            if exc.message is not message:
+            if not _is_about(exc, message):
                 raise
             self._host.on_dead_letter(message, str(exc))
 
     async def _ask(self, envelope: Envelope) -> None:
         reply, message = envelope.reply, envelope.message
         assert reply is not None
+        if reply.given:  # nobody waits for it any more
+            return
         with CancelScope() as reply.scope:
             try:
                 reply.give(await self.inhabitant.handle(message))
             except BaseException as exc:  # noqa: ASYNC103 - given to the asker, or raised again
                 failure, rest = split_failure(exc)
                 if failure is not None:
-                    reply.fail(_answer_for(message, failure))
+                    self._answer_with(failure, reply, message)
+                del failure  # or its traceback would lead back to itself
                 if rest is not None:
                     raise rest from None
+            finally:
+                reply.scope = None
+
+    def _answer_with(self, failure: BaseException, reply: Reply, message: Message) -> None:
+        """Let the asker know, or the log if the asker has gone."""
+        if not reply.fail(_answer_for(message, failure)):
+            logger.error(
+                "%s failed while it handled %r, for which nobody waits any more",
+                self.address,
+                message.type,
+                exc_info=failure,
+            )
 
     async def _end(self) -> None:
         """End this life: nobody is left waiting, and the actor cleans up."""
@@ -495,13 +505,37 @@ def _limit_of(seconds: float | None) -> float | None:
     return None if seconds is None or seconds > sys.float_info.max else seconds
 
 
+def busy_cell() -> Cell | None:
+    """Return the cell that handles nothing more before the code that runs here goes on."""
+    cell = handling.get()
+    if cell is None or not cell.is_busy_with(request_in_hand.get()):
+        return None
+    return cell
+
+
 def _answer_for(message: Message, failure: BaseException) -> BaseException:
     """Return what the asker raises when the handler has raised ``failure``."""
-    if isinstance(failure, UnhandledMessageError) and failure.message is message:
+    if isinstance(failure, UnhandledMessageError) and _is_about(failure, message):
         return failure
     error = ActorError(
         f"{message.to} failed while it handled {message.type!r}: "
         f"{type(failure).__name__}: {failure}"
     )
+    error.__cause__ = failure
+    return error
+
+
+def _is_about(error: UnhandledMessageError, message: Message) -> bool:
+    """Return whether an error is about this message, and not about one sent on from here."""
+    if error.message is None:  # the actor made it
+        error.message = message
+    return error.message is message
+
+
+def _as_exception(address: Address, failure: BaseException) -> Exception:
+    """Return a failure as what no task group takes for the end of a cancellation."""
+    if isinstance(failure, Exception):
+        return failure
+    error = ActorError(f"{address} failed: {failure!r}, though nobody cancelled it")
     error.__cause__ = failure
     return error

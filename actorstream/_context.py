@@ -6,7 +6,9 @@ from contextvars import ContextVar
 
 from actorstream._message import Message
 
-request_in_hand: ContextVar[Message] = ContextVar("actorstream.request_in_hand")
+request_in_hand: ContextVar[Message | None] = ContextVar(
+    "actorstream.request_in_hand", default=None
+)
 
 
 def current_message() -> Message:
@@ -17,10 +19,10 @@ def current_message() -> Message:
     Raises:
         LookupError: No actor is handling anything here.
     """
-    try:
-        return request_in_hand.get()
-    except LookupError:
+    message = request_in_hand.get()
+    if message is None:
         raise LookupError(
             "there is no current message here; call current_message() inside of an actor's "
-            "stream_async() or stream()"
-        ) from None
+            "handlers, stream_async() or stream()"
+        )
+    return message

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
+from inspect import getattr_static
 from typing import Any, TypeVar
 
 from actorstream._message import Message
@@ -76,41 +77,95 @@ def build_tables(cls: type) -> tuple[Table, Table]:
 
     Raises:
         ValueError: Two methods of one class are for the same type.
+        TypeError: A method cannot be called with a message or a payload, or handles and yields.
     """
     return _build(cls, _HANDLES, "message"), _build(cls, _STREAMS, "payload")
 
 
 def _build(cls: type, mark: str, usual: str) -> Table:
-    table: Table = {}
+    names: dict[str, str] = {}
     for base in reversed(cls.__mro__):
-        own: Table = {}
-        for name, method in vars(base).items():
-            for type in getattr(method, mark, ()):
-                if type in own:
-                    raise ValueError(
-                        f"{base.__name__} has two methods for {type!r}: {own[type][0]}() and "
-                        f"{name}(); leave the decorator on one of them"
-                    )
-                own[type] = name, _takes_message(method, usual)
-        table = {type: entry for type, entry in table.items() if not _replaced(entry, base, mark)}
-        table |= own
-    return table
+        own = _own_names(base, mark)
+        kept = {type: name for type, name in names.items() if not _types(base, name, mark)}
+        names = kept | own
+    methods = {name: getattr_static(cls, name) for name in names.values()}
+    for name, method in methods.items():
+        if method is not None:
+            _check_method(f"{cls.__name__}.{name}()", method, mark)
+    return {
+        type: (name, _takes_message(methods[name], usual))
+        for type, name in names.items()
+        if methods[name] is not None  # as with __hash__, None takes away what is inherited
+    }
 
 
-def _replaced(entry: tuple[str, bool], cls: type, mark: str) -> bool:
-    """Return whether a class overrides a method and gives it types of its own."""
-    return bool(getattr(vars(cls).get(entry[0]), mark, ()))
+def _own_names(cls: type, mark: str) -> dict[str, str]:
+    """Return which method of this very class is for which type."""
+    own: dict[str, str] = {}
+    for name in vars(cls):
+        for type in _types(cls, name, mark):
+            if own.setdefault(type, name) != name:
+                raise ValueError(
+                    f"{cls.__name__} has two methods for {type!r}: {own[type]}() and "
+                    f"{name}(); leave the decorator on one of them"
+                )
+    return own
 
 
-def _takes_message(method: Callable[..., Any], usual: str) -> bool:
+def _types(cls: type, name: str, mark: str) -> tuple[str, ...]:
+    """Return the types that a class gives to one of its own attributes."""
+    attribute = vars(cls).get(name)
+    marked = getattr_static(attribute, mark, ())  # static, for it may be a proxy of anything
+    if _is_wrapped(attribute):
+        return (*marked, *getattr_static(_function_of(attribute), mark, ()))
+    return tuple(marked)
+
+
+def _is_wrapped(method: object) -> bool:
+    return isinstance(method, staticmethod | classmethod)
+
+
+def _function_of(method: Any) -> Any:
+    """Return the function in a static or class method."""
+    return method.__func__ if _is_wrapped(method) else method
+
+
+def _check_method(name: str, method: Any, mark: str) -> None:
+    """Make sure that a method can be called as its decorator says."""
+    function = _function_of(method)
+    if mark == _HANDLES and inspect.isasyncgenfunction(function):
+        raise TypeError(
+            f"{name} yields, so it cannot reply; write @streams instead of @handles, or return"
+        )
+    count = 1 if isinstance(method, staticmethod) else 2
+    signature = _signature(function, follow_wrapped=False)  # a wrapper may add arguments
+    try:
+        if signature is not None:
+            signature.bind(*[None] * count)
+    except TypeError as exc:
+        raise TypeError(
+            f"{name} is called with one argument, the message or its payload ({exc}); "
+            "write `async def method(self, message)`, or `(self, payload)`"
+        ) from None
+
+
+def _takes_message(method: Any, usual: str) -> bool:
     """Return whether the first parameter after ``self`` is the message, by its name."""
-    names = _parameter_names(method)
-    name = names[1] if len(names) > 1 else usual
+    signature = _signature(_function_of(method), follow_wrapped=True)
+    names = [] if signature is None else list(signature.parameters)
+    first = 0 if isinstance(method, staticmethod) else 1
+    name = names[first] if len(names) > first else usual
     return (name if name in ("message", "payload") else usual) == "message"
 
 
-def _parameter_names(method: Callable[..., Any]) -> list[str]:
-    return list(inspect.signature(method).parameters)
+def _signature(function: Any, *, follow_wrapped: bool) -> inspect.Signature | None:
+    """Return the signature of a function, or ``None`` for what has none, a partial method say."""
+    if not callable(function):
+        return None
+    try:
+        return inspect.signature(function, follow_wrapped=follow_wrapped)
+    except ValueError:
+        return None
 
 
 def types_of(table: Table) -> Iterator[str]:

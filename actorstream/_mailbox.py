@@ -8,7 +8,7 @@ failed, say), which go first.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -16,7 +16,7 @@ from anyio.lowlevel import checkpoint
 
 from actorstream._buffer import TURN
 from actorstream._message import Message
-from actorstream._parking import Place, make_place
+from actorstream._parking import Gate, Place, make_gate, make_place
 from actorstream._reply import Reply
 
 Order = Callable[[], Coroutine[Any, Any, object]]
@@ -37,7 +37,7 @@ class Envelope:
     def __init__(self, message: Message, reply: Reply | None = None) -> None:
         self.message: Message = message
         self.reply: Reply | None = reply
-        self.gate: Place | None = None
+        self.gate: Gate | None = None
 
 
 class Mailbox:
@@ -57,7 +57,7 @@ class Mailbox:
         self.size: int = size
         self.ended: bool = False
         self._queue: deque[Envelope] = deque()
-        self._line: deque[Envelope] = deque()
+        self._line: OrderedDict[Envelope, None] = OrderedDict()  # any number may come and go
         self._orders: deque[Order] = deque()
         self._reader: Place | None = None
         self._since_rest = 0
@@ -81,8 +81,8 @@ class Mailbox:
         Returns:
             Whether it is in the queue.
         """
-        if self.full or self._line:
-            self._line.append(envelope)
+        if self.full:  # it is, while somebody stands in line
+            self._line[envelope] = None
             return False
         self._queue.append(envelope)
         self._wake()
@@ -94,19 +94,19 @@ class Mailbox:
         Returns:
             Whether it was let in; the mailbox may end instead.
         """
-        envelope.gate = make_place()
+        gate = envelope.gate = make_gate()
         try:
             while envelope in self._line:
-                await envelope.gate.park()
+                await gate.park()
         except BaseException:
             self.discard(envelope)
             raise
-        return envelope.gate is None
+        return envelope.gate is not gate
 
     def discard(self, envelope: Envelope) -> None:
         """Take an envelope away, wherever it waits; do nothing if it has been taken out."""
         if envelope in self._line:
-            self._line.remove(envelope)
+            del self._line[envelope]
         elif envelope in self._queue:
             self._queue.remove(envelope)
             self._admit()
@@ -164,21 +164,22 @@ class Mailbox:
         return left
 
     async def _park(self) -> None:
-        self._reader = make_place()
-        try:
-            await self._reader.park()
-        finally:
-            self._reader = None
+        if self._reader is None:  # made where the event loop runs, and used for every wait
+            self._reader = make_place()
+        await self._reader.park()
 
     def _wake(self) -> None:
         if self._reader is not None:
             self._reader.unpark()
 
     def _admit(self) -> None:
-        """Let in whoever is first in line."""
-        if self._line and not self.full:
-            envelope = self._line.popleft()
-            gate, envelope.gate = envelope.gate, None
-            self._queue.append(envelope)
-            if gate is not None:
+        """Let in whoever is first in line, unless its sender has just been cancelled."""
+        while self._line and not self.full:
+            envelope, _ = self._line.popitem(last=False)
+            gate = envelope.gate
+            if gate is None:
+                self._queue.append(envelope)
+            elif gate.occupied:
+                envelope.gate = None
+                self._queue.append(envelope)
                 gate.unpark()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from anyio import current_time
@@ -13,7 +14,7 @@ from anyio.lowlevel import checkpoint
 from actorstream._abort import AbortSignal, attach, deadline_of, detach
 from actorstream._address import Address, address
 from actorstream._buffer import TURN
-from actorstream._cell import Cell, handling
+from actorstream._cell import Cell, busy_cell, handling
 from actorstream._context import request_in_hand
 from actorstream._errors import (
     AskCycleError,
@@ -23,9 +24,10 @@ from actorstream._errors import (
 )
 from actorstream._mailbox import Envelope
 from actorstream._message import Message
-from actorstream._options import check_seconds, check_signal
+from actorstream._options import NO_LIMIT, check_seconds, check_signal
 from actorstream._registry import Registry
 from actorstream._reply import Reply
+from actorstream._waiting import find_cycle, waiting_for
 
 
 def make_message(
@@ -39,9 +41,16 @@ def make_message(
     if not isinstance(type, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f'type is a str such as "query", not {type!r}')
     if sender is None:
-        served = request_in_hand.get(None)
-        sender = None if served is None else served.to
+        sender = _running_actor()
     return Message(to=address(to), type=type, payload=payload, sender=sender)
+
+
+def _running_actor() -> Address | None:
+    served = request_in_hand.get()
+    if served is not None:
+        return served.to
+    cell = handling.get()  # in an actor's on_start() or on_stop()
+    return None if cell is None else cell.address
 
 
 def tell_nowait(registry: Registry, message: Message) -> None:
@@ -61,14 +70,15 @@ async def tell(registry: Registry, message: Message) -> None:
         await checkpoint()
         return
     envelope = Envelope(message)
-    if cell.mailbox.full and _cycle(cell):
+    teller = busy_cell() if cell.mailbox.full else None
+    if teller is not None and find_cycle(teller, cell):
         raise _mailbox_full(cell, "its actor waits for this very message to be sent")
     if cell.mailbox.add(envelope):
         registry.told += 1
         if registry.told % TURN == 0:
             await checkpoint()
         return
-    with _waiting_for(cell):
+    with waiting_for(teller, cell):
         await cell.mailbox.wait_admitted(envelope)
 
 
@@ -94,105 +104,79 @@ async def ask(
         raise cell.stopped_error()
     if signal is not None:
         signal.throw_if_aborted()
-    path = _cycle(cell)
+    if timeout == 0:
+        raise _too_late(message, timeout)
+    asker = busy_cell()
+    if asker is None and signal is None:
+        return await _send_and_wait(registry, cell, message, Reply(), timeout)
+    if asker is not None:
+        _check_no_cycle(asker, cell)
+    reply = Reply()
+    with waiting_for(asker, cell), _obeying(registry, signal, reply):
+        return await _send_and_wait(registry, cell, message, reply, timeout)
+
+
+async def _send_and_wait(
+    registry: Registry, cell: Cell, message: Message, reply: Reply, timeout: float | None
+) -> Any:
+    """Do it, and give up when the time is over, or when cancelled."""
+    envelope = Envelope(message, reply)
+    timer = None
+    if timeout not in NO_LIMIT:
+        expire = partial(_expire, reply, message, timeout)
+        timer = registry.clock.call_at(current_time() + timeout, expire)
+    cell.mailbox.add(envelope)
+    try:
+        return await reply.wait()
+    except BaseException:
+        reply.abandon()
+        cell.mailbox.discard(envelope)
+        raise
+    finally:
+        if timer is not None:
+            timer.cancel()
+
+
+def _expire(reply: Reply, message: Message, timeout: float) -> None:
+    reply.fail(_too_late(message, timeout))
+
+
+def _too_late(message: Message, timeout: float) -> AskTimeoutError:
+    return AskTimeoutError(
+        f"{message.to} did not answer {message.type!r} within {timeout:g} s; "
+        "allow more with timeout=..., or None for no limit"
+    )
+
+
+@contextmanager
+def _obeying(registry: Registry, signal: AbortSignal | None, reply: Reply) -> Generator[None]:
+    """Have a reply fail when the signal is aborted."""
+    if signal is None:
+        yield
+        return
+
+    def abort() -> None:
+        if signal.aborted:
+            reply.fail(StreamAbortedError(signal.reason))
+
+    key = attach(signal, lambda: registry.call_soon(abort))
+    deadline = deadline_of(signal)
+    timer = registry.clock.call_at(deadline, abort) if deadline < math.inf else None
+    try:
+        yield
+    finally:
+        if timer is not None:
+            timer.cancel()
+        detach(signal, key)
+
+
+def _check_no_cycle(asker: Cell, cell: Cell) -> None:
+    path = find_cycle(asker, cell)
     if path:
         raise AskCycleError(
             f"this ask would wait for itself: {' -> '.join(path)}; "
             "let one of them use tell(), or answer from a stream, which runs beside the mailbox"
         )
-    envelope = Envelope(message, reply := Reply())
-    with _waiting_for(cell), _limited(registry, reply, message, timeout, signal):
-        cell.mailbox.add(envelope)
-        try:
-            return await reply.wait()
-        finally:
-            _give_up(cell, envelope)
-
-
-def _give_up(cell: Cell, envelope: Envelope) -> None:
-    """Cancel the handling, whether it is queued or runs; do nothing if it is over."""
-    reply = envelope.reply
-    assert reply is not None
-    if reply.scope is not None:
-        reply.scope.cancel()
-    else:
-        cell.mailbox.discard(envelope)
-
-
-@contextmanager
-def _limited(
-    registry: Registry,
-    reply: Reply,
-    message: Message,
-    timeout: float | None,
-    signal: AbortSignal | None,
-) -> Generator[None]:
-    """Have a reply fail when the time is over or the signal is aborted."""
-    timers = []
-    key = None
-
-    def expire() -> None:
-        reply.fail(
-            AskTimeoutError(
-                f"{message.to} did not answer {message.type!r} within {timeout:g} s; "
-                "allow more with timeout=..., or None for no limit"
-            )
-        )
-
-    def abort() -> None:
-        if signal is not None and signal.aborted:
-            reply.fail(StreamAbortedError(signal.reason))
-
-    if timeout is not None and timeout != math.inf:
-        timers.append(registry.clock.call_at(current_time() + timeout, expire))
-    if signal is not None:
-        key = attach(signal, lambda: registry.call_soon(abort))
-        if deadline_of(signal) < math.inf:
-            timers.append(registry.clock.call_at(deadline_of(signal), abort))
-    try:
-        yield
-    finally:
-        for timer in timers:
-            timer.cancel()
-        if signal is not None:
-            detach(signal, key)
-
-
-@contextmanager
-def _waiting_for(cell: Cell) -> Generator[None]:
-    """Note that the handler that runs here waits for another actor."""
-    waiter = handling.get()
-    if waiter is None:
-        yield
-        return
-    waiter.waits_for[cell] = waiter.waits_for.get(cell, 0) + 1
-    try:
-        yield
-    finally:
-        waiter.waits_for[cell] -= 1
-        if not waiter.waits_for[cell]:
-            del waiter.waits_for[cell]
-
-
-def _cycle(target: Cell) -> list[str] | None:
-    """Return the way from the handler that runs here over ``target`` back to it, if there is one.
-
-    A handler that waits for the answer of an actor, which waits for ... that handler's actor,
-    waits for ever: an actor handles one message at a time.
-    """
-    asker = handling.get()
-    if asker is None:
-        return None
-    ways = [(target, [asker.address.id, target.address.id])]
-    seen: set[Cell] = set()
-    while ways:
-        cell, path = ways.pop()
-        if cell is asker:
-            return path
-        if cell not in seen:
-            seen.add(cell)
-            ways += [(other, [*path, other.address.id]) for other in cell.waits_for]
-    return None
 
 
 def _mailbox_full(cell: Cell, advice: str) -> MailboxFullError:

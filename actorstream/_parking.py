@@ -27,6 +27,15 @@ class Place(Protocol):
         ...
 
 
+class Gate(Place, Protocol):
+    """A place that tells at once when its task has been cancelled, before that task goes on."""
+
+    @property
+    def occupied(self) -> bool:
+        """Whether a task waits here, and has neither been let go on nor cancelled."""
+        ...
+
+
 class AsyncioPlace:
     """A place on asyncio: one turn of the loop, and a future only if that was not enough.
 
@@ -59,6 +68,25 @@ class AsyncioPlace:
             self._future.set_result(None)
 
 
+class AsyncioGate(AsyncioPlace):
+    """A gate on asyncio: always a future, in which a cancellation shows at once."""
+
+    __slots__ = ()
+
+    @property
+    def occupied(self) -> bool:
+        """Whether a task waits here, and has neither been let go on nor cancelled."""
+        return self._future is not None and not self._future.done()
+
+    async def park(self) -> None:
+        """Wait until ``unpark()``. May be cancelled freely."""
+        self._future = asyncio.get_running_loop().create_future()
+        try:
+            await self._future
+        finally:
+            self._future = None
+
+
 @coroutine
 def _one_turn() -> Generator[None]:
     yield
@@ -68,6 +96,15 @@ def make_place() -> Place:
     """Return a place in the event loop that is running now."""
     if get_cancelled_exc_class() is asyncio.CancelledError:
         return AsyncioPlace()
+    from actorstream._parking_trio import TrioPlace  # trio is optional
+
+    return TrioPlace()
+
+
+def make_gate() -> Gate:
+    """Return a gate in the event loop that is running now."""
+    if get_cancelled_exc_class() is asyncio.CancelledError:
+        return AsyncioGate()
     from actorstream._parking_trio import TrioPlace  # trio is optional
 
     return TrioPlace()

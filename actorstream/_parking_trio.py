@@ -13,6 +13,11 @@ class TrioPlace:
     def __init__(self) -> None:
         self._task: Task | None = None
 
+    @property
+    def occupied(self) -> bool:
+        """Whether a task waits here, and has neither been let go on nor cancelled."""
+        return self._task is not None
+
     async def park(self) -> None:
         """Wait until ``unpark()``. May be cancelled freely."""
         self._task = current_task()

@@ -292,3 +292,11 @@ def end_port(port: Port[Any], make_outcome: Callable[[], Outcome]) -> None:
     """
     port._last_end = make_outcome
     port._end_all(make_outcome)
+
+
+def post(port: Port[T], value: T) -> None:
+    """Hand a value to every subscriber, and wait for none.
+
+    At one whose policy is ``"wait"`` it lines up, however many do.
+    """
+    port._hand_out(value)

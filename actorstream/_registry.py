@@ -16,7 +16,7 @@ from actorstream._clock import Clock
 from actorstream._errors import ActorNotFoundError, RouterClosedError
 from actorstream._message import Message
 from actorstream._options import PortOptions
-from actorstream._port import Home, Port
+from actorstream._port import Home, Port, post
 from actorstream._supervision import Ending
 from actorstream._wakeup import CallSoon, current_call_soon, watch_loop
 
@@ -174,7 +174,7 @@ class Registry:
 
     def forget(self, cell: Cell) -> None:
         """Let a cell go, for it is over for good. Its name is known after the router's end."""
-        if self.state != "closing":
+        if self.state != "closing" and not cell.router_left:
             self.forget_name(cell)
         self.cells.pop(cell, None)
         self._stop_clock_if_empty()
@@ -192,7 +192,7 @@ class Registry:
         try:
             return self._names[to.id]
         except KeyError:
-            known = ", ".join(self._names) or "none"
+            known = ", ".join(self.ids()) or "none"
             raise ActorNotFoundError(
                 f"no actor is registered as {to}; registered: {known}; "
                 f"write router.register_actor({to.id!r}, actor)"
@@ -212,7 +212,7 @@ class Registry:
 
     def ids(self) -> list[str]:
         """Return the ids of all actors, in the order of their registration."""
-        return list(self._names)
+        return [id for id, cell in self._names.items() if cell.state != "stopped"]
 
     # What the cells report
 
@@ -237,7 +237,7 @@ class Registry:
         """Log a message that reached nobody, and publish it for those who listen."""
         logger.warning("a message of type %r to %s is lost: %s", message.type, message.to, why)
         if self.state != "closed":
-            self.dead_letters.publish_nowait(message)
+            post(self.dead_letters, message)
 
     def _stop_clock_if_empty(self) -> None:
         if self.state == "closing" and not self.cells:

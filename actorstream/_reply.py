@@ -13,7 +13,8 @@ class Reply:
     """What an asker waits for.
 
     Attributes:
-        given: Whether there is an answer, or a reason why there will be none.
+        given: Whether there is an answer, or a reason why there will be none, or nobody who
+            waits for it.
         scope: The cancel scope of the handling, while it runs.
     """
 
@@ -32,11 +33,19 @@ class Reply:
             self._value = value
             self._settle()
 
-    def fail(self, error: BaseException) -> None:
-        """Answer with an error, which the asker raises."""
-        if not self.given:
-            self._error = error
-            self._settle()
+    def fail(self, error: BaseException) -> bool:
+        """Answer with an error, which the asker raises; return whether it will."""
+        if self.given:
+            return False
+        self._error = error
+        self._settle()
+        return True
+
+    def abandon(self) -> None:
+        """Wait no more; the handling is cancelled, if it runs."""
+        self.given = True
+        if self.scope is not None:
+            self.scope.cancel()
 
     async def wait(self) -> Any:
         """Wait for the answer, and return or raise it. May be cancelled freely."""

@@ -7,7 +7,7 @@ mailboxes, and to the producers of streams, which run in its task group.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from functools import partial
 from inspect import isawaitable
 from types import TracebackType
@@ -20,7 +20,7 @@ from anyio.lowlevel import checkpoint
 from actorstream._abort import AbortSignal
 from actorstream._actor import Actor, check_actor, find_source, ports_of
 from actorstream._address import Address, address
-from actorstream._cell import Cell, handling
+from actorstream._cell import Cell, busy_cell
 from actorstream._channel import Channel, current_channel
 from actorstream._errors import (
     PortNotFoundError,
@@ -49,6 +49,7 @@ from actorstream._stream import Stream
 from actorstream._subscription import Subscription, open_subscription
 from actorstream._supervisor import make_resident
 from actorstream._tree import RouterTree, make_tree
+from actorstream._waiting import find_cycle, waiting_for
 
 Source = tuple[Opener, Callable[..., Any]]
 WaitForSource = Callable[[Message], Awaitable[Source | None]]
@@ -202,8 +203,7 @@ class MessageRouter:
             self._registry.forget(cell)
         if _waits_for_this(cell, self._registry.cells):
             return
-        waiter = handling.get()
-        with nullcontext() if waiter is None else waiter.waiting_for(cell):
+        with waiting_for(busy_cell(), cell):
             await cell.wait_ended()
             for stream in streams:
                 await stream.wait_left()
@@ -476,8 +476,8 @@ async def _wait_for_source(cell: Cell, request: Message) -> Source | None:
 
 def _waits_for_this(cell: Cell, cells: Iterable[Cell]) -> bool:
     """Return whether a cell's end waits for the actor that runs this code, or for its handler."""
-    here, channel = handling.get(), current_channel.get()
-    if here is not None and cell.depends_on(here):
+    here, channel = busy_cell(), current_channel.get()
+    if here is not None and find_cycle(here, cell):
         return True
     if here is None and channel is not None:
         here = next((other for other in cells if channel in other.channels), None)

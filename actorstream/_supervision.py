@@ -112,7 +112,7 @@ class ChildSpec:
 
     id: str = attrs.field(converter=_id_of)
     factory: Callable[[], Any] = attrs.field(validator=_check_factory)
-    restart: Restart = attrs.field(default="permanent", kw_only=True, validator=_check_restart)
+    restart: Restart = attrs.field(default="permanent", validator=_check_restart)
     mailbox_size: int = attrs.field(default=100, kw_only=True, validator=_check_mailbox_size)
     stop_timeout: float | None = attrs.field(
         default=5.0, kw_only=True, validator=_check_stop_timeout

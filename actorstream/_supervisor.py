@@ -36,6 +36,7 @@ from actorstream._supervision import (
     plan,
     restarts,
 )
+from actorstream._waiting import waiting_for
 
 logger = logging.getLogger("actorstream")
 
@@ -215,7 +216,7 @@ class Office(Resident):
         """Start a child; return whether it has come to its messages."""
         child.began = current_time()
         self.registry.launch(child.cell)
-        with self.cell.waiting_for(child.cell):
+        with waiting_for(self.cell, child.cell):
             return await child.cell.wait_begun()
 
     async def _on_end(self, child: _Child, ending: Ending, failure: BaseException | None) -> None:
@@ -247,7 +248,7 @@ class Office(Resident):
         if child.group.timer is not None:
             child.group.timer.cancel()
         child.cell.halt(again)
-        with self.cell.waiting_for(child.cell):
+        with waiting_for(self.cell, child.cell):
             await (child.cell.wait_ended() if again else child.cell.wait_stopped())
         child.commanded = again
         if not again:

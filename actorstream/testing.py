@@ -2,7 +2,7 @@
 
 Nothing here needs a test framework. The only door beside the package root::
 
-    from actorstream.testing import Probe, assert_nothing_left, settle, virtual_time
+    from actorstream.testing import Probe, assert_nothing_left, run, settle, virtual_time
 
 In virtual time the clock stands still while any task runs. When all of them wait, it jumps to
 the next deadline, so an hour's timeout takes milliseconds, and the same order of events comes
@@ -17,10 +17,11 @@ from __future__ import annotations
 import asyncio
 import selectors
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from inspect import isawaitable
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, TypeVar
 
+import anyio
 from anyio import Event, move_on_after
 from anyio.lowlevel import checkpoint
 
@@ -28,7 +29,9 @@ from actorstream._actor import Actor
 from actorstream._message import Message
 from actorstream._router import MessageRouter
 
-__all__ = ["Probe", "VirtualTimeLoop", "assert_nothing_left", "settle", "virtual_time"]
+T = TypeVar("T")
+
+__all__ = ["Probe", "VirtualTimeLoop", "assert_nothing_left", "run", "settle", "virtual_time"]
 
 # What a router may still hold: an attribute of its statistics, and the word for one of them.
 _LEFT = (
@@ -69,10 +72,30 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         return self._skipping.now
 
 
-def virtual_time(backend: str = "asyncio") -> dict[str, Any]:
-    """Make the ``backend_options`` with which AnyIO runs in virtual time.
+def run(main: Callable[..., Awaitable[T]], *args: Any, backend: str = "asyncio") -> T:
+    """Run ``main(*args)`` in virtual time, and return what it returns.
 
-    ``anyio.run(main, backend=backend, backend_options=virtual_time(backend))``
+    Args:
+        main: A coroutine function.
+        *args: What it is called with.
+        backend: ``"asyncio"`` or ``"trio"``.
+
+    Raises:
+        ValueError: There is no such backend.
+        ImportError: trio is not installed.
+    """
+    options = virtual_time(backend)
+    if backend == "trio":  # AnyIO before 4.14 does not hand the options on to trio
+        import trio  # it is optional
+
+        return trio.run(main, *args, **options)
+    return anyio.run(main, *args, backend=backend, backend_options=options)
+
+
+def virtual_time(backend: str = "asyncio") -> dict[str, Any]:
+    """Make the ``backend_options`` with which AnyIO's pytest plugin runs in virtual time.
+
+    ``anyio.run()`` takes them, too (for trio from AnyIO 4.14 on; ``run()`` works with all).
 
     Together with the backend's name they are what AnyIO's pytest plugin takes as the value of
     an ``anyio_backend`` fixture: ``("trio", virtual_time("trio"))``. Make them anew for each run:

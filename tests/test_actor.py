@@ -44,6 +44,15 @@ async def test_address_and_router_after(name):
         getattr(actor, name)
 
 
+async def test_repr():
+    """The `repr` tells the actor's class and where it is registered."""
+    actor = Counter()
+    assert repr(actor) == "<Counter unregistered>"
+    async with MessageRouter() as router:
+        router.register_actor("a", actor)
+        assert repr(actor) == "<Counter @(a)>"
+
+
 async def test_address_and_router_after_the_routers_exit():
     """After its router was left, an actor has none any more."""
     actor = Counter()

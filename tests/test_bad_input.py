@@ -5,15 +5,18 @@ import math
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import anyio
 import anyio.from_thread
+import anyio.to_thread
 import pytest
 
 from actorstream import (
     AbortController,
     Actor,
+    ActorError,
     ActorNotFoundError,
     AsyncStreamMessage,
     MessageRouter,
@@ -684,6 +687,100 @@ def test_bad_event_type():
     kind: Any = "token"
     with pytest.raises(ValueError, match=r'type is one of "data", .*, not .token.'):
         AsyncStreamMessage(kind)
+
+
+# Messages
+
+
+async def send(router: MessageRouter, way: str, to: Any = "a", type: Any = "x", **more: Any) -> Any:
+    result = getattr(router, way)(to, type, **more)
+    return result if way == "tell_nowait" else await result
+
+
+WAYS = ["tell", "tell_nowait", "ask"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("to", [1, None, b"a"])
+async def test_message_to_no_address(way, to):
+    """A message goes to a `str` or an `Address`."""
+    async with serving(Silent()) as router:
+        with pytest.raises(TypeError, match=r"an address is a str or an Address, not .*address\("):
+            await send(router, way, to)
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_message_to_an_empty_address(way):
+    """And an address is not empty."""
+    async with serving(Silent()) as router:
+        with pytest.raises(ValueError, match="id is empty"):
+            await send(router, way, " ")
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("type", [1, None, b"x"])
+async def test_message_type(way, type):
+    """The type of a message is a `str`, and the actor never sees another."""
+    async with serving(Silent()) as router:
+        with pytest.raises(TypeError, match='type is a str such as "query", not'):
+            await send(router, way, type=type)
+        assert router.statistics().dead_letters == 0
+
+
+@pytest.mark.parametrize(
+    ("timeout", "error"),
+    [("1", TypeError), (True, TypeError), (-1, ValueError), (math.nan, ValueError)],
+)
+async def test_timeout_of_an_ask(timeout, error):
+    """The timeout of an ask is a number of seconds of at least 0, or `None`."""
+    async with serving(Silent()) as router:
+        with pytest.raises(error, match="timeout is"):
+            await send(router, "ask", timeout=timeout)
+
+
+@pytest.mark.parametrize("signal", [AbortController(), "signal", 1])
+async def test_signal_of_an_ask(signal):
+    """The signal of an ask is an `AbortSignal`; a controller is told to give its signal."""
+    async with serving(Silent()) as router:
+        with pytest.raises(TypeError, match=r"write signal=.*signal"):
+            await send(router, "ask", signal=signal)
+
+
+@pytest.mark.parametrize(
+    ("size", "error"), [(0, ValueError), (-1, ValueError), (1.5, TypeError), (True, TypeError)]
+)
+async def test_mailbox_size(size, error):
+    """The size of a mailbox is a whole number of at least 1, or the actor is not registered."""
+    async with serving(Silent()) as router:
+        with pytest.raises(error, match="mailbox_size is"):
+            router.register_actor("b", Silent(), mailbox_size=size)
+        assert router.list_actors() == ["a"]
+
+
+@pytest.mark.real_clock
+@pytest.mark.parametrize("way", WAYS)
+async def test_message_from_another_loop(way, anyio_backend_name):
+    """A message is sent in the event loop of the router; in another one, the error says so."""
+    async with serving(Silent()) as router:
+        run = partial(anyio.run, send, router, way, backend=anyio_backend_name)
+        with pytest.raises(RouterClosedError, match="another event loop"):
+            await anyio.to_thread.run_sync(run)
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_bad_message_in_a_handler(way):
+    """A bad message that an actor sends is that actor's failure, and the actor lives on."""
+
+    class Sends(Actor):
+        async def receive(self, message):
+            result = getattr(self, way)(1, "x")
+            await result
+
+    async with serving(Sends()) as router:
+        for _ in range(2):
+            with pytest.raises(ActorError) as caught:
+                await router.ask("a", "x")
+            assert isinstance(caught.value.__cause__, TypeError)
 
 
 # Silence around the errors

@@ -2,7 +2,7 @@
 
 from anyio import CancelScope, create_task_group
 
-from actorstream._parking import Place, make_place
+from actorstream._parking import Place, make_gate, make_place
 from actorstream.testing import settle
 
 
@@ -97,3 +97,38 @@ async def test_two_that_let_each_other_go_on_in_every_turn_can_be_cancelled() ->
                 await mine.park()
         tasks.cancel_scope.cancel()
     assert turns < 20
+
+
+async def test_a_gate_is_occupied_while_a_task_waits() -> None:
+    gate = make_gate()
+    assert not gate.occupied
+    waiter = Waiter(gate)
+    async with create_task_group() as tasks:
+        tasks.start_soon(waiter.run)
+        await settle()
+        assert gate.occupied
+        gate.unpark()
+        assert not gate.occupied
+    assert waiter.went_on == 1
+
+
+async def test_a_gate_is_not_occupied_from_the_cancellation_on() -> None:
+    gate = make_gate()
+    waiter = Waiter(gate)
+    async with create_task_group() as tasks:
+        tasks.start_soon(waiter.run)
+        await settle()
+        waiter.scope.cancel()
+        assert not gate.occupied
+    assert waiter.went_on == 0
+
+
+async def test_a_task_that_was_let_through_a_gate_is_not_cancelled_any_more() -> None:
+    gate = make_gate()
+    waiter = Waiter(gate)
+    async with create_task_group() as tasks:
+        tasks.start_soon(waiter.run)
+        await settle()
+        gate.unpark()
+        waiter.scope.cancel()
+    assert waiter.went_on == 1

@@ -229,7 +229,7 @@ async def test_repr():
         router.register_actor("a", Silent())
         async with router.stream_async("a", "query"):
             assert repr(router) == "<MessageRouter open: 1 actors, 1 active streams>"
-    assert repr(router) == "<MessageRouter closed: 1 actors, 0 active streams>"
+    assert repr(router) == "<MessageRouter closed: 0 actors, 0 active streams>"
 
 
 # Closing

@@ -372,7 +372,7 @@ def test_a_spec_is_frozen() -> None:
 def test_the_options_of_a_child_are_given_by_name_only() -> None:
     make: Any = ChildSpec
     with pytest.raises(TypeError, match="positional"):
-        make("a", Worker, "transient")
+        make("a", Worker, "transient", 5)
 
 
 @pytest.mark.parametrize("child_id", ["a", "workers/a", "with space", "ünïcode"])

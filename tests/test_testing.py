@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Any, cast
 
 import anyio
@@ -37,8 +38,27 @@ def message(type: str, payload: object = None) -> Message:
 @pytest.fixture(params=["asyncio", "trio"])
 def run(request: pytest.FixtureRequest) -> Callable[[Callable[[], Awaitable[Any]]], Any]:
     """Return a function that runs an async one in virtual time, on each of two backends."""
-    name = request.param
-    return lambda main: anyio.run(main, backend=name, backend_options=virtual_time(name))
+    return partial(actorstream.testing.run, backend=request.param)
+
+
+def test_options_for_anyio():
+    """What `virtual_time()` makes is what `anyio.run()` takes."""
+
+    async def main() -> float:
+        await anyio.sleep(HOUR)
+        return anyio.current_time()
+
+    assert anyio.run(main, backend_options=virtual_time()) == pytest.approx(HOUR)
+
+
+def test_arguments_and_the_result(run):
+    """`run()` hands arguments on, and returns what the function returns."""
+
+    async def main(first: int, second: int) -> int:
+        await anyio.sleep(HOUR)
+        return first - second
+
+    assert run(main, 3, 1) == 2
 
 
 def test_an_hour_passes_on_the_clock_and_not_in_the_room(run):

@@ -44,7 +44,6 @@ class Worker(Actor):
 async def main() -> None:
     async with MessageRouter() as router:
         router.register_actor("workers", Supervisor([ChildSpec(name, Worker) for name in WORKERS]))
-        await anyio.wait_all_tasks_blocked()  # until the children run
 
         counts: dict[str, int] = {}
 

@@ -1,0 +1,588 @@
+"""Handlers by type: which method of an actor gets which message, and what of it."""
+
+import functools
+from dataclasses import dataclass
+from unittest.mock import Mock
+
+import attrs
+import pytest
+
+from actorstream import (
+    Actor,
+    ActorError,
+    MessageRouter,
+    StreamingNotSupportedError,
+    UnhandledMessageError,
+    current_message,
+    handles,
+    streams,
+)
+from tests.support import serving
+
+
+class Counter(Actor):
+    """Counts; gets the message in one handler, its payload in another."""
+
+    n = 0
+
+    @handles("increment")
+    async def increment(self, message):
+        self.n += message.payload
+        return self.n
+
+    @handles("set", "reset")
+    async def set(self, payload):
+        self.n = payload or 0
+        return current_message().type, self.n
+
+
+async def ask(actor: Actor, type: str, payload: object = None) -> object:
+    """Ask an actor that nobody else knows."""
+    async with serving(actor) as router:
+        return await router.ask("a", type, payload)
+
+
+# Which method
+
+
+async def test_handler():
+    """A method that is marked with a type handles the messages of it, and returns the reply."""
+    assert await ask(Counter(), "increment", 2) == 2
+
+
+async def test_several_types():
+    """One method may handle several types."""
+    async with serving(Counter()) as router:
+        assert await router.ask("a", "set", 5) == ("set", 5)
+        assert await router.ask("a", "reset") == ("reset", 0)
+
+
+async def test_decorator_twice():
+    """Its types may stand in several decorators, too."""
+
+    class Twice(Actor):
+        @handles("a")
+        @handles("b", "b")
+        async def both(self, payload):
+            return payload
+
+    assert await ask(Twice(), "a", 1) == 1
+    assert await ask(Twice(), "b", 2) == 2
+
+
+async def test_receive_is_the_fallback():
+    """What no method is marked for goes to `receive()`."""
+
+    class Fallback(Counter):
+        async def receive(self, message):
+            return "fallback", message.type, message.payload
+
+    assert await ask(Fallback(), "other", 1) == ("fallback", "other", 1)
+    assert await ask(Fallback(), "increment", 1) == 1
+
+
+async def test_receive_alone():
+    """An actor needs no decorators at all."""
+
+    class Plain(Actor):
+        async def receive(self, message):
+            return message.payload * 2
+
+    assert await ask(Plain(), "any", 2) == 4
+
+
+async def test_inherited_handlers():
+    """A subclass has the handlers of its base classes."""
+
+    class Sub(Counter):
+        @handles("double")
+        async def double(self, payload):
+            return payload * 2
+
+    assert await ask(Sub(), "double", 2) == 4
+    assert await ask(Sub(), "increment", 1) == 1
+
+
+async def test_handlers_of_a_mixin():
+    """A base class that is no actor may have handlers, too."""
+
+    class Pings:
+        @handles("ping")
+        async def ping(self, message):
+            return "pong"
+
+    class Sub(Pings, Actor):
+        pass
+
+    assert await ask(Sub(), "ping") == "pong"
+
+
+async def test_type_taken_over():
+    """A subclass may have another method for a type."""
+
+    class Sub(Counter):
+        @handles("set")
+        async def other(self, payload):
+            return "other"
+
+    assert await ask(Sub(), "set") == "other"
+    assert await ask(Sub(), "reset", 1) == ("reset", 1)
+
+
+async def test_override_without_decorator():
+    """A method that is overridden without the decorator still handles its types."""
+
+    class Sub(Counter):
+        async def increment(self, message):
+            return await super().increment(message) * 10
+
+    assert await ask(Sub(), "increment", 2) == 20
+
+
+async def test_override_that_takes_the_other_thing():
+    """What it gets goes by the name of its own parameter."""
+
+    class Sub(Counter):
+        async def increment(self, payload):
+            return payload
+
+    assert await ask(Sub(), "increment", 7) == 7
+
+
+async def test_override_with_decorator():
+    """One that is overridden with the decorator handles the types that are said there only."""
+
+    class Sub(Counter):
+        @handles("set")
+        async def set(self, payload):
+            return "overridden"
+
+    assert await ask(Sub(), "set") == "overridden"
+    with pytest.raises(UnhandledMessageError):
+        await ask(Sub(), "reset")
+
+
+async def test_handler_taken_away():
+    """`None` in the place of a method takes its types away."""
+
+    class Sub(Counter):
+        set = None
+
+    with pytest.raises(UnhandledMessageError, match="it handles: 'increment'"):
+        await ask(Sub(), "set")
+
+
+def test_two_methods_for_one_type():
+    """Two methods of one class for one type are an error where the class is made."""
+    with pytest.raises(ValueError, match=r"Two has two methods for 'a': one\(\) and two\(\)"):
+
+        class Two(Actor):
+            @handles("a")
+            async def one(self, message):
+                pass
+
+            @handles("a")
+            async def two(self, message):
+                pass
+
+
+# What a method may be
+
+
+async def test_plain_method():
+    """A handler that never waits may be a plain method; so may `receive()`."""
+
+    class Plain(Actor):
+        @handles("double")
+        def double(self, payload):
+            return payload * 2
+
+        def receive(self, message):
+            return message.type
+
+    assert await ask(Plain(), "double", 2) == 4
+    assert await ask(Plain(), "other") == "other"
+
+
+async def test_parameter_of_another_name():
+    """A parameter that is called neither `message` nor `payload` gets the message."""
+
+    class Named(Actor):
+        @handles("a")
+        async def handle(self, m, extra=None):
+            return m.type, m.payload, extra
+
+    assert await ask(Named(), "a", 1) == ("a", 1, None)
+
+
+@pytest.mark.parametrize("type", ["static", "static-outside", "class", "class-outside"])
+async def test_static_and_class_methods(type):
+    """Static and class methods handle, whichever decorator stands above the other."""
+
+    class Bare(Actor):
+        @staticmethod
+        @handles("static")
+        async def one(payload):
+            return payload
+
+        @handles("static-outside")
+        @staticmethod
+        async def two(payload):
+            return payload
+
+        @classmethod
+        @handles("class")
+        async def three(cls, payload):
+            return payload
+
+        @handles("class-outside")
+        @classmethod
+        async def four(cls, payload):
+            return payload
+
+    assert await ask(Bare(), type, "payload") == "payload"
+
+
+def logged(method):
+    @functools.wraps(method)
+    async def wrapper(*args, **kwargs):
+        return "logged", await method(*args, **kwargs)
+
+    return wrapper
+
+
+def unwrapped(method):
+    async def wrapper(*args):
+        return await method(*args)
+
+    return wrapper
+
+
+def with_database(method):
+    @functools.wraps(method)
+    async def wrapper(self, payload):
+        return await method(self, payload, "database")
+
+    return wrapper
+
+
+@pytest.mark.parametrize(
+    ("type", "reply"),
+    [("above", ("logged", 1)), ("below", ("logged", 1)), ("bare", "bare"), ("db", (1, "database"))],
+)
+async def test_wrapped_methods(type, reply):
+    """A wrapper made with `functools.wraps` takes what its method takes; another, the message."""
+
+    class Wrapped(Actor):
+        @logged
+        @handles("above")
+        async def above(self, payload):
+            return payload
+
+        @handles("below")
+        @logged
+        async def below(self, payload):
+            return payload
+
+        @handles("bare")
+        @unwrapped
+        async def bare(self, payload):
+            return payload.type
+
+        @handles("db")
+        @with_database
+        async def db(self, payload, database):
+            return payload, database
+
+    assert await ask(Wrapped(), type, 1) == reply
+
+
+async def test_partial_method():
+    """A partial method handles, too."""
+
+    class Partial(Actor):
+        async def answer(self, prefix, message):
+            return prefix, message.payload
+
+        hello = handles("hello")(functools.partialmethod(answer, "hello"))
+
+    assert await ask(Partial(), "hello", "you") == ("hello", "you")
+
+
+@dataclass
+class DataclassActor(Actor):
+    step: int
+
+    @handles("add")
+    async def add(self, payload):
+        return payload + self.step
+
+
+@attrs.define
+class AttrsActor(Actor):
+    step: int
+
+    @handles("add")
+    async def add(self, payload):
+        return payload + self.step
+
+
+@attrs.frozen
+class FrozenAttrsActor(Actor):
+    step: int
+
+    @handles("add")
+    async def add(self, payload):
+        return payload + self.step
+
+
+@pytest.mark.parametrize("kind", [DataclassActor, AttrsActor, FrozenAttrsActor])
+async def test_generated_classes(kind):
+    """A dataclass or an attrs class may have handlers."""
+    assert await ask(kind(step=2), "add", 1) == 3
+
+
+def test_attributes_that_answer_everything():
+    """An attribute that pretends to have every attribute is no handler."""
+
+    class WithMock(Actor):
+        client = Mock()
+
+        @handles("a")
+        async def a(self, message):
+            pass
+
+    assert WithMock.client.mock_calls == []
+
+
+def test_handler_without_parameter():
+    """A handler that takes no argument is an error where the class is made."""
+    with pytest.raises(TypeError, match=r"NoParameter.ping\(\) is called with one argument"):
+
+        class NoParameter(Actor):
+            @handles("ping")
+            async def ping(self):
+                pass
+
+
+def test_handler_with_two_parameters():
+    """So is one that wants more than one, and a streaming method of that kind."""
+    with pytest.raises(TypeError, match=r"missing a required argument: 'payload'"):
+
+        class TwoParameters(Actor):
+            @streams("query")
+            async def query(self, message, payload):
+                yield
+
+
+def test_handler_that_yields():
+    """A handler that yields is an error where the class is made; it names `@streams`."""
+    with pytest.raises(TypeError, match=r"Yields.ping\(\) yields.*@streams"):
+
+        class Yields(Actor):
+            @handles("ping")
+            async def ping(self, message):
+                yield
+
+
+@pytest.mark.parametrize("decorator", [handles, streams])
+def test_no_type(decorator):
+    """A decorator without a type is an error that shows how to write it."""
+    with pytest.raises(ValueError, match=r'write @(handles|streams)\("query"\)'):
+        decorator()
+
+
+@pytest.mark.parametrize("decorator", [handles, streams])
+def test_no_parentheses(decorator):
+    """So is one without parentheses, or with something that is no type."""
+    with pytest.raises(TypeError, match=r'write @(handles|streams)\("query"\)'):
+        decorator(lambda self, message: None)
+    with pytest.raises(TypeError, match="not 1"):
+        decorator("a", 1)
+
+
+# Unknown types
+
+
+async def test_unknown_type_of_an_ask():
+    """The asker gets `UnhandledMessageError`, which says what is handled and what to write."""
+    with pytest.raises(UnhandledMessageError) as caught:
+        await ask(Counter(), "decrement")
+    assert str(caught.value) == (
+        "@(a) does not handle 'decrement'; it handles: 'increment', 'reset', 'set'; "
+        "write @handles('decrement') above a method of Counter, or receive()"
+    )
+    assert caught.value.message.type == "decrement"
+
+
+async def test_unknown_type_is_a_lookup_error():
+    """Who catches `LookupError` catches it; an actor without any handler says so."""
+
+    class Mute(Actor):
+        pass
+
+    with pytest.raises(LookupError, match="it handles: none"):
+        await ask(Mute(), "query")
+
+
+async def test_unknown_type_of_a_tell():
+    """A tell of an unknown type goes to the dead letters, and the actor lives on."""
+    async with serving(Counter()) as router:
+        async with router.dead_letters.subscribe() as letters:
+            await router.tell("a", "decrement", 1)
+            letter = await anext(aiter(letters))
+        assert (letter.to.id, letter.type, letter.payload) == ("a", "decrement", 1)
+        assert await router.ask("a", "increment", 1) == 1
+
+
+class Picky(Actor):
+    """Handles some messages of a type by hand."""
+
+    async def receive(self, message):
+        if message.payload == "good":
+            return "done"
+        return await super().receive(message)
+
+
+async def test_unhandled_by_hand():
+    """`super().receive()` says that a message is not handled: to the asker."""
+    assert await ask(Picky(), "any", "good") == "done"
+    with pytest.raises(UnhandledMessageError, match="does not handle 'any'"):
+        await ask(Picky(), "any", "bad")
+
+
+async def test_unhandled_tell_by_hand():
+    """And, after a tell, to the dead letters."""
+    async with serving(Picky()) as router:
+        await router.tell("a", "any", "bad")
+        assert await router.ask("a", "any", "good") == "done"
+        assert router.statistics().dead_letters == 1
+
+
+class OwnError(Actor):
+    async def receive(self, message):
+        raise UnhandledMessageError("not today")
+
+
+async def test_unhandled_with_a_text_of_ones_own():
+    """An actor may raise `UnhandledMessageError` with its own words."""
+    with pytest.raises(UnhandledMessageError, match="not today") as caught:
+        await ask(OwnError(), "any", 1)
+    assert caught.value.message.payload == 1
+    async with serving(OwnError()) as router:
+        await router.tell("a", "any")
+    assert router.statistics().dead_letters == 1
+
+
+async def test_unhandled_by_another_actor():
+    """An actor whose own ask is not handled has failed: that is not about its message."""
+
+    class Asks(Actor):
+        async def receive(self, message):
+            return await self.ask("picky", message.type, "bad")
+
+    async with serving(Asks()) as router:
+        router.register_actor("picky", Picky())
+        with pytest.raises(ActorError) as caught:
+            await router.ask("a", "any")
+        assert isinstance(caught.value.__cause__, UnhandledMessageError)
+
+
+# Streaming methods
+
+
+class Library(Actor):
+    """Every form that a streaming method may have."""
+
+    @streams("generator")
+    async def generator(self, payload):
+        yield payload
+
+    @streams("coroutine")
+    async def coroutine(self, payload):
+        return self.create_async_stream([payload])
+
+    @streams("plain")
+    def plain(self, payload):
+        return self.create_async_stream([payload])
+
+    @streams("message")
+    async def whole(self, message):
+        yield message.payload
+
+    @streams("helper", "helper2")
+    async def helper(self, payload):
+        async for event in self.create_async_stream([payload]):
+            yield event
+
+    @staticmethod
+    @streams("static")
+    async def static(payload):
+        yield payload
+
+
+@pytest.mark.parametrize(
+    "type", ["generator", "coroutine", "plain", "message", "helper", "helper2", "static"]
+)
+async def test_streaming_methods(type):
+    """A method that is marked with `@streams` may be all that `stream_async` may be."""
+    async with serving(Library()) as router:
+        assert await router.stream_async("a", type, 1).collect() == [1]
+
+
+async def test_stream_async_is_the_fallback():
+    """A type that no method is marked for goes to `stream_async()`."""
+
+    class Fallback(Library):
+        async def stream_async(self, payload):
+            yield "fallback"
+
+    async with serving(Fallback()) as router:
+        assert await router.stream_async("a", "other", 1).collect() == ["fallback"]
+        assert await router.stream_async("a", "plain", 1).collect() == [1]
+
+
+async def test_stream_is_the_fallback():
+    """Or to the older `stream()`, as callers of either form see."""
+
+    class Fallback(Library):
+        async def stream(self, payload, on_chunk):
+            await on_chunk("older")
+
+    chunks = []
+    async with serving(Fallback()) as router:
+        assert await router.stream_async("a", "other").collect() == ["older"]
+        await router.stream_ask("a", "plain", 1, on_chunk=chunks.append)
+    assert chunks == [1]
+
+
+async def test_unknown_type_of_a_stream():
+    """Without a fallback, an unknown type is `StreamingNotSupportedError`, with what there is."""
+
+    class One(Actor):
+        @streams("query")
+        async def query(self, payload):
+            yield
+
+    async with serving(One()) as router:
+        with pytest.raises(StreamingNotSupportedError, match=r"'other', only @streams\('query'\)"):
+            await router.stream_async("a", "other").collect()
+
+
+async def test_one_type_both_ways():
+    """One type may be both asked and streamed."""
+
+    class Both(Actor):
+        @handles("words")
+        async def all(self, payload):
+            return payload.split()
+
+        @streams("words")
+        async def each(self, payload):
+            for word in payload.split():
+                yield word
+
+    async with MessageRouter() as router:
+        router.register_actor("a", Both())
+        assert await router.ask("a", "words", "x y") == ["x", "y"]
+        assert await router.stream_async("a", "words", "x y").collect() == ["x", "y"]

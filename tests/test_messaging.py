@@ -1,0 +1,1300 @@
+"""Tell and ask: replies, senders, cycles, every way to give up, errors, dead letters."""
+
+import asyncio
+import gc
+import logging
+import math
+import threading
+import weakref
+from contextlib import suppress
+from contextvars import ContextVar
+
+import anyio
+import anyio.from_thread
+import anyio.lowlevel
+import anyio.to_thread
+import pytest
+
+from actorstream import (
+    AbortController,
+    AbortSignal,
+    Actor,
+    ActorError,
+    ActorNotFoundError,
+    ActorStoppedError,
+    AskCycleError,
+    AskTimeoutError,
+    MailboxFullError,
+    Message,
+    MessageRouter,
+    RouterClosedError,
+    StreamAbortedError,
+    address,
+    current_message,
+    handles,
+)
+from actorstream.testing import Probe, assert_nothing_left, settle
+from tests.support import serving
+
+
+class Worker(Actor):
+    """Does various things when asked; notes how each handling went."""
+
+    def __init__(self) -> None:
+        self.going = anyio.Event()
+        self.log: list[object] = []
+
+    @handles("echo")
+    async def echo(self, payload):
+        self.log.append(payload)
+        return payload
+
+    @handles("wait")
+    async def wait(self, payload):
+        self.log.append("began")
+        try:
+            await self.going.wait()
+        except BaseException:
+            self.log.append("cancelled")
+            raise
+        self.log.append("done")
+
+    @handles("fail")
+    async def fail(self, payload):
+        raise payload
+
+    async def on_stop(self, reason):
+        self.log.append(reason)
+
+
+# Replies
+
+
+@pytest.mark.parametrize("payload", [1, None, 0, "", ValueError("as a value")])
+async def test_reply(payload):
+    """What the handler returns is the reply: also nothing, and an exception as a value."""
+    async with serving(Worker()) as router:
+        assert await router.ask("a", "echo", payload) is payload
+
+
+async def test_address_forms():
+    """An actor is told and asked by its id or its address."""
+    async with serving(Worker()) as router:
+        for to in ("a", "@(a)", address("a")):
+            await router.tell(to, "echo", 1)
+            router.tell_nowait(to, "echo", 1)
+            assert await router.ask(to, "echo", 1) == 1
+
+
+async def test_message():
+    """A handler sees what was sent, to whom, and when; ids sort in the order of sending."""
+    probe = Probe()
+    async with serving(probe) as router:
+        await router.tell("a", "x", 1)
+        await router.ask("a", "y")
+    first, second = probe.messages
+    assert (first.to, first.type, first.payload, first.sender) == (address("a"), "x", 1, None)
+    assert (second.type, second.payload) == ("y", None)
+    assert first.id < second.id
+    assert 0 < first.timestamp <= second.timestamp
+
+
+@pytest.mark.real_clock
+async def test_current_message():
+    """`current_message()` is the message in hand, also in what the handler calls or starts."""
+    seen = []
+
+    class Sees(Actor):
+        async def receive(self, message):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self.look, message)
+            await anyio.to_thread.run_sync(self.look_now, message)
+
+        async def look(self, message):
+            self.look_now(message)
+
+        def look_now(self, message):
+            seen.append(current_message() is message)
+
+    async with serving(Sees()) as router:
+        await router.ask("a", "x")
+        await router.ask("a", "y")
+    assert seen == [True] * 4
+
+
+async def test_current_message_elsewhere():
+    """There is none in `on_start()` and `on_stop()`, not even of the actor that registers this."""
+    seen = []
+
+    class Child(Actor):
+        async def on_start(self):
+            self.look()
+
+        async def on_stop(self, reason):
+            self.look()
+
+        def look(self):
+            with pytest.raises(LookupError, match="no current message"):
+                current_message()
+            seen.append(1)
+
+    class Parent(Actor):
+        async def receive(self, message):
+            self.router.register_actor("child", Child())
+
+    async with serving(Parent()) as router:
+        await router.ask("a", "x")
+        await settle()
+    assert seen == [1, 1]
+
+
+async def test_context():
+    """A handler runs in its actor's context, not in the asker's, and leaves the asker's alone."""
+    variable: ContextVar[str] = ContextVar("variable", default="default")
+
+    class Sets(Actor):
+        async def receive(self, message):
+            seen = variable.get()
+            variable.set("actor")
+            return seen
+
+    async with serving(Sets()) as router:
+        variable.set("asker")
+        assert await router.ask("a", "x") == "default"
+        assert variable.get() == "asker"
+
+
+# The sender
+
+
+class Sender(Actor):
+    """Passes on what it gets, by the way that the type names."""
+
+    async def receive(self, message):
+        if message.type == "self.ask":
+            await self.ask("probe", "x")
+        elif message.type == "self.tell":
+            await self.tell("probe", "x")
+        elif message.type == "self.tell_nowait":
+            self.tell_nowait("probe", "x")
+        elif message.type == "router.ask":
+            await self.router.ask("probe", "x")
+        elif message.type == "router.tell":
+            await self.router.tell("probe", "x")
+        else:
+            self.router.tell_nowait("probe", "x")
+
+    async def stream_async(self, payload):
+        await self.router.tell("probe", "x")
+        yield 1
+
+
+WAYS = ["self.ask", "self.tell", "self.tell_nowait"]
+
+
+@pytest.mark.parametrize("way", [*WAYS, "router.ask", "router.tell", "router.tell_nowait"])
+async def test_sender(way):
+    """An actor is the sender of what it sends, also through its router in a handler."""
+    async with serving(Sender()) as router:
+        probe = Probe()
+        router.register_actor("probe", probe)
+        await router.ask("a", way)
+        assert (await probe.expect("x")).sender == address("a")
+
+
+async def test_sender_of_a_stream():
+    """So it is in the producer of its streams."""
+    async with serving(Sender()) as router:
+        probe = Probe()
+        router.register_actor("probe", probe)
+        await router.stream_async("a", "query").collect()
+        assert (await probe.expect("x")).sender == address("a")
+
+
+async def test_sender_in_the_hooks():
+    """And in `on_start()` and `on_stop()`, whoever registered it."""
+
+    class Hooks(Actor):
+        async def on_start(self):
+            await self.router.tell("probe", "start")
+
+        async def on_stop(self, reason):
+            await self.router.tell("probe", "stop")
+
+    class Parent(Actor):
+        async def receive(self, message):
+            self.router.register_actor("hooks", Hooks())
+
+    async with serving(Parent()) as router:
+        probe = Probe()
+        router.register_actor("probe", probe)
+        await router.ask("a", "x")
+        await router.stop_actor("hooks")
+        assert (await probe.expect("start")).sender == address("hooks")
+        assert (await probe.expect("stop")).sender == address("hooks")
+
+
+async def test_answering_by_tell():
+    """The sender can be told back."""
+
+    class Back(Actor):
+        async def receive(self, message):
+            await self.tell(message.sender, "back", message.payload)
+
+    class Front(Probe):
+        async def receive(self, message):
+            if message.type == "go":
+                await self.tell("a", "x", 1)
+            return await super().receive(message)
+
+    async with serving(Back()) as router:
+        front = Front()
+        router.register_actor("front", front)
+        await router.tell("front", "go")
+        await front.expect("go")
+        assert (await front.expect("back")).payload == 1
+
+
+# Cycles
+
+
+class Asker(Actor):
+    """Asks the next of those in the payload; the way of asking is the type."""
+
+    async def receive(self, message):
+        if not message.payload:
+            return "end"
+        to, *rest = message.payload
+        if message.type == "tasks":
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self.ask, to, message.type, rest)
+            return "end"
+        if message.type == "thread":
+            return await anyio.to_thread.run_sync(self.from_thread, to, rest)
+        ask = self.ask if message.type == "self" else self.router.ask
+        return await ask(to, message.type, rest)
+
+    def from_thread(self, to, rest):
+        return anyio.from_thread.run(self.ask, to, "thread", rest)
+
+    async def stream_async(self, payload):
+        yield await self.ask(self.address, "self", payload)
+
+
+def three(router: MessageRouter) -> None:
+    for id in "abc":
+        router.register_actor(id, Asker())
+
+
+def innermost(exc: BaseException) -> BaseException:
+    """Return what an error comes from, through causes and groups."""
+    while True:
+        if isinstance(exc, BaseExceptionGroup):
+            (exc,) = exc.exceptions
+        elif exc.__cause__ is not None:
+            exc = exc.__cause__
+        else:
+            return exc
+
+
+@pytest.mark.parametrize("type", ["self", "router", "tasks"])
+@pytest.mark.parametrize("way", ["aa", "aba", "abca", "abb"])
+async def test_cycle(way, type):
+    """A cycle of asks raises at once, of whatever length, also from a task of the handler's."""
+    async with MessageRouter() as router:
+        three(router)
+        with anyio.fail_after(0.5), pytest.raises(ActorError) as caught:
+            await router.ask(way[0], type, list(way[1:]))
+        cycle = innermost(caught.value)
+        assert isinstance(cycle, AskCycleError)
+        assert f"would wait for itself: {' -> '.join(way[way.index(way[-1]) :])};" in rotated(
+            str(cycle), way
+        )
+        assert await router.ask("a", type, ["b", "c"]) == "end"
+        assert_nothing_left(router)
+
+
+def rotated(text: str, way: str) -> str:
+    """Return the text with the cycle as it was asked: from the actor that closes it on."""
+    shown = text.split("itself: ")[1].split(";")[0].split(" -> ")
+    ring = shown[:-1]
+    start = ring.index(way[-1])
+    ring = ring[start:] + ring[:start]
+    return f"would wait for itself: {' -> '.join([*ring, ring[0]])};"
+
+
+@pytest.mark.real_clock
+async def test_cycle_through_a_thread():
+    """So does one that leads through a worker thread."""
+    async with MessageRouter() as router:
+        three(router)
+        with pytest.raises(ActorError) as caught:
+            await router.ask("a", "thread", ["b", "a"])
+        assert isinstance(innermost(caught.value), AskCycleError)
+
+
+async def test_cycle_in_the_hooks():
+    """An actor that asks itself in `on_start()` would wait for ever, too."""
+
+    class AsksAtStart(Actor):
+        async def on_start(self):
+            with pytest.raises(AskCycleError, match="a -> a"):
+                await self.ask("a", "x")
+
+        async def receive(self, message):
+            return 1
+
+    async with serving(AsksAtStart()) as router:
+        assert await router.ask("a", "x") == 1
+
+
+async def test_cycle_that_two_actors_close():
+    """Two actors that ask each other at the same time: the second ask closes the cycle."""
+    outcomes = []
+
+    async def ask(router, one, other):
+        try:
+            outcomes.append(await router.ask(one, "self", [other, one, other]))
+        except ActorError as exc:
+            outcomes.append(type(innermost(exc)))
+
+    async with MessageRouter() as router:
+        three(router)
+        with anyio.fail_after(0.5):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(ask, router, "a", "b")
+                tasks.start_soon(ask, router, "b", "a")
+    assert AskCycleError in outcomes
+
+
+async def test_no_cycle_from_a_stream():
+    """A stream of an actor may ask the actor itself: it runs beside the mailbox."""
+    async with MessageRouter() as router:
+        three(router)
+        assert await router.stream_async("a", "query", ["b"]).collect() == ["end"]
+
+
+async def test_no_cycle_from_a_stream_that_a_handler_reads():
+    """And so it may if a handler of another actor reads the stream."""
+
+    class Reads(Actor):
+        async def receive(self, message):
+            return await self.router.stream_async("a", "query").collect()
+
+    async with MessageRouter() as router:
+        three(router)
+        router.register_actor("reads", Reads())
+        assert await router.ask("reads", "x") == ["end"]
+
+
+async def test_no_cycle_of_two_that_ask_a_third():
+    """Two actors that ask a third one are no cycle, nor is one that asks it twice at once."""
+    replies = []
+
+    async def ask(router, *args):
+        replies.append(await router.ask(*args))
+
+    async with MessageRouter() as router:
+        three(router)
+        async with anyio.create_task_group() as tasks:
+            for one in "abab":
+                tasks.start_soon(ask, router, one, "self", ["c"])
+    assert replies == ["end"] * 4
+
+
+async def test_no_cycle_of_a_diamond():
+    """An actor that asks two, who both ask a fourth, is no cycle."""
+
+    class Fork(Actor):
+        async def receive(self, message):
+            async with anyio.create_task_group() as tasks:
+                for one in "ab":
+                    tasks.start_soon(self.ask, one, "self", ["c"])
+            return "joined"
+
+    async with MessageRouter() as router:
+        three(router)
+        router.register_actor("fork", Fork())
+        assert await router.ask("fork", "x") == "joined"
+
+
+async def test_no_cycle_after_an_ask():
+    """A cycle that is over is none: an actor may ask the one that asked it before."""
+    async with MessageRouter() as router:
+        three(router)
+        assert await router.ask("a", "self", ["b"]) == "end"
+        assert await router.ask("b", "self", ["a"]) == "end"
+
+
+async def test_no_cycle_by_a_tell():
+    """An actor may tell itself, and the one that asks it."""
+
+    class Tells(Actor):
+        async def receive(self, message):
+            if message.payload:
+                await self.tell(message.sender or self.address, "x")
+
+    async with serving(Tells()) as router:
+        await router.ask("a", "x", 1)
+
+
+async def test_no_cycle_with_what_a_handler_left_running():
+    """What a handler has started elsewhere, and left, may ask the actor later."""
+    done = []
+
+    class Leaves(Actor):
+        def __init__(self, tasks):
+            self.tasks = tasks
+
+        async def on_start(self):
+            self.tasks.start_soon(self.later, "start")
+
+        async def receive(self, message):
+            if message.type == "begin":
+                self.tasks.start_soon(self.later, "task")
+            return message.type
+
+        async def later(self, what):
+            await settle(10)
+            done.append(await self.ask(self.address, what))
+
+    async with anyio.create_task_group() as tasks, serving(Leaves(tasks)) as router:
+        await router.ask("a", "begin")
+        await settle(30)
+    assert sorted(done) == ["start", "task"]
+
+
+async def test_no_cycle_while_another_message_is_in_hand():
+    """Nor is it one when the actor handles another message by then: that will be over."""
+    done = []
+
+    class Leaves(Actor):
+        def __init__(self, tasks):
+            self.tasks = tasks
+
+        async def receive(self, message):
+            if message.type == "begin":
+                self.tasks.start_soon(self.later)
+            await settle(message.payload)
+
+        async def later(self):
+            await settle(10)
+            await self.ask(self.address, "after", 0)
+            done.append("after")
+
+    async with anyio.create_task_group() as tasks, serving(Leaves(tasks)) as router:
+        await router.ask("a", "begin", 0)
+        await router.ask("a", "long", 30)
+        await settle()
+    assert done == ["after"]
+
+
+async def test_what_a_handler_left_running_closes_no_cycle():
+    """Nor does its waiting for another actor count as the actor's own."""
+
+    class Leaves(Actor):
+        def __init__(self, tasks):
+            self.tasks = tasks
+
+        async def receive(self, message):
+            if message.type == "begin":
+                self.tasks.start_soon(self.ask, "b", "ask back")
+                await settle()
+            return message.type
+
+    class AsksBack(Actor):
+        async def receive(self, message):
+            await settle(10)
+            return await self.ask("a", "back")
+
+    async with anyio.create_task_group() as tasks, serving(Leaves(tasks)) as router:
+        router.register_actor("b", AsksBack())
+        await router.ask("a", "begin")
+        await settle(30)
+
+
+# An actor whose message cannot be sent before it goes on
+
+
+class Fills(Actor):
+    """Tells another until that one's mailbox is full, and once more."""
+
+    async def receive(self, message):
+        if message.type == "fill":
+            to, count = message.payload
+            for _ in range(count):
+                await self.tell(to, "more")
+
+
+async def test_tell_to_itself_when_full():
+    """An actor that tells itself more than there is room for fails: nobody could take it out."""
+    async with MessageRouter() as router:
+        router.register_actor("a", Fills(), mailbox_size=2)
+        with pytest.raises(ActorError, match="its actor waits for this very message") as caught:
+            await router.ask("a", "fill", ("a", 3))
+        assert isinstance(caught.value.__cause__, MailboxFullError)
+        await router.ask("a", "more")
+
+
+async def test_tell_in_a_cycle_when_full():
+    """So does one that tells the actor that waits for its answer."""
+
+    class Asks(Actor):
+        async def receive(self, message):
+            if message.type == "go":
+                await self.ask("b", "fill", ("a", 3))
+
+    async with MessageRouter() as router:
+        router.register_actor("a", Asks(), mailbox_size=2)
+        router.register_actor("b", Fills())
+        with anyio.fail_after(0.5), pytest.raises(ActorError) as caught:
+            await router.ask("a", "go")
+        assert isinstance(innermost(caught.value), MailboxFullError)
+
+
+async def test_ask_of_an_actor_that_cannot_send():
+    """And an ask of the actor that waits for room in the asker's mailbox is a cycle."""
+
+    class Asks(Actor):
+        async def receive(self, message):
+            if message.type == "go":
+                await settle(20)
+                await self.ask("b", "x")
+
+    async with MessageRouter() as router:
+        router.register_actor("a", Asks(), mailbox_size=2)
+        router.register_actor("b", Fills())
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(router.ask, "b", "fill", ("a", 5))
+            with anyio.fail_after(0.5), pytest.raises(ActorError) as caught:
+                await router.ask("a", "go")
+            assert isinstance(innermost(caught.value), AskCycleError)
+
+
+# Giving up
+
+
+async def occupied(router: MessageRouter, place: str) -> None:
+    """Make the next ask run, queue, or stand in line."""
+    if place != "running":
+        await router.tell("a", "wait")
+        await settle()
+    if place == "in line":
+        await router.tell("a", "echo", "first")
+
+
+PLACES = ["running", "queued", "in line"]
+
+
+async def check_given_up(router: MessageRouter, worker: Worker, place: str) -> None:
+    """Make sure that the handling was cancelled or never began, and that the actor lives on."""
+    await settle()
+    assert router.statistics().queued_messages == (place == "in line")
+    assert worker.log == (["began", "cancelled"] if place == "running" else ["began"])
+    worker.going.set()
+    assert await router.ask("a", "echo", "alive") == "alive"
+    assert_nothing_left(router)
+
+
+@pytest.mark.parametrize("place", PLACES)
+async def test_cancelled_by_a_scope(place):
+    """An ask that is cancelled from outside cancels its handling, wherever it is."""
+    worker = Worker()
+    async with MessageRouter() as router:
+        router.register_actor("a", worker, mailbox_size=1)
+        await occupied(router, place)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(router.ask, "a", "wait")
+            await settle()
+            tasks.cancel_scope.cancel()
+        await check_given_up(router, worker, place)
+
+
+@pytest.mark.parametrize("place", PLACES)
+async def test_cancelled_by_timeout(place, unit):
+    """So does one whose time is over; the asker gets `AskTimeoutError`, a `TimeoutError`."""
+    worker = Worker()
+    async with MessageRouter() as router:
+        router.register_actor("a", worker, mailbox_size=1)
+        await occupied(router, place)
+        with pytest.raises(AskTimeoutError, match=r"@\(a\) did not answer 'wait' within") as caught:
+            await router.ask("a", "wait", timeout=unit)
+        assert isinstance(caught.value, TimeoutError)
+        await check_given_up(router, worker, place)
+
+
+@pytest.mark.parametrize("place", PLACES)
+async def test_cancelled_by_signal(place):
+    """So does one whose signal is aborted; the asker gets the reason."""
+    worker = Worker()
+    controller = AbortController()
+
+    async def abort_soon() -> None:
+        await settle()
+        controller.abort("enough")
+
+    async with MessageRouter() as router:
+        router.register_actor("a", worker, mailbox_size=1)
+        await occupied(router, place)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(abort_soon)
+            with pytest.raises(StreamAbortedError, match="enough") as caught:
+                await router.ask("a", "wait", signal=controller.signal)
+        assert caught.value.reason == "enough"
+        await check_given_up(router, worker, place)
+
+
+@pytest.mark.parametrize("place", PLACES)
+async def test_cancelled_by_a_signals_deadline(place, unit):
+    """So does one whose signal aborts by itself."""
+    worker = Worker()
+    async with MessageRouter() as router:
+        router.register_actor("a", worker, mailbox_size=1)
+        await occupied(router, place)
+        with pytest.raises(StreamAbortedError, match="timed out after"):
+            await router.ask("a", "wait", signal=AbortSignal.timeout(unit))
+        await check_given_up(router, worker, place)
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.real_clock
+async def test_cancelled_by_a_signal_from_a_thread(place):
+    """So does one whose signal is aborted in another thread."""
+    worker = Worker()
+    controller = AbortController()
+    async with MessageRouter() as router:
+        router.register_actor("a", worker, mailbox_size=1)
+        await occupied(router, place)
+        timer = threading.Timer(0.02, controller.abort, ["from a thread"])
+        timer.start()
+        with pytest.raises(StreamAbortedError, match="from a thread"):
+            await router.ask("a", "wait", signal=controller.signal)
+        timer.join()
+        await check_given_up(router, worker, place)
+
+
+async def test_signal_aborted_already():
+    """With a signal that is aborted already, the actor is never called."""
+    worker, controller = Worker(), AbortController()
+    controller.abort("too late")
+    async with serving(worker) as router:
+        with pytest.raises(StreamAbortedError, match="too late"):
+            await router.ask("a", "echo", 1, signal=controller.signal)
+        with pytest.raises(StreamAbortedError):
+            await router.ask("a", "echo", 1, signal=AbortSignal.timeout(0))
+        await settle()
+        assert worker.log == []
+
+
+async def test_signal_of_any():
+    """A combination of signals works as well; after the answer, an abort does nothing."""
+    one, other = AbortController(), AbortController()
+    signal = AbortSignal.any([one.signal, other.signal, AbortSignal.timeout(1000)])
+    async with serving(Worker()) as router:
+        assert await router.ask("a", "echo", 1, signal=signal) == 1
+        one.abort()
+        await settle()
+        assert await router.ask("a", "echo", 2) == 2
+
+
+async def test_timeout_of_zero():
+    """With no time at all, the actor is never called."""
+    worker = Worker()
+    async with serving(worker) as router:
+        with pytest.raises(AskTimeoutError, match="within 0 s"):
+            await router.ask("a", "echo", 1, timeout=0)
+        await settle()
+        assert worker.log == []
+
+
+@pytest.mark.parametrize("timeout", [None, math.inf])
+async def test_no_timeout(timeout, virtual_time):
+    """`None` and `inf` are no limit; the default is 30 seconds."""
+    worker = Worker()
+    if not virtual_time:
+        return
+    async with serving(worker) as router:
+        with anyio.move_on_after(10_000) as scope:
+            await router.ask("a", "wait", timeout=timeout)
+        assert scope.cancelled_caught
+        begin = anyio.current_time()
+        with pytest.raises(AskTimeoutError):
+            await router.ask("a", "wait")
+        assert anyio.current_time() - begin == pytest.approx(30)
+
+
+async def test_given_up_before_the_actor_comes_to_it():
+    """A message that is given up in the moment when its turn comes is answered, or not begun."""
+    worker, controller = Worker(), AbortController()
+    replies = []
+
+    async def ask() -> None:
+        with suppress(StreamAbortedError):
+            replies.append(await router.ask("a", "echo", "x", signal=controller.signal))
+
+    async with serving(worker) as router, anyio.create_task_group() as tasks:
+        await occupied(router, "queued")
+        tasks.start_soon(ask)
+        await settle()
+        controller.abort()
+        worker.going.set()
+        await settle(10)
+        assert worker.log[2:] == replies
+
+
+async def test_clean_up_of_a_cancelled_handling():
+    """The clean-up of a handling that is cancelled runs; the next message comes after it."""
+    log = []
+
+    class CleansUp(Actor):
+        async def receive(self, message):
+            if message.type == "next":
+                log.append("next")
+                return
+            try:
+                await anyio.sleep_forever()
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await settle(10)
+                log.append("cleaned up")
+
+    async with serving(CleansUp()) as router:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(router.ask, "a", "x")
+            await settle()
+            tasks.cancel_scope.cancel()
+        await router.ask("a", "next")
+    assert log == ["cleaned up", "next"]
+
+
+async def test_failure_of_a_clean_up(caplog):
+    """What it raises, when nobody waits any more, goes to the log, and the actor lives on."""
+
+    class FailsToCleanUp(Actor):
+        async def receive(self, message):
+            if message.type == "next":
+                return "alive"
+            try:
+                await anyio.sleep_forever()
+            finally:
+                raise RuntimeError("clean-up")
+
+    async with serving(FailsToCleanUp()) as router:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(router.ask, "a", "x")
+            await settle()
+            tasks.cancel_scope.cancel()
+        assert await router.ask("a", "next") == "alive"
+    (record,) = caplog.records
+    assert "@(a) failed while it handled 'x', for which nobody waits" in record.getMessage()
+    assert "RuntimeError: clean-up" in caplog.text
+
+
+async def test_handling_that_ignores_its_cancellation():
+    """A handler that swallows its cancellation ends all the same, and the next one comes."""
+
+    class Stubborn(Actor):
+        async def receive(self, message):
+            if message.type == "x":
+                with anyio.CancelScope(shield=True):
+                    await settle(10)
+            return message.type
+
+    async with serving(Stubborn()) as router:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(router.ask, "a", "x")
+            await settle()
+            tasks.cancel_scope.cancel()
+        assert await router.ask("a", "next") == "next"
+
+
+async def test_a_chain_is_cancelled():
+    """Cancelling an ask cancels what its handler asks others for, too."""
+    worker = Worker()
+    async with MessageRouter() as router:
+        three(router)
+        router.register_actor("worker", worker)
+
+        class Passes(Actor):
+            async def receive(self, message):
+                await self.ask("worker", "wait")
+
+        router.register_actor("passes", Passes())
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(router.ask, "passes", "x")
+            await settle()
+            tasks.cancel_scope.cancel()
+        await settle()
+        assert worker.log == ["began", "cancelled"]
+
+
+async def test_scopes_of_a_handler():
+    """A time limit of the handler's own is its own."""
+
+    class Limits(Actor):
+        async def receive(self, message):
+            with anyio.move_on_after(0):
+                await anyio.sleep_forever()
+            return "moved on"
+
+    async with serving(Limits()) as router:
+        assert await router.ask("a", "x") == "moved on"
+
+
+# Errors
+
+
+async def test_actor_error():
+    """The asker of an actor that raises gets `ActorError`, with the exception as its cause."""
+    failure = ValueError("no such word")
+    async with serving(Worker()) as router:
+        with pytest.raises(ActorError) as caught:
+            await router.ask("a", "fail", failure)
+        assert caught.value.__cause__ is failure
+        assert str(caught.value) == (
+            "@(a) failed while it handled 'fail': ValueError: no such word"
+        )
+
+
+async def test_actor_lives_on():
+    """The actor, and those who wait behind, do not notice."""
+    async with serving(Worker()) as router:
+        for number in range(3):
+            with pytest.raises(ActorError):
+                await router.ask("a", "fail", ValueError())
+            assert await router.ask("a", "echo", number) == number
+
+
+async def test_timeout_error_of_the_handler():
+    """A `TimeoutError` of the actor's own is its failure, not the ask's timeout."""
+    async with serving(Worker()) as router:
+        with pytest.raises(ActorError) as caught:
+            await router.ask("a", "fail", TimeoutError("its own"))
+        assert not isinstance(caught.value, TimeoutError)
+
+
+async def test_group_of_a_handler():
+    """An exception group of the handler's is the cause as it is."""
+    group = ExceptionGroup("two", [ValueError(), KeyError()])
+    async with serving(Worker()) as router:
+        with pytest.raises(ActorError) as caught:
+            await router.ask("a", "fail", group)
+        assert caught.value.__cause__ is group
+
+
+async def run_told(worker: Worker, failure: BaseException, way: str = "tell") -> None:
+    """Open a router in which an actor fails, and wait."""
+    async with serving(worker) as router:
+        await getattr(router, way)("a", "fail", failure)
+        await anyio.sleep_forever()
+
+
+async def test_tell_whose_handler_raises():
+    """A tell whose handler raises is the actor's failure: here it leaves the router."""
+    worker = Worker()
+    failure = ValueError("told")
+    with pytest.raises(ExceptionGroup) as caught:
+        await run_told(worker, failure)
+    assert caught.value.exceptions == (failure,)
+    assert worker.log == [failure]
+
+
+class QuitProgram(BaseException):
+    """Like `KeyboardInterrupt`, of which asyncio makes its own."""
+
+
+@pytest.mark.parametrize("way", ["ask", "tell"])
+async def test_base_exception(way):
+    """An end of the program goes its way out of the router, from an ask as from a tell."""
+    with pytest.raises(BaseExceptionGroup) as caught:
+        await run_told(Worker(), QuitProgram(), way)
+    quits, others = caught.value.split(QuitProgram)
+    assert quits is not None
+    assert others is None or [type(exc) for exc in others.exceptions] == [ActorStoppedError]
+
+
+@pytest.mark.parametrize(
+    "stray", [asyncio.CancelledError(), BaseExceptionGroup("", [asyncio.CancelledError()])]
+)
+async def test_stray_cancellation_in_an_ask(stray):
+    """A handler that awaits something cancelled has failed, and its actor lives on."""
+    async with serving(Worker()) as router:
+        with pytest.raises(ActorError) as caught:
+            await router.ask("a", "fail", stray)
+        assert caught.value.__cause__ is stray
+        assert await router.ask("a", "echo", 1) == 1
+
+
+async def test_stray_cancellation_in_a_tell():
+    """After a tell it is the actor's failure, which nobody takes for a cancellation."""
+    with pytest.raises(ExceptionGroup) as caught:
+        await run_told(Worker(), asyncio.CancelledError())
+    (error,) = caught.value.exceptions
+    assert isinstance(error, ActorError)
+    assert isinstance(error.__cause__, asyncio.CancelledError)
+
+
+# The end of an actor
+
+
+async def start_three(router: MessageRouter, tasks, outcomes: list[object]) -> None:
+    """Ask three times: one runs, one is queued, one stands in line."""
+
+    async def ask(number: int) -> None:
+        try:
+            outcomes.append(await router.ask("a", "wait" if number == 0 else "echo", number))
+        except ActorStoppedError as exc:
+            outcomes.append(exc)
+
+    for number in range(3):
+        tasks.start_soon(ask, number)
+        await settle()
+
+
+async def test_stop_answers_every_asker():
+    """An actor that is stopped at once answers every waiting asker with `ActorStoppedError`."""
+    outcomes: list[object] = []
+    async with MessageRouter() as router:
+        router.register_actor("a", Worker(), mailbox_size=1)
+        async with anyio.create_task_group() as tasks:
+            await start_three(router, tasks, outcomes)
+            await router.stop_actor("a", drain=False)
+        assert [str(outcome) for outcome in outcomes] == ["@(a) was stopped before it answered"] * 3
+        assert_nothing_left(router)
+
+
+async def test_failure_answers_every_asker():
+    """So does one that fails; its failure is the cause."""
+    outcomes: list[object] = []
+    worker, failure = Worker(), ValueError()
+    async with MessageRouter(on_failure="stop") as router:
+        router.register_actor("a", worker, mailbox_size=1)
+        async with anyio.create_task_group() as tasks:
+            await router.tell("a", "wait")
+            await settle()
+            await router.tell("a", "fail", failure)
+            await start_three(router, tasks, outcomes)
+            worker.going.set()
+        assert [(type(exc), exc.__cause__) for exc in outcomes] == [
+            (ActorStoppedError, failure)
+        ] * 3
+
+
+async def test_exit_of_the_router_answers_every_asker():
+    """So does one whose router is left; the asker may well be outside."""
+    outcomes: list[object] = []
+    async with anyio.create_task_group() as tasks, MessageRouter() as router:
+        router.register_actor("a", Worker(), mailbox_size=1)
+        await start_three(router, tasks, outcomes)
+    assert [type(outcome) for outcome in outcomes] == [ActorStoppedError] * 3
+
+
+async def test_tells_left_at_a_stop():
+    """Tells that are left when an actor stops at once are dead letters."""
+    async with serving(Worker()) as router:
+        async with router.dead_letters.subscribe() as letters:
+            await router.tell("a", "wait")
+            await settle()
+            for number in range(3):
+                await router.tell("a", "echo", number)
+            await router.stop_actor("a", drain=False)
+            left = [(await anext(aiter(letters))).payload for _ in range(3)]
+        assert left == [0, 1, 2]
+
+
+async def test_messages_to_an_actor_that_drains():
+    """An actor that finishes what is queued takes nothing new."""
+    worker = Worker()
+    async with serving(worker) as router, anyio.create_task_group() as tasks:
+        await router.tell("a", "wait")
+        tasks.start_soon(router.stop_actor, "a")
+        await settle()
+        with pytest.raises(ActorNotFoundError):
+            await router.ask("a", "echo", "late")
+        await router.tell("a", "echo", "late")
+        worker.going.set()
+    assert worker.log == ["began", "done", "normal"]
+    assert router.statistics().dead_letters == 1
+
+
+async def test_messages_from_on_stop():
+    """While the router is left, an actor may still tell others; what comes too late is a letter."""
+    outcomes = []
+
+    class Says(Actor):
+        async def on_stop(self, reason):
+            await self.tell("gone", "bye")
+            self.tell_nowait("gone", "bye")
+            try:
+                outcomes.append(await self.ask("b", "echo", 1))
+            except (ActorStoppedError, ActorNotFoundError) as exc:
+                outcomes.append(exc)
+
+    async with serving(Says()) as router:
+        router.register_actor("b", Worker())
+    assert len(outcomes) == 1
+    assert router.statistics().dead_letters == 2
+
+
+# Nobody there
+
+
+async def test_ask_to_nobody():
+    """An ask of nobody raises `ActorNotFoundError`, a `LookupError`, with those there are."""
+    async with serving(Worker()) as router:
+        with pytest.raises(ActorNotFoundError, match=r"registered as @\(b\); registered: a"):
+            await router.ask("b", "x")
+        assert router.statistics().dead_letters == 0
+
+
+@pytest.mark.parametrize("way", ["tell", "tell_nowait"])
+async def test_tell_to_nobody(way, caplog):
+    """A tell to nobody goes to the dead letters, as it was, and to the log."""
+    async with serving(Worker()) as router, router.dead_letters.subscribe() as letters:
+        result = getattr(router, way)("b", "x", 1)
+        if way == "tell":
+            await result
+        letter = await anext(aiter(letters))
+    assert isinstance(letter, Message)
+    assert (letter.to, letter.type, letter.payload) == (address("b"), "x", 1)
+    (record,) = caplog.records
+    assert (record.name, record.levelno) == ("actorstream", logging.WARNING)
+    assert record.getMessage() == "a message of type 'x' to @(b) is lost: nobody is there"
+
+
+async def test_tell_to_a_stopped_actor():
+    """So does one to an actor that has been stopped."""
+    async with serving(Worker()) as router:
+        await router.stop_actor("a")
+        await router.tell("a", "x")
+        assert router.statistics().dead_letters == 1
+
+
+@pytest.mark.parametrize("overflow", ["wait", "drop_oldest", "drop_newest", "latest", "fail"])
+async def test_slow_reader_of_dead_letters(overflow):
+    """A subscriber that does not read the dead letters harms nobody, whatever it asked for."""
+    async with serving(Worker()) as router:
+        letters = router.dead_letters.subscribe(buffer_size=1, overflow=overflow)
+        async with letters, router.dead_letters.subscribe() as others:
+            for number in range(5):
+                await router.tell("b", "x", number)
+                await router.tell("a", "unknown", number)
+            assert await router.ask("a", "echo", 1) == 1
+            read = [(await anext(aiter(others))).payload for _ in range(10)]
+            assert sorted(read) == sorted([*range(5)] * 2)
+            if overflow == "wait":
+                again = [(await anext(aiter(letters))).payload for _ in range(10)]
+                assert again == read
+
+
+async def test_tells_to_nobody_rest():
+    """A sender that tells nobody again and again gives others their turn."""
+    async with serving(Worker()) as router:
+        with anyio.move_on_after(5) as scope:
+            scope.cancel()
+            for _ in range(10):
+                await router.tell("b", "x")
+        assert scope.cancelled_caught
+
+
+async def test_dead_letters_after_the_router():
+    """The dead letters end with the router."""
+    async with serving(Worker()) as router:
+        letters = router.dead_letters.subscribe()
+        async with anyio.create_task_group() as tasks:
+            got = []
+
+            async def read() -> None:
+                got.extend([letter.payload async for letter in letters])
+
+            tasks.start_soon(read)
+            await settle()
+            await router.tell("b", "x", 1)
+            await settle()
+            router.dead_letters.close()
+        assert got == [1]
+        await router.tell("b", "x", 2)
+
+
+# Routers that are not open
+
+
+async def use(router: MessageRouter | Actor, way: str) -> None:
+    result = getattr(router, way)("a", "echo")
+    if way != "tell_nowait":
+        await result
+
+
+@pytest.mark.parametrize("way", ["tell", "tell_nowait", "ask"])
+async def test_router_not_open(way):
+    """A router that is not entered yet, or left already, sends nothing."""
+    router = MessageRouter()
+    router.register_actor("a", Worker())
+    with pytest.raises(RouterClosedError, match="not entered"):
+        await use(router, way)
+    async with router:
+        await use(router, way)
+    with pytest.raises(RouterClosedError, match="closed"):
+        await use(router, way)
+
+
+@pytest.mark.parametrize("way", ["tell", "tell_nowait", "ask"])
+async def test_actor_not_registered(way):
+    """An actor that is registered nowhere cannot send."""
+    with pytest.raises(RouterClosedError, match=r"before it is registered; write router\.register"):
+        await use(Sender(), way)
+
+
+# Fairness
+
+
+async def test_tell_rests():
+    """A sender whose messages always find room still gives others their turn."""
+    async with MessageRouter() as router:
+        router.register_actor("a", Worker(), mailbox_size=10_000)
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            for _ in range(1001):
+                await router.tell("a", "echo")
+        assert scope.cancelled_caught
+
+
+async def test_ask_rests():
+    """Each ask gives others their turn, and notices a cancellation."""
+    async with serving(Worker()) as router:
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await router.ask("a", "echo")
+        assert scope.cancelled_caught
+
+
+async def test_two_actors_that_play_ping_pong():
+    """Two actors that keep each other busy can still be stopped, and others get their turn."""
+
+    class Plays(Actor):
+        async def receive(self, message):
+            await self.tell(message.payload, "ball", self.address)
+
+    async with MessageRouter() as router:
+        router.register_actor("a", Plays())
+        router.register_actor("b", Plays())
+        await router.tell("a", "ball", address("b"))
+        await settle(20)
+        await router.stop_actor("a", drain=False)
+        await router.stop_actor("b", drain=False)
+
+
+# Nothing is left
+
+
+def no_garbage(ref: "weakref.ref[object]") -> bool:
+    return ref() is None
+
+
+class ThingError(Exception):
+    """A failure that can be watched."""
+
+
+class RaisesThing(Actor):
+    """Fails with one of its own, which no variable keeps."""
+
+    @handles("fail")
+    async def fail(self, payload):
+        raise self.make(payload)
+
+    @handles("end")
+    async def end(self, payload):
+        pass
+
+    def make(self, held):
+        thing = ThingError()
+        held.append(weakref.ref(thing))
+        return thing
+
+
+async def catch_thing(router: MessageRouter, held: list["weakref.ref[object]"]) -> None:
+    try:
+        await router.ask("a", "fail", held)
+    except ActorError as exc:
+        held.append(weakref.ref(exc))
+
+
+async def test_exceptions_are_in_no_cycle():
+    """Neither the actor's exception nor the asker's is kept by itself once both are done with."""
+    held: list[weakref.ref[object]] = []
+    async with serving(RaisesThing()) as router:
+        gc.collect()
+        gc.disable()
+        try:
+            await catch_thing(router, held)
+            await settle()
+            assert [ref() for ref in held] == [None, None]
+        finally:
+            gc.enable()
+
+
+@pytest.mark.parametrize("way", ["answered", "timed out", "aborted"])
+async def test_payloads_are_not_kept(way, unit):
+    """Nothing keeps a message that has been handled or given up: no timer, no signal."""
+
+    class Payload:
+        pass
+
+    payload = Payload()
+    ref = weakref.ref(payload)
+    controller = AbortController()
+    type = "echo" if way == "answered" else "wait"
+    timeout = unit if way == "timed out" else 30 * unit
+
+    class Forgets(Worker):
+        @handles("echo")
+        async def echo(self, payload):
+            if way == "aborted":
+                pytest.fail("was called")
+
+    async def abort_soon() -> None:
+        await settle()
+        if way == "aborted":
+            controller.abort()
+
+    async with serving(Forgets()) as router:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(abort_soon)
+            with suppress(AskTimeoutError, StreamAbortedError):
+                await router.ask("a", type, payload, timeout=timeout, signal=controller.signal)
+        del payload
+        await settle()
+        gc.collect()
+        assert no_garbage(ref)
+        assert_nothing_left(router)
+
+
+async def test_signal_keeps_no_reply():
+    """A signal that lives on keeps nothing of an ask that is over."""
+
+    class Reply:
+        pass
+
+    class Replies(Actor):
+        async def receive(self, message):
+            return Reply()
+
+    signal = AbortSignal.any([AbortController().signal, AbortSignal.timeout(1000)])
+    async with serving(Replies()) as router:
+        ref = weakref.ref(await router.ask("a", "x", signal=signal))
+        await settle()
+        gc.collect()
+        assert ref() is None
+        assert not signal.aborted
+
+
+async def test_many_asks_leave_nothing():
+    """A thousand asks with a signal leave nothing at it."""
+    controller = AbortController()
+    async with serving(Worker()) as router:
+        for number in range(1000):
+            await router.ask("a", "echo", number, signal=controller.signal)
+        controller.abort()
+        await settle()
+        assert await router.ask("a", "echo", 1) == 1
+        assert_nothing_left(router)
