@@ -6,7 +6,15 @@ from packaging.requirements import Requirement
 nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.error_on_missing_interpreters = False
-nox.options.sessions = ["lint", "typing", "docs_examples", "coverage", "tests", "tests_anyio"]
+nox.options.sessions = [
+    "lint",
+    "typing",
+    "docs_examples",
+    "docs",
+    "coverage",
+    "tests",
+    "tests_anyio",
+]
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 
@@ -75,6 +83,13 @@ def docs_examples(session: nox.Session) -> None:
     """Run every code sample of the README and the docs."""
     install(session, "test")
     session.run("pytest", "tests/test_docs.py", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the site into docs/_build/html; a link that leads nowhere fails."""
+    install(session, "docs")
+    session.run("sphinx-build", "-n", "-W", "--keep-going", "-E", "docs", "docs/_build/html")
 
 
 @nox.session

@@ -19,7 +19,7 @@ def _check_id(_: object, __: object, value: Any) -> None:
 
 @attrs.frozen(slots=True, repr=False)
 class Address:
-    """The address of an actor; make one with [`address`][actorstream.address].
+    """The address of an actor; make one with ``address()``.
 
     Attributes:
         id: The id under which the actor is registered; may be a path (``"workers/a"``).

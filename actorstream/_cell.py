@@ -360,7 +360,7 @@ class Cell:
             self.failure = None if failure is None else _as_exception(self.address, failure)
             del failure  # or its traceback would lead back to itself
             if rest is not None:
-                raise rest from None
+                raise rest from None  # noqa: ASYNC104 - unless it is a failure, and kept
 
     async def _handle_messages(self) -> None:
         while True:
@@ -402,7 +402,7 @@ class Cell:
                     self._answer_with(failure, reply, message)
                 del failure  # or its traceback would lead back to itself
                 if rest is not None:
-                    raise rest from None
+                    raise rest from None  # noqa: ASYNC104 - unless it is a failure, and kept
             finally:
                 reply.scope = None
 
@@ -463,7 +463,7 @@ class Cell:
             if failure is not None:
                 self._fail_in_hook(failure)
             if rest is not None:
-                raise rest from None
+                raise rest from None  # noqa: ASYNC104 - unless it is a failure, and kept
 
     def _fail_in_hook(self, exc: BaseException) -> None:
         if self.failure is not None or self._fatal:  # it cannot be told of both

@@ -133,7 +133,10 @@ class Registry:
             RouterClosedError: The router is being left; nobody would start the actor.
         """
         if self.state == "closing":
-            raise RouterClosedError(f"{to} comes too late, for the router is being left")
+            raise RouterClosedError(
+                f"{to} comes too late, for the router is being left; write register_actor() "
+                "before its block ends"
+            )
         if to.id in self._names:
             raise ValueError(
                 f"{to} is taken by {self._names[to.id].inhabitant!r}; choose another id, or call "

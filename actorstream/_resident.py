@@ -83,6 +83,6 @@ def actor_in(cell: Cell) -> Actor:
     if not isinstance(cell.inhabitant, Resident):
         raise ActorNotFoundError(
             f"{cell.address} has no actor yet, for its supervisor has not started it; "
-            f"ask it something first: `await router.ask({cell.address.id!r}, ...)`"
+            f"write `await router.ask({cell.address.id!r}, ...)` first, which waits for it"
         )
     return cell.inhabitant.actor

@@ -121,7 +121,7 @@ class MessageRouter:
                 end_port(port, outcome)
         self._registry.close()
         try:
-            return await self._leave(exc_type, exc, traceback)
+            return await self._leave(exc_type, exc, traceback)  # noqa: ASYNC102 - each actor has its limit
         finally:
             self._registry.shut()
 

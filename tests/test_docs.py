@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from itertools import chain, count, pairwise
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple, get_args
 
 import attrs
@@ -35,6 +36,7 @@ PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
 EXAMPLES = sorted((DOCS / "examples").glob("*.py"))
 BACKENDS = ("asyncio", "trio")
 LANGUAGES = {"", "mermaid", "python", "sh", "text", "typescript"}
+DIRECTIVES = {"{eval-rst}", "{literalinclude}", "{toctree}"}
 
 ENDINGS: tuple[_supervision.Ending, ...] = ("normal", "shutdown", "abnormal")
 
@@ -75,10 +77,13 @@ class Program(NamedTuple):
         return f"{self.page.name}:{self.samples[0].code.line}"
 
     @property
+    def source(self) -> str:
+        return "".join(sample.code.text for sample in self.samples)
+
+    @property
     def backends(self) -> tuple[str, ...]:
         """Where to run it; as it is, for a program that chooses for itself."""
-        source = "".join(sample.code.text for sample in self.samples)
-        return BACKENDS if RUN in source else ("as it is",)
+        return BACKENDS if RUN in self.source else ("as it is",)
 
 
 def parse(text: str) -> Iterator[Fence | Heading | str]:
@@ -148,8 +153,15 @@ def programs(page: Path) -> list[Program]:
     return found
 
 
+def needs(source: str) -> pytest.MarkDecorator:
+    """Skip a program that imports what this environment does not have."""
+    imports = re.findall(r"^(?:import|from) (\w+)", source, re.MULTILINE)
+    missing = sorted({name for name in imports if find_spec(name) is None})
+    return pytest.mark.skipif(bool(missing), reason=f"needs {', '.join(missing)}")
+
+
 RUNS = [
-    pytest.param(program, backend, id=f"{program.id}-{backend}")
+    pytest.param(program, backend, id=f"{program.id}-{backend}", marks=needs(program.source))
     for page in PAGES
     for program in programs(page)
     for backend in program.backends
@@ -202,7 +214,8 @@ def test_a_program_sees_nothing_of_the_section_before(
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_fence_says_in_a_known_way_what_it_is(page: Path) -> None:
     """A misspelt language would take a sample out of the tests without a word."""
-    assert {fence.language for fence in fences(page)} <= LANGUAGES
+    words = {fence.language.partition(" ")[0] for fence in fences(page)}
+    assert words <= LANGUAGES | DIRECTIVES
     indented = [part for part in parse(page.read_text()) if re.match(r"\s+```", str(part))]
     assert not indented
 
@@ -211,7 +224,11 @@ def test_the_pages_have_samples() -> None:
     pages = {program.page.name for page in PAGES for program in programs(page)}
     expected = {"README.md", "tutorial.md", "how-to.md", "migration.md", "best-practices.md"}
     expected |= {"messages.md", "lifecycle.md", "supervision.md", "ports.md", "testing.md"}
+    expected |= {"leaving.md"}
     assert expected <= pages
+
+
+RUNNABLE = [pytest.param(path, id=path.stem, marks=needs(path.read_text())) for path in EXAMPLES]
 
 
 def run_example(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -229,8 +246,9 @@ def run_example(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]
     )
 
 
+@pytest.mark.real_clock
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", RUNNABLE)
 def test_an_example_runs_alone_and_prints_what_is_recorded(path: Path, backend: str) -> None:
     done = run_example(path, backend)
     assert (done.stdout, done.stderr) == (path.with_suffix(".txt").read_text(), "")
@@ -250,9 +268,62 @@ def test_every_example_is_in_the_index_with_its_output() -> None:
     assert files | outputs <= listed
 
 
+def test_every_example_is_shown_whole_with_its_output() -> None:
+    included = [
+        fence.language.partition(" ")[2]
+        for fence in fences(DOCS / "examples.md")
+        if fence.language.startswith("{literalinclude}")
+    ]
+    pairs = ((path, path.with_suffix(".txt")) for path in EXAMPLES)
+    assert sorted(included) == [f"examples/{file.name}" for file in chain(*pairs)]
+
+
+def other_pages() -> set[str]:
+    return {page.name for page in DOCS.glob("*.md")} - {"index.md"}
+
+
 def test_every_page_is_in_the_index() -> None:
-    others = {page.name for page in DOCS.glob("*.md")} - {"index.md"}
-    assert others <= set(links(DOCS / "index.md"))
+    assert other_pages() <= set(links(DOCS / "index.md"))
+
+
+def test_every_page_is_of_one_of_the_four_kinds() -> None:
+    kinds: dict[str, list[str]] = {}
+    for fence in fences(DOCS / "index.md"):
+        if fence.language == "{toctree}":
+            caption, _, pages = fence.text.partition(":hidden:\n")
+            kinds[caption.removeprefix(":caption: ").strip()] = pages.split()
+    assert list(kinds) == ["Tutorial", "How-to guides", "Reference", "Explanation"]
+    assert sorted(f"{name}.md" for name in chain(*kinds.values())) == sorted(other_pages())
+
+
+def generated() -> dict[str, list[str]]:
+    """Map each module to the names whose docstrings the page about the API shows."""
+    shown: dict[str, list[str]] = {"actorstream": [], "actorstream.testing": []}
+    module = ""
+    for fence in fences(DOCS / "api.md"):
+        for directive, name in re.findall(r"^\.\. (\w+):: ([\w.]+)", fence.text, re.MULTILINE):
+            if directive == "currentmodule":
+                module = name
+            elif not name.startswith("actorstream._"):
+                shown[module].append(name)
+    return shown
+
+
+@pytest.mark.parametrize("module", [actorstream, actorstream.testing], ids=lambda it: it.__name__)
+def test_the_page_about_the_api_shows_every_public_name_once(module: ModuleType) -> None:
+    assert sorted(generated()[module.__name__]) == sorted(module.__all__)
+
+
+@pytest.mark.skipif(find_spec("furo") is None, reason="needs the dependency group docs")
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    command = ["sphinx", "-n", "-W", "--keep-going", "-q", "-E", "-d", str(tmp_path / "trees")]
+    done = subprocess.run(
+        [sys.executable, "-m", *command, str(DOCS), str(tmp_path / "html")],
+        capture_output=True,
+        text=True,
+        timeout=110,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -266,6 +337,34 @@ def test_every_internal_link_leads_somewhere(page: Path) -> None:
         if not target.exists() or (anchor and anchor not in anchors(target)):
             broken.append(link)
     assert not broken
+
+
+def proofs() -> list[tuple[str, list[str]]]:
+    """List each guarantee with the tests that are said to prove it."""
+    text = (DOCS / "guarantees.md").read_text()
+    sections = re.findall(r"^### (\d+)\. .*\n((?:(?!#).*\n)*)", text, re.MULTILINE)
+    return [(number, re.findall(r"`(\w+\.py::\w+)`", body)) for number, body in sections]
+
+
+def functions_in(module: str) -> set[str]:
+    """List the test functions of a module; it is read and not imported."""
+    body = ast.parse((ROOT / "tests" / module).read_text()).body
+    functions = [it for it in body if isinstance(it, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return {it.name for it in functions if it.name.startswith("test_")}
+
+
+def test_the_guarantees_are_numbered_from_one() -> None:
+    numbers = [int(number) for number, _ in proofs()]
+    assert len(numbers) > 30
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+@pytest.mark.parametrize(("number", "proving"), proofs(), ids=[number for number, _ in proofs()])
+def test_each_guarantee_names_tests_that_exist(number: str, proving: list[str]) -> None:
+    assert proving
+    for proof in proving:
+        module, _, name = proof.partition("::")
+        assert name in functions_in(module), proof
 
 
 def documented() -> dict[str, str]:

@@ -95,7 +95,7 @@ SITES = sorted({site for path in PACKAGE.glob("*.py") for site in find_sites(pat
 
 UNWORDED = {
     "_abort.AbortSignal.throw_if_aborted": "StreamAbortedError",
-    "_messaging._limited.abort": "StreamAbortedError",
+    "_messaging._obeying.abort": "StreamAbortedError",
     "_outcome.aborted": "StreamAbortedError",
     "_outcome.timed_out": "StreamTimeoutError",
     "_producer._forward": "StreamingNotSupportedError",
