@@ -8,7 +8,8 @@ calls to wait on it. Two sides that take turns wait all the time, so this module
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from functools import cache
 from types import coroutine
 from typing import Protocol
 
@@ -96,15 +97,18 @@ def make_place() -> Place:
     """Return a place in the event loop that is running now."""
     if get_cancelled_exc_class() is asyncio.CancelledError:
         return AsyncioPlace()
-    from actorstream._parking_trio import TrioPlace  # trio is optional
-
-    return TrioPlace()
+    return _find_trio_place()()
 
 
 def make_gate() -> Gate:
     """Return a gate in the event loop that is running now."""
     if get_cancelled_exc_class() is asyncio.CancelledError:
         return AsyncioGate()
+    return _find_trio_place()()
+
+
+@cache
+def _find_trio_place() -> Callable[[], Gate]:
     from actorstream._parking_trio import TrioPlace  # trio is optional
 
-    return TrioPlace()
+    return TrioPlace
