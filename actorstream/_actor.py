@@ -55,18 +55,23 @@ class Actor:
     Either serves all callers. There is no need to call ``super().__init__()``.
     """
 
-    _cell: Cell | None = None
-    _registry: Registry | None = None
-    _ports: dict[str, Port[Any]] | None = None
-    _handlers: ClassVar[Table] = {}
-    _streamers: ClassVar[Table] = {}
+    # Long names, for the short ones are the subclass's.
+    _actorstream_cell: Cell | None = None
+    _actorstream_registry: Registry | None = None
+    _actorstream_ports: dict[str, Port[Any]] | None = None
+    _actorstream_handlers: ClassVar[Table] = {}
+    _actorstream_streamers: ClassVar[Table] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls._handlers, cls._streamers = build_tables(cls)
+        cls._actorstream_handlers, cls._actorstream_streamers = build_tables(cls)
 
     def __repr__(self) -> str:
-        where = "unregistered" if self._cell is None else str(self._cell.address)
+        where = (
+            "unregistered"
+            if self._actorstream_cell is None
+            else str(self._actorstream_cell.address)
+        )
         return f"<{type(self).__name__} {where}>"
 
     @property
@@ -76,9 +81,9 @@ class Actor:
         Raises:
             AttributeError: It is not registered.
         """
-        if self._cell is None:
+        if self._actorstream_cell is None:
             raise AttributeError(_unregistered(self, "address"))
-        return self._cell.address
+        return self._actorstream_cell.address
 
     @property
     def router(self) -> MessageRouter:
@@ -87,9 +92,9 @@ class Actor:
         Raises:
             AttributeError: It is not registered.
         """
-        if self._registry is None:
+        if self._actorstream_registry is None:
             raise AttributeError(_unregistered(self, "router"))
-        return self._registry.router
+        return self._actorstream_registry.router
 
     # What an actor may do, for a subclass to say
 
@@ -117,7 +122,7 @@ class Actor:
         Raises:
             UnhandledMessageError: Always, unless it is overridden.
         """
-        known = ", ".join(types_of(self._handlers)) or "none"
+        known = ", ".join(types_of(self._actorstream_handlers)) or "none"
         raise UnhandledMessageError(
             f"{message.to} does not handle {message.type!r}; it handles: {known}; write "
             f"@handles({message.type!r}) above a method of {type(self).__name__}, or receive()",
@@ -128,11 +133,11 @@ class Actor:
 
     async def tell(self, to: str | Address, type: str, payload: Any = None) -> None:
         """Do as ``MessageRouter.tell()``, with this actor as the sender."""
-        await tell(self._joined(), make_message(to, type, payload, self.address))
+        await tell(_joined(self), make_message(to, type, payload, self.address))
 
     def tell_nowait(self, to: str | Address, type: str, payload: Any = None) -> None:
         """Do as ``MessageRouter.tell_nowait()``, with this actor as the sender."""
-        tell_nowait(self._joined(), make_message(to, type, payload, self.address))
+        tell_nowait(_joined(self), make_message(to, type, payload, self.address))
 
     async def ask(
         self,
@@ -144,17 +149,9 @@ class Actor:
         signal: AbortSignal | None = None,
     ) -> Any:
         """Do as ``MessageRouter.ask()``, with this actor as the sender."""
-        registry = self._joined()
+        registry = _joined(self)
         message = make_message(to, type, payload, self.address)
         return await ask(registry, message, timeout, signal)
-
-    def _joined(self) -> Registry:
-        if self._registry is None:
-            raise RouterClosedError(_unregistered(self, "router"))
-        return self._registry
-
-    def _own_address(self) -> Address | None:
-        return None if self._cell is None else self._cell.address
 
     # What it can stream from
 
@@ -174,7 +171,7 @@ class Actor:
         Raises:
             TypeError: ``items`` is no iterable.
         """
-        return EventSource(items_of(items), self._own_address(), correlation_id)
+        return EventSource(items_of(items), _own_address(self), correlation_id)
 
     def create_async_stream_with_backpressure(
         self,
@@ -199,7 +196,7 @@ class Actor:
             TypeError, ValueError: An argument is of the wrong kind; the message names it.
         """
         items = WatchedItems(items_of(source), check_interval, on_backpressure)
-        return EventSource(items, self._own_address(), correlation_id)
+        return EventSource(items, _own_address(self), correlation_id)
 
     def create_thread_stream(
         self, iterable: Iterable[T], correlation_id: str | None = None
@@ -217,7 +214,7 @@ class Actor:
             TypeError: ``iterable`` is no iterable.
         """
         check_iterable(iterable)
-        return EventSource(ThreadItemsOf(iterable), self._own_address(), correlation_id)
+        return EventSource(ThreadItemsOf(iterable), _own_address(self), correlation_id)
 
     def create_callback_stream(
         self,
@@ -252,7 +249,7 @@ class Actor:
             TypeError, ValueError: An argument is of the wrong kind; the message names it.
         """
         items = CallbackItems(register, overflow)
-        return EventSource(items, self._own_address(), correlation_id)
+        return EventSource(items, _own_address(self), correlation_id)
 
     def create_port(
         self, name: str, *, buffer_size: int = 100, overflow: PortOverflow = "wait"
@@ -282,13 +279,25 @@ class Actor:
                 f"{type(self).__name__} has a port {name!r} already; choose another name, or "
                 "keep the port that create_port() returns and publish there"
             )
-        object.__setattr__(self, "_ports", {**ports, name: port})
+        object.__setattr__(self, "_actorstream_ports", {**ports, name: port})
         return port
+
+
+def _joined(actor: Actor) -> Registry:
+    registry = actor._actorstream_registry  # pyright: ignore[reportPrivateUsage]
+    if registry is None:
+        raise RouterClosedError(_unregistered(actor, "router"))
+    return registry
+
+
+def _own_address(actor: Actor) -> Address | None:
+    cell = actor._actorstream_cell  # pyright: ignore[reportPrivateUsage]
+    return None if cell is None else cell.address
 
 
 def bind(actor: Actor, cell: Cell | None, registry: Registry | None) -> None:
     """Tell an actor where it lives, if anywhere."""
-    for name, value in (("_cell", cell), ("_registry", registry)):
+    for name, value in (("_actorstream_cell", cell), ("_actorstream_registry", registry)):
         object.__setattr__(actor, name, value)  # even if its class is a frozen one
 
 
@@ -304,7 +313,7 @@ def check_actor(actor: object) -> Actor:
             f"an actor is an instance of a subclass of Actor, not {actor!r}; "
             "write register_actor(id, MyActor())"
         )
-    if actor._cell is not None:  # pyright: ignore[reportPrivateUsage]
+    if actor._actorstream_cell is not None:  # pyright: ignore[reportPrivateUsage]
         raise ValueError(
             f"{actor!r} is registered as {actor.address} already; make an actor for each id"
         )
@@ -313,28 +322,28 @@ def check_actor(actor: object) -> Actor:
 
 def ports_of(actor: Actor) -> dict[str, Port[Any]]:
     """Return the ports of an actor by name, in the order of their making."""
-    return actor._ports or {}  # pyright: ignore[reportPrivateUsage]
+    return actor._actorstream_ports or {}  # pyright: ignore[reportPrivateUsage]
 
 
 def _find_home(find_actor: Callable[[], Actor | None], name: str) -> Home:
     actor = find_actor()
-    if actor is None or actor._registry is None:  # pyright: ignore[reportPrivateUsage]
+    if actor is None or actor._actorstream_registry is None:  # pyright: ignore[reportPrivateUsage]
         raise RouterClosedError(
             f"the port {name!r} is in no router, for its actor is not registered; "
             'write router.register_actor("actor-id", actor)'
         )
     to = actor.address
-    if actor._registry.find(to) is not actor._cell:  # pyright: ignore[reportPrivateUsage]
+    if actor._actorstream_registry.find(to) is not actor._actorstream_cell:  # pyright: ignore[reportPrivateUsage]
         raise ActorNotFoundError(
             f"another actor is registered as {to} by now; "
             f"write router.subscribe({to.id!r}, {name!r}) for a port of that one"
         )
-    return actor._registry.home(to)  # pyright: ignore[reportPrivateUsage]
+    return actor._actorstream_registry.home(to)  # pyright: ignore[reportPrivateUsage]
 
 
 def find_handler(actor: Actor, message: Message) -> Any:
     """Call the method that handles a message, and return what it returns."""
-    entry = type(actor)._handlers.get(message.type)  # pyright: ignore[reportPrivateUsage]
+    entry = type(actor)._actorstream_handlers.get(message.type)  # pyright: ignore[reportPrivateUsage]
     if entry is None:
         return actor.receive(message)
     name, takes_message = entry
@@ -347,7 +356,7 @@ def find_source(actor: Actor, request: Message) -> tuple[Opener, Callable[..., A
     Raises:
         StreamingNotSupportedError: It has none.
     """
-    entry = type(actor)._streamers.get(request.type)  # pyright: ignore[reportPrivateUsage]
+    entry = type(actor)._actorstream_streamers.get(request.type)  # pyright: ignore[reportPrivateUsage]
     if entry is not None:
         name, takes_message = entry
         return open_iterable, _taking(getattr(actor, name), argument(request, takes_message))
@@ -357,7 +366,7 @@ def find_source(actor: Actor, request: Message) -> tuple[Opener, Callable[..., A
     stream = getattr(actor, "stream", None)
     if callable(stream):
         return open_callback, stream
-    known = ", ".join(types_of(type(actor)._streamers))  # pyright: ignore[reportPrivateUsage]
+    known = ", ".join(types_of(type(actor)._actorstream_streamers))  # pyright: ignore[reportPrivateUsage]
     only = f" for {request.type!r}, only @streams({known})" if known else ""
     raise StreamingNotSupportedError(
         f"{request.to} does not support async streaming: {type(actor).__name__} has neither "

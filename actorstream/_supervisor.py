@@ -89,10 +89,10 @@ class Supervisor(Actor):
         backoff: Backoff = None,
     ) -> None:
         check_supervisor(children, strategy, max_restarts, within, backoff)
-        self.rules: Rules = Rules(tuple(children), strategy, max_restarts, within, backoff)
+        self._actorstream_rules = Rules(tuple(children), strategy, max_restarts, within, backoff)
 
     def __repr__(self) -> str:
-        rules = self.rules
+        rules = self._actorstream_rules
         return f"<Supervisor {rules.strategy}, {len(rules.children)} children>"
 
 
@@ -127,7 +127,7 @@ class Office(Resident):
 
     def __init__(self, supervisor: Supervisor, registry: Registry) -> None:
         super().__init__(supervisor, registry)
-        self._rules = supervisor.rules
+        self._rules = supervisor._actorstream_rules  # pyright: ignore[reportPrivateUsage]
         self._budget = RestartBudget(self._rules.max_restarts, self._rules.within)
         self._children: dict[str, _Child] = {}
         self._watching = False  # while it ends, its children are not restarted

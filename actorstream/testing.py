@@ -157,7 +157,7 @@ class Probe(Actor):
         self._came: Event | None = None  # set at the next message, for whoever waits for it
 
     def __repr__(self) -> str:
-        where = "unregistered" if self._cell is None else str(self.address)
+        where = "unregistered" if self._actorstream_cell is None else str(self.address)
         return (
             f"<{type(self).__name__} {where}: {len(self.messages)} messages, "
             f"{len(self._unexpected)} not expected yet>"

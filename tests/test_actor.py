@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import attrs
 import pytest
 
-from actorstream import Actor, MessageRouter, address
+from actorstream import Actor, Message, MessageRouter, address
 
 
 class Counter(Actor):
@@ -51,6 +51,25 @@ async def test_repr():
     async with MessageRouter() as router:
         router.register_actor("a", actor)
         assert repr(actor) == "<Counter @(a)>"
+
+
+async def test_private_names_are_the_subclasss():
+    """A subclass may use any short private name for itself."""
+
+    class Own(Counter):
+        _handlers = _streamers = "mine"
+
+        def __init__(self) -> None:
+            super().__init__()
+            self._cell = self._registry = self._ports = self._joined = self._own_address = "mine"
+
+        async def receive(self, message: Message) -> object:
+            return self._cell, self.create_port("p").name, self.address.id
+
+    async with MessageRouter() as router:
+        router.register_actor("a", Own())
+        assert await router.ask("a", "look") == ("mine", "p", "a")
+        assert await router.stream_async("a", "query", 2).collect() == [0, 1]
 
 
 async def test_address_and_router_after_the_routers_exit():
