@@ -762,7 +762,8 @@ async def test_mailbox_size(size, error):
 async def test_message_from_another_loop(way, anyio_backend_name):
     """A message is sent in the event loop of the router; in another one, the error says so."""
     async with serving(Silent()) as router:
-        run = partial(anyio.run, send, router, way, backend=anyio_backend_name)
+        start: Any = anyio.run
+        run: Any = partial(start, send, router, way, backend=anyio_backend_name)
         with pytest.raises(RouterClosedError, match="another event loop"):
             await anyio.to_thread.run_sync(run)
 

@@ -2,6 +2,7 @@
 
 import functools
 from dataclasses import dataclass
+from typing import Any
 from unittest.mock import Mock
 
 import attrs
@@ -143,7 +144,7 @@ async def test_override_that_takes_the_other_thing():
     """What it gets goes by the name of its own parameter."""
 
     class Sub(Counter):
-        async def increment(self, payload):
+        async def increment(self, payload):  # pyright: ignore[reportIncompatibleMethodOverride]
             return payload
 
     assert await ask(Sub(), "increment", 7) == 7
@@ -154,7 +155,7 @@ async def test_override_with_decorator():
 
     class Sub(Counter):
         @handles("set")
-        async def set(self, payload):
+        async def set(self, payload):  # pyright: ignore[reportIncompatibleMethodOverride]
             return "overridden"
 
     assert await ask(Sub(), "set") == "overridden"
@@ -166,7 +167,7 @@ async def test_handler_taken_away():
     """`None` in the place of a method takes its types away."""
 
     class Sub(Counter):
-        set = None
+        set = None  # type: ignore[assignment]
 
     with pytest.raises(UnhandledMessageError, match="it handles: 'increment'"):
         await ask(Sub(), "set")
@@ -197,7 +198,7 @@ async def test_plain_method():
         def double(self, payload):
             return payload * 2
 
-        def receive(self, message):
+        def receive(self, message):  # pyright: ignore[reportIncompatibleMethodOverride]
             return message.type
 
     assert await ask(Plain(), "double", 2) == 4
@@ -304,7 +305,7 @@ async def test_partial_method():
         async def answer(self, prefix, message):
             return prefix, message.payload
 
-        hello = handles("hello")(functools.partialmethod(answer, "hello"))
+        hello = handles("hello")(functools.partialmethod(answer, "hello"))  # type: ignore[type-var]
 
     assert await ask(Partial(), "hello", "you") == ("hello", "you")
 
@@ -412,6 +413,7 @@ async def test_unknown_type_of_an_ask():
         "@(a) does not handle 'decrement'; it handles: 'increment', 'reset', 'set'; "
         "write @handles('decrement') above a method of Counter, or receive()"
     )
+    assert caught.value.message is not None
     assert caught.value.message.type == "decrement"
 
 
@@ -468,6 +470,7 @@ async def test_unhandled_with_a_text_of_ones_own():
     """An actor may raise `UnhandledMessageError` with its own words."""
     with pytest.raises(UnhandledMessageError, match="not today") as caught:
         await ask(OwnError(), "any", 1)
+    assert caught.value.message is not None
     assert caught.value.message.payload == 1
     async with serving(OwnError()) as router:
         await router.tell("a", "any")
@@ -549,7 +552,7 @@ async def test_stream_is_the_fallback():
         async def stream(self, payload, on_chunk):
             await on_chunk("older")
 
-    chunks = []
+    chunks: list[Any] = []
     async with serving(Fallback()) as router:
         assert await router.stream_async("a", "other").collect() == ["older"]
         await router.stream_ask("a", "plain", 1, on_chunk=chunks.append)

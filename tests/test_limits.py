@@ -290,7 +290,7 @@ async def test_a_read_gives_every_blocked_producer_time_anew(
         async def stream(self, _: object, on_chunk: Callable[[str], Awaitable[None]]) -> None:
             async with anyio.create_task_group() as tasks:
                 for item in "abc":
-                    tasks.start_soon(on_chunk, item)
+                    tasks.start_soon(on_chunk, item)  # type: ignore[arg-type]
 
     router.register_actor("triplets", Triplets())
     options: dict[str, Any] = {"stall_timeout": 3 * unit, "buffer_size": 1}

@@ -1,5 +1,7 @@
 """The mailbox: its order, its bound, and those who stand in line; by itself, and from outside."""
 
+from typing import Any
+
 import anyio
 import anyio.lowlevel
 import pytest
@@ -272,7 +274,7 @@ async def test_a_late_sender_stands_behind():
 async def test_backpressure():
     """`tell()` waits while the mailbox is full, and goes on when there is room."""
     actor = Collector()
-    sent = []
+    sent: list[Any] = []
 
     async def send() -> None:
         for number in range(6):
