@@ -3,6 +3,8 @@
 See `MessageRouter`, `Actor` and `Stream` to begin with.
 """
 
+import typing as _typing
+
 from actorstream._abort import AbortController, AbortSignal
 from actorstream._actor import Actor
 from actorstream._address import Address, address
@@ -81,3 +83,21 @@ __all__ = [
     "handles",
     "streams",
 ]
+
+
+def _present(public: _typing.Any) -> None:
+    """Show a public class or function as this package's own.
+
+    Tracebacks, pickles and the docs then name what users import, not the file it is in.
+    The annotations of a class are resolved first: ``typing.get_type_hints()`` looks them up in
+    the module that ``__module__`` names, where not every name in them is known.
+    """
+    if isinstance(public, type) and "__annotations__" in vars(public):
+        hints = _typing.get_type_hints(public, include_extras=True)
+        public.__annotations__ = {name: hints[name] for name in public.__annotations__}
+    public.__module__ = __name__
+
+
+for _name in __all__:
+    if _name != "__version__":
+        _present(globals()[_name])

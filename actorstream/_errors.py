@@ -6,7 +6,8 @@ author already catches the built-in kind: a lookup that failed is a ``LookupErro
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+import pickle
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from anyio import ClosedResourceError
 
@@ -26,6 +27,13 @@ _WAITED_FOR: dict[TimeoutKind, str] = {
 
 class ActorStreamError(Exception):
     """Base of every error that this library raises on purpose."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Python leaves the cause out, which is where the actor's own exception is.
+        how, args, *rest = cast("tuple[Any, ...]", super().__reduce__())
+        state: dict[str, Any] = {} if not rest else rest[0]
+        cause = portable(self.__cause__)
+        return how, args, state if cause is None else {**state, "__cause__": cause}
 
 
 class ActorNotFoundError(ActorStreamError, LookupError):
@@ -146,3 +154,12 @@ class StreamTimeoutError(StreamError, TimeoutError):
 
 class StreamOverflowError(StreamError):
     """The buffer was full and ``overflow="fail"`` was asked for."""
+
+
+def portable(exception: BaseException | None) -> BaseException | None:
+    """Return an exception if it can be pickled and unpickled, else ``None``."""
+    try:
+        pickle.loads(pickle.dumps(exception))
+    except Exception:  # whatever its class does: there is no cause then, as Python would have it
+        return None
+    return exception

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable
 from functools import partial
@@ -10,6 +11,7 @@ from typing import Any, Generic, Literal, TypeGuard, TypeVar, cast, get_args
 import attrs
 
 from actorstream._address import Address
+from actorstream._errors import portable
 from actorstream._ids import generate_correlation_id, generate_message_id
 
 T = TypeVar("T")
@@ -139,6 +141,38 @@ class AsyncStreamMessage(_Unfinished, Generic[T]):
         self.origin: Origin | None = None  # type: ignore[misc]
         self.id = _MISSING if id is None else id
         self.timestamp = time.time() if timestamp is None else timestamp
+
+    # A copy that an actor yields on behaves as this event would, so it takes along which stream
+    # this one came from, and the exception behind an error.
+
+    def __copy__(self) -> AsyncStreamMessage[T]:
+        event = blank_event()
+        event.__setstate__(self._state())
+        return cast("AsyncStreamMessage[T]", event)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> AsyncStreamMessage[T]:
+        event = memo[id(self)] = copy.copy(self)
+        event.payload = copy.deepcopy(self.payload, memo)
+        return event
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = self._state()
+        state["exception"] = portable(state["exception"])
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        origin = state.get("origin")
+        for name, value in state.items():
+            setattr(self, name, value)
+        self.origin = origin and Origin(*origin)  # type: ignore[misc]
+
+    def _state(self) -> dict[str, Any]:
+        state = {field.name: getattr(self, field.name) for field in attrs.fields(type(self))}
+        state["exception"] = getattr(self, "exception", None)  # the router makes data without
+        if self.origin is not None:
+            state["origin"] = (self.origin.id, self.origin.correlation_id, self.origin.sender)
+            state["number"] = self.number
+        return state
 
 
 def _made_late(name: str, make: Callable[[Any], object], doc: str) -> Any:

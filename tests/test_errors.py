@@ -9,6 +9,7 @@ from anyio import ClosedResourceError
 
 import actorstream
 from actorstream import (
+    ActorError,
     ActorNotFoundError,
     ActorStoppedError,
     ActorStreamError,
@@ -153,3 +154,25 @@ def test_an_error_survives_copying_and_pickling(error: ActorStreamError, clone: 
     assert type(again) is type(error)
     assert str(again) == str(error)
     assert vars(again) == vars(error)
+
+
+class UnpicklableError(Exception):
+    """Its constructor takes what pickle does not give back."""
+
+    def __init__(self, one: str, other: str) -> None:
+        super().__init__(one)
+        self.other = other
+
+
+@pytest.mark.parametrize(
+    ("cause", "expected"), [(KeyError("k"), "KeyError('k')"), (UnpicklableError("a", "b"), "None")]
+)
+def test_pickling_takes_the_cause_along_where_it_can(cause: Exception, expected: str) -> None:
+    error = ActorError("text")
+    error.__cause__ = cause
+    assert repr(pickle.loads(pickle.dumps(error)).__cause__) == expected
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_a_pickle_names_no_private_module(error: ActorStreamError) -> None:
+    assert b"actorstream._" not in pickle.dumps(error)

@@ -9,7 +9,15 @@ from typing import Any
 import attrs
 import pytest
 
-from actorstream import Actor, AsyncStreamMessage, Message, MessageRouter, address
+from actorstream import (
+    Actor,
+    AsyncStreamMessage,
+    Message,
+    MessageRouter,
+    StreamAsyncOptions,
+    StreamError,
+    address,
+)
 from tests.support import ActorOf
 
 
@@ -108,9 +116,64 @@ def test_an_event_survives_copying_and_pickling(clone: Any) -> None:
     assert clone(event) == event
 
 
-async def test_an_event_of_a_stream_survives_pickling() -> None:
+def pickled(value: Any) -> Any:
+    return pickle.loads(pickle.dumps(value))
+
+
+CLONES = [copy.copy, copy.deepcopy, pickled]
+
+
+@pytest.mark.parametrize("clone", CLONES)
+async def test_a_clone_of_an_event_of_a_stream_is_equal(clone: Any) -> None:
     event, _ = await events_of(1)
-    assert pickle.loads(pickle.dumps(event)) == event
+    assert clone(event) == event
+
+
+@pytest.mark.parametrize("clone", [lambda event: event, *CLONES])
+async def test_a_clone_that_is_yielded_on_becomes_an_event_of_the_new_stream(clone: Any) -> None:
+    first, _ = await events_of(1)
+    again, _ = await events_of(clone(first))
+    assert (again.payload, again.sender) == (1, first.sender)
+    assert again.correlation_id != first.correlation_id
+    assert again.id > first.id
+
+
+@pytest.mark.parametrize("clone", CLONES)
+async def test_a_clone_of_a_hand_made_event_keeps_its_id(clone: Any) -> None:
+    made = AsyncStreamMessage("data", 1)
+    event, _ = await events_of(clone(made))
+    assert event.id == made.id
+
+
+@pytest.mark.parametrize("clone", CLONES)
+async def test_a_clone_of_an_error_event_knows_the_exception(clone: Any) -> None:
+    async def fail(_: object) -> AsyncIterator[Any]:
+        async for event in Actor().create_async_stream(map(int, ["x"])):
+            yield clone(event)
+
+    async with MessageRouter() as router:
+        router.register_actor("a", ActorOf(fail))
+        with pytest.raises(StreamError) as caught:
+            await router.stream_async("a", "go").collect()
+    assert isinstance(caught.value.__cause__, ValueError)
+
+
+def test_a_deep_copy_may_contain_itself() -> None:
+    event: AsyncStreamMessage[Any] = AsyncStreamMessage("data", [])
+    event.payload.append(event)
+    again = copy.deepcopy(event)
+    assert again.payload[0] is again
+
+
+@pytest.mark.parametrize(
+    "value",
+    [Message(to=address("a"), type="t"), StreamAsyncOptions(), address("a")],
+    ids=lambda value: type(value).__name__,
+)
+@pytest.mark.parametrize("clone", CLONES)
+def test_a_value_survives_copying_and_pickling(value: object, clone: Any) -> None:
+    assert clone(value) == value
+    assert b"actorstream._" not in pickle.dumps(value)
 
 
 async def test_a_bare_item_becomes_a_complete_data_event() -> None:

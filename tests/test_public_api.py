@@ -3,6 +3,7 @@
 import importlib.resources
 import inspect
 import re
+import typing
 
 import anyio
 import pytest
@@ -119,8 +120,18 @@ def test_methods_are_looked_at():
 
 @pytest.mark.parametrize("name", CALLABLES)
 def test_home(name):
-    """Everything public comes from a private module of the package."""
-    assert getattr(actorstream, name).__module__.startswith("actorstream._")
+    """Everything public calls the package its home, and is found there by its name."""
+    public = getattr(actorstream, name)
+    assert (public.__module__, public.__qualname__) == ("actorstream", name)
+
+
+@pytest.mark.parametrize("name", [name for name in CALLABLES if name[0].isupper()])
+def test_annotations_resolve(name):
+    """What looks up the annotations of a public class finds them, in a subclass as well."""
+    public = getattr(actorstream, name)
+    hints = typing.get_type_hints(public)
+    assert not any(isinstance(hint, str) for hint in hints.values())
+    assert hints.keys() == typing.get_type_hints(type("Sub", (public,), {})).keys()
 
 
 def test_version():
