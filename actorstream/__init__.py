@@ -6,7 +6,8 @@ See `MessageRouter`, `Actor` and `Stream` to begin with.
 import typing as _typing
 
 from actorstream._abort import AbortController, AbortSignal
-from actorstream._actor import Actor
+from actorstream._actors.actor import Actor
+from actorstream._actors.handlers import handles, streams
 from actorstream._address import Address, address
 from actorstream._context import current_message
 from actorstream._errors import (
@@ -30,16 +31,15 @@ from actorstream._errors import (
     StreamTimeoutError,
     UnhandledMessageError,
 )
-from actorstream._handlers import handles, streams
 from actorstream._ids import generate_correlation_id, generate_message_id
 from actorstream._message import AsyncStreamMessage, Message
 from actorstream._options import StreamAsyncOptions
-from actorstream._port import Port
+from actorstream._ports.port import Port
+from actorstream._ports.subscription import Subscription
 from actorstream._router import MessageRouter
-from actorstream._stream import Stream
-from actorstream._subscription import Subscription
-from actorstream._supervision import ChildSpec
-from actorstream._supervisor import Supervisor
+from actorstream._streams.stream import Stream
+from actorstream._supervision.policy import ChildSpec
+from actorstream._supervision.supervisor import Supervisor
 from actorstream._version import __version__
 
 __all__ = [

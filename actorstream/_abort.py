@@ -25,7 +25,7 @@ from typing import NamedTuple
 from anyio import CancelScope, Event, current_time
 
 from actorstream._errors import StreamAbortedError
-from actorstream._wakeup import current_call_soon
+from actorstream._loop.wakeup import current_call_soon
 
 Callback = Callable[[], object]
 

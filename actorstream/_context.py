@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
+from typing import Any
 
 from actorstream._message import Message
 
 request_in_hand: ContextVar[Message | None] = ContextVar(
     "actorstream.request_in_hand", default=None
 )
+
+handling: ContextVar[Any] = ContextVar("actorstream.handling", default=None)
+"""In which cell's task this code runs; in none, if it is a stream's producer."""
+
+current_channel: ContextVar[Any] = ContextVar("actorstream.channel", default=None)
+"""Where the running producer puts its items."""
 
 
 def current_message() -> Message:

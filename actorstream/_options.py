@@ -3,77 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any, Literal, get_args
 
 import attrs
 
-from actorstream._abort import AbortController, AbortSignal
+from actorstream._abort import AbortSignal
+from actorstream._checks import check_choice, check_count, check_seconds, check_signal, validate
 
 Overflow = Literal["wait", "drop_oldest", "drop_newest", "fail"]
-PortOverflow = Literal["wait", "drop_oldest", "drop_newest", "latest", "fail"]
 NO_LIMIT = (None, math.inf)
 """The values of a time limit that is none."""
-
-
-def check_signal(value: object) -> None:
-    """Raise for what is no signal."""
-    if isinstance(value, AbortController):
-        raise TypeError("signal takes the controller's signal; write signal=controller.signal")
-    if value is not None and not isinstance(value, AbortSignal):
-        raise TypeError(
-            f"signal is an AbortSignal or None, not {value!r}; "
-            "write signal=AbortController().signal"
-        )
-
-
-def check_count(name: str, value: object) -> None:
-    """Raise for what is no whole number of items, at least one."""
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name} is a whole number of items (an int), not {value!r}")
-    if value < 1:
-        raise ValueError(f"{name} is at least 1, not {value!r}")
-
-
-def check_name(name: str, value: object) -> None:
-    """Raise for what is no name of a port."""
-    if not isinstance(value, str):
-        raise TypeError(f'{name} is a str such as "progress", not {value!r}')
-    if not value.strip():
-        raise ValueError(f'{name} is empty in {value!r}; write a name such as "progress"')
-
-
-def _check_buffer_size(_: object, field: attrs.Attribute[Any], value: object) -> None:
-    check_count(field.name, value)
-
-
-def check_seconds(name: str, value: object) -> None:
-    """Raise for what is no time limit."""
-    if value is None:
-        return
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise TypeError(f"{name} is a number of seconds or None, not {value!r}")
-    if not value >= 0:  # nan is not, either
-        raise ValueError(f"{name} is 0 seconds or more, or None for no limit, not {value!r}")
-
-
-def _check_signal(_: object, __: attrs.Attribute[Any], value: object) -> None:
-    check_signal(value)
-
-
-def _check_seconds(_: object, field: attrs.Attribute[Any], value: object) -> None:
-    check_seconds(field.name, value)
-
-
-def _check_choice(choices: Any) -> Callable[[object, attrs.Attribute[Any], object], None]:
-    names: tuple[str, ...] = get_args(choices)
-
-    def check(_: object, field: attrs.Attribute[Any], value: object) -> None:
-        error = None if value in names else ValueError if isinstance(value, str) else TypeError
-        if error is not None:
-            raise error(f"{field.name} is one of {', '.join(names)}, not {value!r}")
-
-    return check
 
 
 @attrs.frozen(kw_only=True)
@@ -98,13 +37,15 @@ class StreamAsyncOptions:
             message names it.
     """
 
-    signal: AbortSignal | None = attrs.field(default=None, validator=_check_signal)
-    buffer_size: int = attrs.field(default=100, validator=_check_buffer_size)
-    timeout: float | None = attrs.field(default=60.0, validator=_check_seconds)
-    first_timeout: float | None = attrs.field(default=None, validator=_check_seconds)
-    idle_timeout: float | None = attrs.field(default=None, validator=_check_seconds)
-    stall_timeout: float | None = attrs.field(default=None, validator=_check_seconds)
-    overflow: Overflow = attrs.field(default="wait", validator=_check_choice(Overflow))
+    signal: AbortSignal | None = attrs.field(default=None, validator=validate(check_signal))
+    buffer_size: int = attrs.field(default=100, validator=validate(check_count))
+    timeout: float | None = attrs.field(default=60.0, validator=validate(check_seconds))
+    first_timeout: float | None = attrs.field(default=None, validator=validate(check_seconds))
+    idle_timeout: float | None = attrs.field(default=None, validator=validate(check_seconds))
+    stall_timeout: float | None = attrs.field(default=None, validator=validate(check_seconds))
+    overflow: Overflow = attrs.field(
+        default="wait", validator=validate(check_choice, get_args(Overflow))
+    )
 
 
 def needs_watch(options: StreamAsyncOptions) -> bool:
@@ -140,55 +81,3 @@ def merge_options(
             f"there are {', '.join(sorted(_NAMES))}"
         )
     return attrs.evolve(options, **overrides)
-
-
-@attrs.frozen(kw_only=True)
-class PortOptions:
-    """What a port gives to a subscriber that asks for nothing else.
-
-    Attributes:
-        buffer_size: Most values published and not yet read, for each subscriber; at least 1.
-        overflow: What a full buffer does: ``"wait"`` holds ``publish()`` up,
-            ``"drop_oldest"`` and ``"drop_newest"`` lose values and count them, ``"latest"``
-            keeps the newest value only, whatever the ``buffer_size``, and ``"fail"`` ends
-            that one subscription with ``StreamOverflowError``.
-
-    Raises:
-        TypeError, ValueError: An option has the wrong kind or an impossible value; the
-            message names it.
-    """
-
-    buffer_size: int = attrs.field(default=100, validator=_check_buffer_size)
-    overflow: PortOverflow = attrs.field(default="wait", validator=_check_choice(PortOverflow))
-
-
-@attrs.frozen(kw_only=True)
-class SubscriptionOptions:
-    """What one subscriber asks for; ``None`` leaves it to the port.
-
-    Attributes:
-        buffer_size: See ``PortOptions``.
-        overflow: See ``PortOptions``.
-        signal: Cancels the subscription when it is aborted.
-
-    Raises:
-        TypeError, ValueError: As for ``PortOptions``.
-    """
-
-    buffer_size: int | None = attrs.field(
-        default=None, validator=attrs.validators.optional(_check_buffer_size)
-    )
-    overflow: PortOverflow | None = attrs.field(
-        default=None, validator=attrs.validators.optional(_check_choice(PortOverflow))
-    )
-    signal: AbortSignal | None = attrs.field(default=None, validator=_check_signal)
-
-    def on_top_of(self, port: PortOptions) -> StreamAsyncOptions:
-        """Return what a subscriber gets that asks for this at a port with those options."""
-        size = port.buffer_size if self.buffer_size is None else self.buffer_size
-        overflow = self.overflow or port.overflow
-        if overflow == "latest":  # which is to drop the oldest of one
-            size, overflow = 1, "drop_oldest"
-        return StreamAsyncOptions(
-            buffer_size=size, overflow=overflow, signal=self.signal, timeout=None
-        )

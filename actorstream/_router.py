@@ -6,7 +6,7 @@ mailboxes, and to the producers of streams, which run in its task group.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from inspect import isawaitable
@@ -15,44 +15,35 @@ from typing import Any, Self, cast, get_args
 
 from anyio import create_task_group, get_cancelled_exc_class
 from anyio.abc import TaskGroup
-from anyio.lowlevel import checkpoint
 
 from actorstream._abort import AbortSignal
-from actorstream._actor import Actor, check_actor, find_source, ports_of
+from actorstream._actors.actor import Actor, ports_of
+from actorstream._actors.ask_and_tell import ask, make_message, tell, tell_nowait
+from actorstream._actors.behavior import actor_in, check_actor, find_source
+from actorstream._actors.cell import busy_cell
+from actorstream._actors.registry import OnFailure, Registry
+from actorstream._actors.stream_and_subscribe import open_when_running, wait_for_source
+from actorstream._actors.tree import RouterTree, make_tree
+from actorstream._actors.wait_graph import waiting_for, waits_for_this
 from actorstream._address import Address, address
-from actorstream._cell import Cell, busy_cell
-from actorstream._channel import Channel, current_channel
+from actorstream._checks import check_count, check_name, check_seconds
 from actorstream._errors import (
     PortNotFoundError,
     RouterClosedError,
-    StreamingNotSupportedError,
 )
-from actorstream._limits import find_early_outcome
 from actorstream._message import Message
-from actorstream._messaging import ask, make_message, tell, tell_nowait
-from actorstream._options import (
-    PortOverflow,
-    StreamAsyncOptions,
-    SubscriptionOptions,
-    check_count,
-    check_name,
-    check_seconds,
-    merge_options,
-)
-from actorstream._outcome import Outcome, router_closed
-from actorstream._port import Port, end_port
-from actorstream._producer import NothingToStreamError, Opener, produce
-from actorstream._registry import OnFailure, Registry
-from actorstream._resident import actor_in
+from actorstream._options import StreamAsyncOptions, merge_options
+from actorstream._ports.options import PortOverflow, SubscriptionOptions
+from actorstream._ports.port import Port, end_port
+from actorstream._ports.subscription import Subscription, open_subscription
 from actorstream._statistics import RouterStatistics
-from actorstream._stream import Stream
-from actorstream._subscription import Subscription, open_subscription
-from actorstream._supervisor import make_resident
-from actorstream._tree import RouterTree, make_tree
-from actorstream._waiting import find_cycle, waiting_for
+from actorstream._streams.channel import Channel
+from actorstream._streams.outcome import Outcome, router_closed
+from actorstream._streams.producer import produce
+from actorstream._streams.stream import Stream
+from actorstream._streams.watchdog import find_early_outcome
+from actorstream._supervision.supervisor import make_resident
 
-Source = tuple[Opener, Callable[..., Any]]
-WaitForSource = Callable[[Message], Awaitable[Source | None]]
 OnChunk = Callable[[Any], Awaitable[object] | object]
 
 
@@ -201,7 +192,7 @@ class MessageRouter:
             cell.halt()
         if cell.state == "stopped":
             self._registry.forget(cell)
-        if _waits_for_this(cell, self._registry.cells):
+        if waits_for_this(cell, self._registry.cells):
             return
         with waiting_for(busy_cell(), cell):
             await cell.wait_ended()
@@ -447,43 +438,13 @@ class MessageRouter:
         if cell.state == "running":
             opener, method = find_source(actor_in(cell), request)
         else:
-            opener, method = _open_when_running, partial(_wait_for_source, cell)
+            opener, method = open_when_running, partial(wait_for_source, cell)
         registry = self._registry
         channel.enter(registry.clock, registry.call_soon, self._tasks.start_soon, cell.on_left)
         cell.channels[channel] = None
         self._opened += 1
         self._tasks.start_soon(produce, channel, opener, method, name=request.to.id)
         return channel
-
-
-async def _open_when_running(channel: Channel, wait_for_source: WaitForSource) -> Awaitable[None]:
-    """Open the stream of an actor that has not begun."""
-    source = await wait_for_source(channel.request)
-    if source is None:
-        return checkpoint()  # the actor has ended, and its cell ends the stream
-    opener, method = source
-    return await opener(channel, method)
-
-
-async def _wait_for_source(cell: Cell, request: Message) -> Source | None:
-    if not await cell.wait_running():
-        return None
-    try:
-        return find_source(actor_in(cell), request)
-    except StreamingNotSupportedError as exc:
-        raise NothingToStreamError(*exc.args) from None
-
-
-def _waits_for_this(cell: Cell, cells: Iterable[Cell]) -> bool:
-    """Return whether a cell's end waits for the actor that runs this code, or for its handler."""
-    here, channel = busy_cell(), current_channel.get()
-    if here is not None and find_cycle(here, cell):
-        return True
-    if here is None and channel is not None:
-        here = next((other for other in cells if channel in other.channels), None)
-    while here is not None and here is not cell:
-        here = here.parent
-    return here is cell
 
 
 def _is_cancellation(exc: BaseException) -> bool:

@@ -25,7 +25,7 @@ import anyio
 from anyio import Event, move_on_after
 from anyio.lowlevel import checkpoint
 
-from actorstream._actor import Actor
+from actorstream._actors.actor import Actor
 from actorstream._message import Message
 from actorstream._router import MessageRouter
 

@@ -88,22 +88,30 @@ def find_sites(path: Path) -> Iterator[Site]:
             yield from visit(child, scope, names)
 
     module = ast.parse(path.read_text())
-    return visit(module, [module], [path.stem])
+    where = path.relative_to(PACKAGE).with_suffix("").parts
+    return visit(module, [module], list(where))
 
 
-SITES = sorted({site for path in PACKAGE.glob("*.py") for site in find_sites(path)})
+SITES = sorted(
+    {
+        site
+        for path in PACKAGE.rglob("*.py")
+        if "_demo" not in path.parts
+        for site in find_sites(path)
+    }
+)
 
 UNWORDED = {
     "_abort.AbortSignal.throw_if_aborted": "StreamAbortedError",
-    "_messaging._obeying.abort": "StreamAbortedError",
-    "_outcome.aborted": "StreamAbortedError",
-    "_outcome.timed_out": "StreamTimeoutError",
-    "_producer._forward": "StreamingNotSupportedError",
-    "_router._wait_for_source": "NothingToStreamError",
+    "_actors.ask_and_tell._obeying.abort": "StreamAbortedError",
+    "_streams.outcome.aborted": "StreamAbortedError",
+    "_streams.outcome.timed_out": "StreamTimeoutError",
+    "_streams.producer._forward": "StreamingNotSupportedError",
+    "_actors.stream_and_subscribe.wait_for_source": "NothingToStreamError",
 }
 """Where the class puts the message together, or the message is another error's."""
 
-ANYIOS_OWN = {"_buffer.Buffer.wait_readable"}
+ANYIOS_OWN = {"_streams.buffer.Buffer.wait_readable"}
 """Where an error of AnyIO's interface is raised, which nobody but the library sees."""
 
 SEEN_AS = {"NothingToStreamError": "StreamingNotSupportedError"}
@@ -117,8 +125,12 @@ def worded() -> list[Site]:
 def test_the_sites_are_found():
     """Raised at once, made for later, or put together elsewhere: the search sees it all."""
     found = {site.where for site in SITES}
-    assert {"_address.address", "_outcome.failed", "_actor.Actor.router"} <= found
-    assert {"_callbacks._check_overflow", "_messaging.tell", "testing.Probe.expect"} <= found
+    assert {"_address.address", "_streams.outcome.failed", "_actors.actor.Actor.router"} <= found
+    assert {
+        "_sources.callbacks._check_overflow",
+        "_actors.ask_and_tell.tell",
+        "testing.Probe.expect",
+    } <= found
 
 
 @pytest.mark.parametrize(

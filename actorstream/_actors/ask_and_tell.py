@@ -1,0 +1,188 @@
+"""Sending a message, and asking for an answer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from anyio import current_time
+from anyio.lowlevel import checkpoint
+
+from actorstream._abort import AbortSignal, attach, deadline_of, detach
+from actorstream._actors.cell import Cell, busy_cell
+from actorstream._actors.mailbox import Envelope
+from actorstream._actors.registry import Registry
+from actorstream._actors.reply import Reply
+from actorstream._actors.wait_graph import find_cycle, waiting_for
+from actorstream._address import Address, address
+from actorstream._checks import check_seconds, check_signal
+from actorstream._context import handling, request_in_hand
+from actorstream._errors import (
+    AskCycleError,
+    AskTimeoutError,
+    MailboxFullError,
+    StreamAbortedError,
+)
+from actorstream._message import Message
+from actorstream._options import NO_LIMIT
+from actorstream._streams.buffer import TURN
+
+
+def make_message(
+    to: str | Address, type: str, payload: Any, sender: Address | None = None
+) -> Message:
+    """Make a message; without a sender it comes from the actor that is running, if any.
+
+    Raises:
+        TypeError, ValueError: The address or the type has the wrong kind.
+    """
+    if not isinstance(type, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f'type is a str such as "query", not {type!r}')
+    if sender is None:
+        sender = _running_actor()
+    return Message(to=address(to), type=type, payload=payload, sender=sender)
+
+
+def _running_actor() -> Address | None:
+    served = request_in_hand.get()
+    if served is not None:
+        return served.to
+    cell = handling.get()  # in an actor's on_start() or on_stop()
+    return None if cell is None else cell.address
+
+
+def tell_nowait(registry: Registry, message: Message) -> None:
+    """Send a message, if there is room."""
+    cell = _receiver(registry, message)
+    if cell is None:
+        return
+    if cell.mailbox.full:
+        raise _mailbox_full(cell, "wait with `await tell(...)`, or give it a larger mailbox_size")
+    cell.mailbox.add(Envelope(message))
+
+
+async def tell(registry: Registry, message: Message) -> None:
+    """Send a message; wait while there is no room. If cancelled then, it was not sent."""
+    cell = _receiver(registry, message)
+    if cell is None:
+        await checkpoint()
+        return
+    envelope = Envelope(message)
+    teller = busy_cell() if cell.mailbox.full else None
+    if teller is not None and find_cycle(teller, cell):
+        raise _mailbox_full(
+            cell, "its actor waits for this very message to be sent; give it a larger mailbox_size"
+        )
+    if cell.mailbox.add(envelope):
+        registry.told += 1
+        if registry.told % TURN == 0:
+            await checkpoint()
+        return
+    with waiting_for(teller, cell):
+        await cell.mailbox.wait_admitted(envelope)
+
+
+def _receiver(registry: Registry, message: Message) -> Cell | None:
+    """Return where a message goes; one to nobody is a dead letter."""
+    registry.check_open(closing_too=True)
+    cell = registry.get(message.to)
+    if cell is not None and cell.accepting:
+        return cell
+    registry.on_dead_letter(message, "nobody is there" if cell is None else f"it is {cell.state}")
+    return None
+
+
+async def ask(
+    registry: Registry, message: Message, timeout: float | None, signal: AbortSignal | None
+) -> Any:
+    """Send a message and wait for the answer. Cancelling it cancels the handling."""
+    check_seconds("timeout", timeout)
+    check_signal("signal", signal)
+    registry.check_open(closing_too=True)
+    cell = registry.find(message.to)
+    if not cell.accepting:
+        raise cell.stopped_error()
+    if signal is not None:
+        signal.throw_if_aborted()
+    if timeout == 0:
+        raise _too_late(message, timeout)
+    asker = busy_cell()
+    if asker is None and signal is None:
+        return await _send_and_wait(registry, cell, message, Reply(), timeout)
+    if asker is not None:
+        _check_no_cycle(asker, cell)
+    reply = Reply()
+    with waiting_for(asker, cell), _obeying(registry, signal, reply):
+        return await _send_and_wait(registry, cell, message, reply, timeout)
+
+
+async def _send_and_wait(
+    registry: Registry, cell: Cell, message: Message, reply: Reply, timeout: float | None
+) -> Any:
+    """Do it, and give up when the time is over, or when cancelled."""
+    envelope = Envelope(message, reply)
+    timer = None
+    if timeout not in NO_LIMIT:
+        expire = partial(_expire, reply, message, timeout)
+        timer = registry.clock.call_at(current_time() + timeout, expire)
+    cell.mailbox.add(envelope)
+    try:
+        return await reply.wait()
+    except BaseException:
+        reply.abandon()
+        cell.mailbox.discard(envelope)
+        raise
+    finally:
+        if timer is not None:
+            timer.cancel()
+
+
+def _expire(reply: Reply, message: Message, timeout: float) -> None:
+    reply.fail(_too_late(message, timeout))
+
+
+def _too_late(message: Message, timeout: float) -> AskTimeoutError:
+    return AskTimeoutError(
+        f"{message.to} did not answer {message.type!r} within {timeout:g} s; "
+        "allow more with timeout=..., or None for no limit"
+    )
+
+
+@contextmanager
+def _obeying(registry: Registry, signal: AbortSignal | None, reply: Reply) -> Generator[None]:
+    """Have a reply fail when the signal is aborted."""
+    if signal is None:
+        yield
+        return
+
+    def abort() -> None:
+        if signal.aborted:
+            reply.fail(StreamAbortedError(signal.reason))
+
+    key = attach(signal, lambda: registry.call_soon(abort))
+    deadline = deadline_of(signal)
+    timer = registry.clock.call_at(deadline, abort) if deadline < math.inf else None
+    try:
+        yield
+    finally:
+        if timer is not None:
+            timer.cancel()
+        detach(signal, key)
+
+
+def _check_no_cycle(asker: Cell, cell: Cell) -> None:
+    path = find_cycle(asker, cell)
+    if path:
+        raise AskCycleError(
+            f"this ask would wait for itself: {' -> '.join(path)}; "
+            "let one of them use tell(), or answer from a stream, which runs beside the mailbox"
+        )
+
+
+def _mailbox_full(cell: Cell, advice: str) -> MailboxFullError:
+    return MailboxFullError(
+        f"the mailbox of {cell.address} is full: {cell.mailbox.size} messages wait; {advice}"
+    )

@@ -1,0 +1,81 @@
+"""What an argument must be: the checks that several modules share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeGuard
+
+import attrs
+
+from actorstream._abort import AbortController, AbortSignal
+
+
+def validate(
+    check: Callable[..., None], *args: Any
+) -> Callable[[object, attrs.Attribute[Any], object], None]:
+    """Make a validator of an attrs field: ``check(name, value, *args)``."""
+
+    def validator(_: object, field: attrs.Attribute[Any], value: object) -> None:
+        check(field.name, value, *args)
+
+    return validator
+
+
+def check_signal(name: str, value: object) -> None:
+    """Raise for what is no signal."""
+    if isinstance(value, AbortController):
+        raise TypeError(f"{name} takes the controller's signal; write {name}=controller.signal")
+    if value is not None and not isinstance(value, AbortSignal):
+        raise TypeError(
+            f"{name} is an AbortSignal or None, not {value!r}; "
+            f"write {name}=AbortController().signal"
+        )
+
+
+def check_count(name: str, value: object) -> None:
+    """Raise for what is no whole number of items, at least one."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name} is a whole number of items (an int), not {value!r}")
+    if value < 1:
+        raise ValueError(f"{name} is at least 1, not {value!r}")
+
+
+def check_name(name: str, value: object) -> None:
+    """Raise for what is no name of a port."""
+    if not isinstance(value, str):
+        raise TypeError(f'{name} is a str such as "progress", not {value!r}')
+    if not value.strip():
+        raise ValueError(f'{name} is empty in {value!r}; write a name such as "progress"')
+
+
+def check_seconds(name: str, value: object) -> None:
+    """Raise for what is no time limit."""
+    if value is None:
+        return
+    if not is_number(value):
+        raise TypeError(f"{name} is a number of seconds or None, not {value!r}")
+    if not value >= 0:  # nan is not, either
+        raise ValueError(f"{name} is 0 seconds or more, or None for no limit, not {value!r}")
+
+
+def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    """Raise for what is none of ``choices``."""
+    wanted = f"{name} is one of {', '.join(choices)}, not {value!r}"
+    if not isinstance(value, str):
+        raise TypeError(wanted)
+    if value not in choices:
+        raise ValueError(wanted)
+
+
+def check_iterable(items: object) -> None:
+    """Raise ``TypeError`` for what is no iterable."""
+    if not isinstance(items, Iterable):
+        raise TypeError(
+            f"there is nothing to stream in {items!r} ({type(items).__name__}); "
+            "give an iterable or an async iterable, such as a list or a generator"
+        )
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Return whether a value is a number; a ``bool`` is not."""
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,131 @@
+"""One thread for all the calls of one source.
+
+``anyio.to_thread`` may run each call in another thread, and much that blocks must stay in the
+thread where it began: a database connection, say. So a worker occupies one of AnyIO's threads
+for as long as it lives, and takes calls from a queue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from queue import Empty, SimpleQueue
+from typing import Any, NoReturn
+
+from anyio import CancelScope, CapacityLimiter, Event, to_thread
+from anyio.lowlevel import checkpoint_if_cancelled
+
+from actorstream._loop.wakeup import CallSoon, current_call_soon
+
+Call = Callable[[], Any]
+
+
+class Pending:
+    """A call on its way: made in the thread, its answer taken in the event loop."""
+
+    __slots__ = ("_answer", "_answered", "_call")
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._answered = Event()
+        self._answer: Call | None = None
+
+    def make(self, call_soon: CallSoon) -> None:
+        """Make the call, in the thread that this runs in."""
+        self._answer = _make(self._call)
+        call_soon(self._answered.set)
+
+    def give_up(self) -> None:
+        """Let it be known that nobody will make the call."""
+        self._answered.set()
+
+    async def wait(self) -> None:
+        """Wait until the call has been made, or given up.
+
+        A call cannot be interrupted: a cancellation takes effect when it has returned. Only
+        asyncio's own comes in, and may leave the answer to whoever waits next.
+        """
+        with CancelScope(shield=True):
+            await self._answered.wait()
+        if self._answer is None:  # most likely because this task's router was cancelled
+            await checkpoint_if_cancelled()
+
+    def result(self) -> Any:
+        """Return what the call returned, or raise what it raised."""
+        if self._answer is None:
+            raise RuntimeError("the router was cancelled before its worker thread could start")
+        return self._answer()
+
+
+class Worker:
+    """Makes calls, one after the other, in one thread. Needs a task that runs ``serve()``.
+
+    Args:
+        peers: Where it is listed until it is stopped.
+
+    Attributes:
+        gone: Whether it takes no more calls.
+    """
+
+    __slots__ = ("_call_soon", "_calls", "_peers", "gone")
+
+    def __init__(self, peers: dict[Worker, None]) -> None:
+        self._calls: SimpleQueue[Pending | None] = SimpleQueue()
+        self._call_soon = current_call_soon()
+        self._peers = peers
+        self.gone: bool = False
+        peers[self] = None
+
+    async def serve(self) -> None:
+        """Occupy a thread until ``stop()``, one that no limit of the program's counts."""
+        try:
+            await to_thread.run_sync(self._work, limiter=CapacityLimiter(1))
+        finally:
+            self._give_up_the_rest()
+            self.stop()
+
+    def submit(self, call: Call) -> Pending:
+        """Have a call made after those before it."""
+        pending = Pending(call)
+        if self.gone:
+            pending.give_up()
+        else:
+            self._calls.put(pending)
+        return pending
+
+    async def call(self, call: Call) -> Any:
+        """Make a call in the thread; raise what it raises. See ``Pending.wait()``."""
+        pending = self.submit(call)
+        await pending.wait()
+        return pending.result()
+
+    def stop(self) -> None:
+        """Let the thread go when it has made the calls that it has; does no harm twice."""
+        self.gone = True
+        self._calls.put(None)
+        self._peers.pop(self, None)
+
+    def _give_up_the_rest(self) -> None:
+        with suppress(Empty):
+            while True:
+                pending = self._calls.get_nowait()
+                if pending is not None:
+                    pending.give_up()
+
+    def _work(self) -> None:
+        while (pending := self._calls.get()) is not None:
+            pending.make(self._call_soon)
+
+
+def _make(call: Call) -> Call:
+    """Make a call, and return what gives its result or raises its exception."""
+    try:
+        result = call()
+    except BaseException as exc:  # noqa: ASYNC103 - raised again where the call came from
+        return partial(_throw, exc)  # noqa: ASYNC104
+    return lambda: result
+
+
+def _throw(exception: BaseException) -> NoReturn:
+    raise exception

@@ -1,0 +1,1 @@
+"""A value's way: from ``publish()`` to every subscriber."""

@@ -1,0 +1,297 @@
+"""One producer, many subscribers: what is published at a port goes to each of them."""
+
+# The runtime ends ports, which is not for users to do.
+# pyright: reportPrivateUsage=false
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+import attrs
+from anyio import Event, WouldBlock
+from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint, checkpoint_if_cancelled
+
+from actorstream._abort import AbortSignal
+from actorstream._address import Address
+from actorstream._checks import check_count, check_name
+from actorstream._errors import PortClosedError
+from actorstream._loop.timers import Clock
+from actorstream._loop.wakeup import CallSoon
+from actorstream._message import Message
+from actorstream._ports.delivery import Feed, Parcel
+from actorstream._ports.options import PortOptions, PortOverflow, SubscriptionOptions
+from actorstream._ports.subscription import Subscription, open_subscription
+from actorstream._statistics import PortStatistics
+from actorstream._streams.buffer import TURN
+from actorstream._streams.channel import Channel
+from actorstream._streams.outcome import ENDED, Outcome
+from actorstream._streams.watchdog import find_early_outcome
+
+T = TypeVar("T")
+
+
+@attrs.frozen
+class Home:
+    """Where a port is: its actor's address, and what the router lends to subscriptions.
+
+    Attributes:
+        address: Of the actor.
+        clock: Runs the timers.
+        call_soon: Reaches the router's event loop from anywhere.
+    """
+
+    address: Address
+    clock: Clock
+    call_soon: CallSoon
+
+
+class Port(Generic[T]):
+    """Where an actor publishes values to whoever subscribes.
+
+    Make one with ``Actor.create_port()``. Each subscriber has a buffer of its own, and an
+    ``overflow`` policy that says what happens when it is full::
+
+        progress = self.create_port("progress", overflow="drop_oldest")
+        await progress.publish(0.5)
+
+        async for done in router.subscribe("worker", "progress"):
+            ...
+
+    A port is used in the event loop of its router.
+
+    Attributes:
+        name: The name under which to subscribe to it.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_changed",
+        "_closed",
+        "_dropped",
+        "_feeds",
+        "_find_home",
+        "_last_end",
+        "_options",
+        "_published",
+        "_rest_at",
+        "_waiting",
+        "name",
+    )
+
+    def __init__(self, name: str, options: PortOptions, find_home: Callable[[], Home]) -> None:
+        check_name("name", name)
+        self.name: str = name
+        self._options = options
+        self._find_home = find_home
+        self._feeds: dict[Channel, Feed] = {}  # in the order of attaching
+        self._closed = False
+        self._published = 0
+        self._rest_at = 0
+        self._dropped = 0  # by those that have left
+        self._waiting = 0
+        self._changed: Event | None = None
+        self._last_end: Callable[[], Outcome] | None = None
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else f"{len(self._feeds)} subscribers"
+        return f"<Port {self.name!r}: {state}>"
+
+    def statistics(self) -> PortStatistics:
+        """Return how many subscribe, and how many values have been published and lost."""
+        return PortStatistics(
+            subscribers=len(self._feeds),
+            published=self._published,
+            dropped=self._dropped + sum(feed.dropped for feed in self._feeds.values()),
+            publishers_waiting=self._waiting,
+        )
+
+    # The publisher's side
+
+    async def publish(self, value: T) -> None:
+        """Hand a value to every subscriber; with none, it is gone.
+
+        Those with room have it at once. Then this waits, for those whose buffer is full and
+        whose policy is ``"wait"``, each of which gets it as soon as it reads. One that
+        leaves, or is cancelled, is waited for no longer. Each subscriber gets the values in
+        the order of the calls.
+
+        If it is cancelled while it waits, those that got the value keep it, and the others
+        do not get it any more. Where it need not wait, it gives other tasks their turn, and
+        notices a cancellation, now and then: every 500 values at the latest.
+
+        Raises:
+            PortClosedError: The port is closed, or was closed before everybody had room.
+        """
+        self._check_open()
+        turn_over = self._published >= self._rest_at
+        if turn_over:  # two halves of a checkpoint: cancelled here, the value is not handed out,
+            await checkpoint_if_cancelled()
+            self._rest_at = self._published + TURN
+        parcel = self._hand_out(value)
+        if parcel is not None:
+            await self._wait_for(parcel)
+        elif turn_over:  # and to yield before would let a later call overtake this one
+            await cancel_shielded_checkpoint()
+
+    def publish_nowait(self, value: T) -> None:
+        """Hand a value to every subscriber, or to none.
+
+        To be called in the event loop's thread.
+
+        Raises:
+            WouldBlock: A subscriber whose policy is ``"wait"`` has no room (the class is
+                AnyIO's).
+            PortClosedError: The port is closed.
+        """
+        self._check_open()
+        if any(feed.holds_up for feed in self._feeds.values()):
+            raise WouldBlock
+        self._hand_out(value)
+
+    async def wait_subscribers(self, n: int) -> None:
+        """Wait until at least ``n`` subscriptions are attached. May be cancelled freely.
+
+        Raises:
+            TypeError, ValueError: ``n`` is no whole number of at least 1.
+            PortClosedError: The port is closed, perhaps during the wait.
+            ActorStoppedError, RouterClosedError: Those went away during the wait.
+        """
+        check_count("n", n)
+        last_end = self._last_end
+        self._check_open()
+        await checkpoint()
+        while True:
+            self._check_open()
+            self._check_not_ended(last_end)
+            if len(self._feeds) >= n:
+                return
+            self._changed = self._changed or Event()
+            await self._changed.wait()
+
+    def close(self) -> None:
+        """Close the port; does no harm twice.
+
+        Each subscription delivers what is in its buffer and then ends. Whoever publishes or
+        subscribes from now on, or waits in ``publish()``, gets ``PortClosedError``.
+        """
+        self._closed = True
+        self._end_all(lambda: ENDED)
+
+    def _hand_out(self, value: T) -> Parcel[T] | None:
+        """Hand a value to all that need not be waited for; return what is left to do."""
+        self._published += 1
+        others: list[Feed] = []
+        for feed in self._feeds.values():
+            buffer = feed.buffer
+            if len(buffer.items) < buffer.high:  # the fast path that _streams/buffer.py explains
+                buffer.items.append(value)
+            else:
+                others.append(feed)
+        if not others:
+            return None
+        full = [feed.line for feed in others if not feed.offer(value)]
+        return Parcel(value, full) if full else None
+
+    async def _wait_for(self, parcel: Parcel[T]) -> None:
+        self._waiting += 1
+        try:
+            await parcel.wait()
+        finally:
+            self._waiting -= 1
+        if parcel.lost:
+            self._check_open()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise PortClosedError(
+                f"the port {self.name!r} is closed: nothing can be published there, and nobody "
+                "can subscribe; close() it after the last value"
+            )
+
+    def _check_not_ended(self, since: Callable[[], Outcome] | None) -> None:
+        if self._last_end is not None and self._last_end is not since:
+            error = self._last_end().error
+            assert error is not None
+            raise error
+
+    def _end_all(self, make_outcome: Callable[[], Outcome]) -> None:
+        for feed in list(self._feeds.values()):
+            feed.terminate(make_outcome())
+        self._note_change()
+
+    def _note_change(self) -> None:
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
+
+    # The subscribers' side
+
+    def subscribe(
+        self,
+        *,
+        buffer_size: int | None = None,
+        overflow: PortOverflow | None = None,
+        signal: AbortSignal | None = None,
+    ) -> Subscription[T]:
+        """Subscribe to what is published from now on.
+
+        If the port's actor is not registered with a router that is running, then from the
+        first pull or the entering on, which raises ``RouterClosedError`` if that is still so.
+
+        Args:
+            buffer_size: The most values that may wait to be read; by default the port's.
+            overflow: What happens to more of them; by default the port's.
+            signal: Cancels the subscription when it is aborted.
+
+        Raises:
+            PortClosedError: The port is closed.
+            TypeError, ValueError: An option has the wrong kind or an impossible value; the
+                message names it.
+        """
+        self._check_open()
+        options = SubscriptionOptions(buffer_size=buffer_size, overflow=overflow, signal=signal)
+        return open_subscription(self.name, options, lambda: self, self._locate)
+
+    async def _locate(self) -> Port[T]:  # noqa: ASYNC124 - a router may have to wait for its port
+        return self
+
+    def _attach(self, options: SubscriptionOptions) -> Feed:
+        """Feed a new subscription from now on, unless its signal has been aborted.
+
+        Raises:
+            PortClosedError: The port is closed.
+            RouterClosedError: It is in no router that is running.
+        """
+        self._check_open()
+        home = self._find_home()
+        feed = Feed(Message(to=home.address, type=self.name), options.on_top_of(self._options))
+        early = find_early_outcome(feed.options, home.address)
+        if early is not None:
+            feed.terminate(early)
+            return feed
+        self._feeds[feed] = feed
+        feed.attach(home.clock, home.call_soon, self._detach)
+        self._note_change()
+        return feed
+
+    def _detach(self, feed: Channel) -> None:
+        self._dropped += self._feeds.pop(feed).dropped
+
+
+def end_port(port: Port[Any], make_outcome: Callable[[], Outcome]) -> None:
+    """End each subscription with an outcome of its own, for the port's actor is gone.
+
+    A ``publish()`` that waits goes on: there is nobody left to publish to. The port is not
+    closed: should its actor be registered again, it can be subscribed to again.
+    """
+    port._last_end = make_outcome
+    port._end_all(make_outcome)
+
+
+def post(port: Port[T], value: T) -> None:
+    """Hand a value to every subscriber, and wait for none.
+
+    At one whose policy is ``"wait"`` it lines up, however many do.
+    """
+    port._hand_out(value)

@@ -1,0 +1,1 @@
+"""Where items begin: iterables, threads, callbacks."""

@@ -1,0 +1,156 @@
+"""Where other threads leave items for the event loop: bounded, in order, and without a lock.
+
+``put()`` may interrupt any line of itself: it may be called in a signal handler, in a
+``__del__``, in many threads at once. So nothing here waits for anybody, and each step is one
+operation that Python makes atomic: an item needs a place before it goes in, places are counted
+by taking them from an iterator and a deque, the first ending wins through ``dict.setdefault``,
+and the right to wake the event loop is a lock that is tried and never waited for.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Callable
+from itertools import repeat
+from threading import Lock
+from typing import Any, Generic, Literal, TypeVar
+
+import attrs
+
+from actorstream._loop.wakeup import CallSoon
+from actorstream._message import AsyncStreamMessage
+from actorstream._statistics import Tally
+
+T = TypeVar("T")
+
+CallbackOverflow = Literal["drop_oldest", "drop_newest", "latest", "fail"]
+
+
+@attrs.frozen
+class Ending:
+    """What comes after the last item: the plain end, an event that says so, or a failure."""
+
+    event: AsyncStreamMessage[Any] | None = None
+    error: Exception | None = None
+
+
+NATURAL = Ending()
+OVERFLOWED = Ending()
+
+
+class Inbox(Generic[T]):
+    """Items on their way from any thread to the event loop's; a ``Reserve`` of a buffer.
+
+    Args:
+        size: The most items that may wait in it; at least 1.
+        overflow: What to do with an item for which there is no place.
+        lost: Counts the items that were dropped.
+        call_soon: Reaches the event loop from anywhere.
+        on_news: Called in the event loop's thread, soon after anything has been put in,
+            once for all that came in meanwhile.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        overflow: CallbackOverflow,
+        lost: Tally,
+        call_soon: CallSoon,
+        on_news: Callable[[], object],
+    ) -> None:
+        self.size: int = 1 if overflow == "latest" else size
+        self._overflow = overflow
+        self._lost = lost
+        self._call_soon = call_soon
+        self._on_news: Callable[[], object] | None = on_news
+        self._items: deque[T] = deque()
+        self._places = _Places(self.size)
+        self._waking = Lock()  # taken while the event loop has been asked to wake up
+        self._ending: dict[str, Ending] = {}  # empty, or one entry
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    # From anywhere
+
+    def put(self, item: T) -> None:
+        """Put an item in, or do what the overflow policy says; nothing after the ending."""
+        if self._ending:
+            return
+        if self._places.take() or self._make_room():
+            self._items.append(item)
+        self._wake_soon()
+
+    def end(self, ending: Ending) -> None:
+        """Let nothing more in; the first ending is the one that counts."""
+        self._ending.setdefault("ending", ending)
+        self._wake_soon()
+
+    def _make_room(self) -> bool:
+        """Take the place of the oldest item, if that is the policy; return whether it was."""
+        if self._overflow == "fail":
+            self._ending.setdefault("ending", OVERFLOWED)
+            return False
+        self._lost.add()
+        if self._overflow == "drop_newest":
+            return False
+        try:
+            self._items.popleft()
+        except IndexError:  # the places are held by calls that this one has interrupted
+            return False
+        return True
+
+    def _wake_soon(self) -> None:
+        if self._waking.acquire(blocking=False):
+            self._call_soon(self._wake)
+
+    # In the event loop's thread
+
+    @property
+    def ending(self) -> Ending | None:
+        """What comes after the items. What was put in before it is in when it is seen."""
+        return self._ending.get("ending")
+
+    def move(self, items: deque[T]) -> None:
+        """Append the oldest item to ``items``, if there is any."""
+        try:
+            items.append(self._items.popleft())
+        except IndexError:
+            return
+        self._places.give_back()
+
+    def drain(self, items: deque[T]) -> None:
+        """Append all items to ``items``, and take in no more."""
+        self.close()
+        while self._items:
+            self.move(items)
+
+    def close(self) -> None:
+        """Take in no more, and tell of nothing more."""
+        self._ending.setdefault("ending", NATURAL)
+        self._on_news = None  # whoever keeps the callback shall not keep the stream
+
+    def _wake(self) -> None:
+        self._waking.release()  # first, so that what comes now asks again
+        if self._on_news is not None:
+            self._on_news()
+
+
+class _Places:
+    """So many places. Taking one and giving it back are atomic."""
+
+    def __init__(self, count: int) -> None:
+        self._unused = repeat(True, min(count, sys.maxsize))
+        self._given_back: deque[bool] = deque()
+
+    def take(self) -> bool:
+        """Take a place; return whether there was one."""
+        try:
+            return self._given_back.pop()
+        except IndexError:
+            return next(self._unused, False)
+
+    def give_back(self) -> None:
+        """Let somebody else have the place."""
+        self._given_back.append(True)

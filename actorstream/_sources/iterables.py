@@ -1,0 +1,166 @@
+"""What an actor can stream from: items, items with an eye on backpressure, a blocking iterable.
+
+Each is an object that makes events of its items: data events, then one end or error event.
+They are classes and not async generators, so that dropping one half-read is no warning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Generator,
+    Iterable,
+)
+from contextlib import contextmanager
+from inspect import isawaitable
+from itertools import islice
+from typing import Any, Generic, Self, TypeVar
+
+from actorstream._checks import check_count, check_iterable
+from actorstream._message import AsyncStreamMessage
+from actorstream._streams.channel import Channel, running_channel
+from actorstream._streams.producer import Feeder, close, throw_into
+
+T = TypeVar("T")
+
+OnBackpressure = Callable[[bool], Awaitable[object] | object]
+
+_END: Any = object()
+
+
+@contextmanager
+def no_end_by_accident() -> Generator[None]:
+    """Let no ``StopAsyncIteration`` of the user's code pass for the end of the items.
+
+    Python does the same for generators (PEP 479, PEP 525).
+    """
+    try:
+        yield
+    except StopAsyncIteration as exc:
+        raise RuntimeError(
+            "StopAsyncIteration was raised where an item was to come; "
+            "write `return` to end the items"
+        ) from exc
+
+
+class ItemsOf(Feeder, Generic[T]):
+    """The items of an iterable, as an async iterator that never waits."""
+
+    def __init__(self, iterable: Iterable[T]) -> None:
+        self._iterator = iter(iterable)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> T:
+        with no_end_by_accident():
+            item = next(self._iterator, _END)
+        if item is _END:
+            raise StopAsyncIteration
+        return item
+
+    async def aclose(self) -> None:
+        """Close the iterator, if it is a generator."""
+        close: Callable[[], object] | None = getattr(self._iterator, "close", None)
+        if close is not None:
+            close()
+
+    async def feed(self, channel: Channel) -> None:
+        """Put all items into a channel, as many in one go as there is room for.
+
+        What came before an exception is put first.
+        """
+        buffer = channel.buffer
+        fetched: list[T] = []
+        failure: Exception | None = None
+        try:
+            while failure is None:
+                room = buffer.high - len(buffer.items)
+                wanted = max(room, 1)  # without room, one by one: putting it waits
+                try:
+                    fetched.extend(islice(self._iterator, wanted))
+                except Exception as exc:
+                    failure = exc
+                over = len(fetched) < wanted
+                if room > 0 and AsyncStreamMessage not in {*map(type, fetched)}:
+                    buffer.items.extend(fetched)
+                else:
+                    for item in fetched:
+                        await channel.put(item)
+                fetched.clear()
+                if over and failure is None:
+                    return
+            raise failure
+        finally:
+            await self.aclose()
+
+
+class WatchedItems(Generic[T]):
+    """Items that are read with an eye on whether the consumer holds their reader up.
+
+    Args:
+        items: What to read.
+        check_interval: Look each time that so many items have been read.
+        on_backpressure: Called with whether the producer had to wait since the last look,
+            or would have to now. May be a coroutine function.
+    """
+
+    def __init__(
+        self,
+        items: AsyncIterator[T],
+        check_interval: int,
+        on_backpressure: OnBackpressure | None,
+    ) -> None:
+        check_count("check_interval", check_interval)
+        if on_backpressure is not None and not callable(on_backpressure):
+            raise TypeError(f"on_backpressure is a function of one bool, not {on_backpressure!r}")
+        self._items = items
+        self._check_interval = check_interval
+        self._on_backpressure = on_backpressure
+        self._count = 0
+        self._waits = 0
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> T:
+        if self._on_backpressure is not None:
+            self._count += 1
+            if self._count > self._check_interval:
+                self._count = 1
+                with no_end_by_accident():
+                    told = self._on_backpressure(self._is_paused())
+                    if isawaitable(told):
+                        await told
+        return await anext(self._items)
+
+    async def athrow(self, exception: BaseException) -> T:
+        """Throw an exception into the items at their ``yield``, if they have one."""
+        return await throw_into(self._items, exception)
+
+    async def aclose(self) -> None:
+        """Close the items, if they can be closed."""
+        await close(self._items)
+
+    def _is_paused(self) -> bool:
+        channel = running_channel()
+        if channel is None:
+            return False  # read by hand: nothing stands between this and its reader
+        buffer = channel.buffer
+        waits, self._waits = self._waits, buffer.waits
+        return buffer.waits > waits or buffer.full
+
+
+def items_of(items: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[T]:
+    """Return an async iterator over either kind of iterable.
+
+    Raises:
+        TypeError: It is neither.
+    """
+    if isinstance(items, AsyncIterable):
+        return aiter(items)
+    check_iterable(items)
+    return ItemsOf(items)

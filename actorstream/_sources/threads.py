@@ -1,0 +1,100 @@
+"""A blocking iterable as a source, fetched in one worker thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Generic, Self, TypeVar, cast
+
+from anyio import CancelScope, to_thread
+from anyio.lowlevel import checkpoint_if_cancelled
+
+from actorstream._loop.worker import Pending, Worker
+from actorstream._sources.iterables import no_end_by_accident
+from actorstream._streams.channel import running_channel
+
+T = TypeVar("T")
+
+_END: Any = object()
+
+
+class ThreadItemsOf(Generic[T]):
+    """The items of a blocking iterable, all fetched in one worker thread.
+
+    One item is fetched at a time, and only when it is asked for, so the thread is never
+    ahead of the stream's buffer. A fetch cannot be interrupted: a cancellation takes effect
+    when it returns. The thread belongs to the producer that reads first, and goes with it.
+    Outside of a producer there is no task that could keep a thread, and each fetch takes the
+    next one that is free.
+    """
+
+    def __init__(self, iterable: Iterable[T]) -> None:
+        self._iterable = iterable
+        self._iterator: Iterator[T] | None = None
+        self._worker: Worker | None = None
+        self._pending: Pending | None = None  # a fetch whose reader was cancelled by asyncio
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> T:
+        try:
+            with no_end_by_accident():
+                item = await self._next()
+        except Exception:
+            self._stop()
+            raise
+        if item is _END:
+            self._stop()
+            raise StopAsyncIteration
+        return cast("T", item)
+
+    async def aclose(self) -> None:
+        """Close the iterator in its thread, if it is a generator; shielded, for it cleans up."""
+        try:
+            with CancelScope(shield=True):
+                if self._pending is not None:
+                    await self._pending.wait()
+                close: Callable[[], object] | None = getattr(self._iterator, "close", None)
+                if close is not None:
+                    await self._close(close)
+        finally:
+            self._stop()
+
+    async def _close(self, close: Callable[[], object]) -> None:
+        if self._worker is None or self._worker.gone:
+            await to_thread.run_sync(close)
+        else:
+            await self._worker.call(close)
+
+    async def _next(self) -> object:
+        await checkpoint_if_cancelled()  # the wait for the thread is shielded
+        pending, self._pending = self._pending, None
+        if pending is None:
+            worker = self._find_worker()
+            if worker is None:
+                return await to_thread.run_sync(self._fetch)
+            pending = worker.submit(self._fetch)
+        try:
+            await pending.wait()
+        except BaseException:
+            self._pending = pending  # its item is for the next reader
+            raise
+        return pending.result()
+
+    def _find_worker(self) -> Worker | None:
+        if self._worker is None or self._worker.gone:
+            channel = running_channel()
+            self._worker = None if channel is None else channel.open_worker()
+        return self._worker
+
+    def _fetch(self) -> object:
+        if self._iterator is None:
+            self._iterator = iter(self._iterable)
+        return next(self._iterator, _END)
+
+    def _stop(self) -> None:
+        self._iterator = None  # it is at its end, and need not be closed again
+        self._pending = None
+        if self._worker is not None:
+            self._worker.stop()
+            self._worker = None

@@ -1,0 +1,1 @@
+"""An item's way: from an actor's ``yield`` to its consumer's ``async for``."""

@@ -1,0 +1,166 @@
+"""The producer's task: drives an actor's source from first to last, and closes it.
+
+One task does all of it, so an actor may hold cancel scopes and task groups open across a
+``yield``. PEP 789 tells what breaks otherwise: a scope that is entered in one task and left
+in another. For the same reason, an exception that hits this task while it hands an item over
+(a scope of the actor's own may have expired) is thrown into the source at its ``yield``,
+where that scope can catch it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import AsyncExitStack
+from typing import Any, TypeVar
+
+from anyio import get_cancelled_exc_class
+
+from actorstream._context import current_channel, handling, request_in_hand
+from actorstream._errors import StreamingNotSupportedError
+from actorstream._loop.failures import split_failure
+from actorstream._message import AsyncStreamMessage
+from actorstream._streams.channel import Channel, Closeable
+
+Opener = Callable[[Channel, Callable[..., Any]], Awaitable[Awaitable[None]]]
+"""Calls a method of an actor, and gives what puts all that it makes into a channel."""
+
+T = TypeVar("T")
+
+
+async def produce(channel: Channel, opener: Opener, method: Callable[..., Any]) -> None:
+    """Run a method to its end, in a task of its own. Its failure stays in the stream."""
+    request_in_hand.set(channel.request)
+    current_channel.set(channel)
+    handling.set(None)
+    try:
+        with channel.scope:
+            try:
+                try:
+                    if not channel.over:
+                        await (await opener(channel, method))
+                finally:
+                    if channel.half_read:
+                        await _close_half_read(channel.half_read)  # noqa: ASYNC102
+                channel.finish()
+            except BaseException as exc:  # noqa: ASYNC103 - forwarded, or raised again
+                _forward(exc, channel)
+    finally:
+        channel.leave()
+
+
+async def _close_half_read(sources: Iterable[Closeable]) -> None:
+    """Close the sources that the actor left half-read: an ``async for`` closes nothing."""
+    async with AsyncExitStack() as stack:
+        for source in sources:
+            stack.push_async_callback(source.aclose)
+
+
+class NothingToStreamError(Exception):
+    """The library's own finding about this actor; every other exception is the actor's.
+
+    An actor that consumes another's stream may raise ``StreamingNotSupportedError``, too.
+    """
+
+
+def _forward(exc: BaseException, channel: Channel) -> None:
+    """Tell the consumer of the actor's failure; raise again what is not the actor's."""
+    if isinstance(exc, NothingToStreamError):
+        channel.fail_unsupported(StreamingNotSupportedError(*exc.args))
+        return
+    failure, rest = split_failure(exc)
+    if failure is not None:
+        channel.fail(failure)
+    if rest is None:
+        return
+    if not isinstance(rest, (get_cancelled_exc_class(), BaseExceptionGroup)):
+        channel.fail(rest)
+    raise rest
+
+
+class Feeder(ABC):
+    """An async iterable that can put its items into a channel by itself, and faster."""
+
+    @abstractmethod
+    async def feed(self, channel: Channel) -> None:
+        """Put all items into a channel."""
+
+
+async def open_iterable(channel: Channel, method: Callable[..., Any]) -> Awaitable[None]:
+    """Call a ``stream_async`` method."""
+    made = method(channel.request.payload)
+    if not hasattr(made, "__aiter__") and inspect.isawaitable(made):
+        made = await made
+    if isinstance(made, Feeder):
+        return made.feed(channel)
+    if hasattr(made, "__aiter__"):
+        return pump(aiter(made), channel)
+    raise NothingToStreamError(
+        f"{channel.request.to} does not support async streaming: its stream_async() returned "
+        f"{made!r}, which is no async iterable; write `yield` in it, or "
+        "`return self.create_async_stream(items)`"
+    )
+
+
+async def open_callback(  # noqa: ASYNC124 - one kind of opener with open_iterable()
+    channel: Channel, method: Callable[..., Any]
+) -> Awaitable[None]:
+    """Call a ``stream`` method, the older form."""
+    made = method(channel.request.payload, channel.put)
+    if inspect.isawaitable(made):
+        return made
+    raise NothingToStreamError(
+        f"{channel.request.to} does not support async streaming: its stream() is no coroutine "
+        "function; write `async def stream(self, payload, on_chunk)`"
+    )
+
+
+async def pump(iterator: AsyncIterator[Any], channel: Channel) -> None:
+    """Read an iterator to its end, into a channel, and close it."""
+    buffer = channel.buffer
+    items = buffer.items
+    try:
+        async for item in iterator:
+            if len(items) < buffer.high and (
+                type(item) is not AsyncStreamMessage or item.type == "data"
+            ):
+                items.append(item)  # the fast path that _streams/buffer.py explains
+            elif not await _hand_over(item, channel, iterator):
+                return
+    except BaseException:
+        # A generator that raised is closed already; another kind of iterator may not be.
+        await close(iterator)  # noqa: ASYNC102 - where it is cancelled, closing is, too
+        raise
+
+
+async def _hand_over(item: Any, channel: Channel, iterator: AsyncIterator[Any]) -> bool:
+    """Hand an item over, throwing what comes in between into the source at its ``yield``.
+
+    Returns:
+        Whether the source goes on; it may end where something is thrown into it.
+    """
+    while True:
+        try:
+            await channel.put(item)
+            return True
+        except BaseException as exc:  # noqa: ASYNC103 - forwarded
+            try:
+                item = await throw_into(iterator, exc)  # noqa: ASYNC102 - the source decides
+            except StopAsyncIteration:
+                return False  # noqa: ASYNC104 - it took the exception for its end
+
+
+async def throw_into(iterator: AsyncIterator[T], exception: BaseException) -> T:
+    """Throw an exception into an iterator at its ``yield``; raise it if it has none."""
+    throw: Callable[[BaseException], Awaitable[T]] | None = getattr(iterator, "athrow", None)
+    if throw is None:
+        raise exception
+    return await throw(exception)
+
+
+async def close(iterator: AsyncIterator[Any]) -> None:
+    """Close an iterator, if it can be closed."""
+    aclose: Callable[[], Awaitable[None]] | None = getattr(iterator, "aclose", None)
+    if aclose is not None:
+        await aclose()

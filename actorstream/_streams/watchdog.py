@@ -1,0 +1,171 @@
+"""What may end a stream from outside, if its caller asks: three time limits, an abort signal.
+
+All of it leads to one call, ``end(outcome)``. What nobody asked for costs nothing: a stream
+without such options has no ``Limits``, and a channel reports items and blocking only where
+``watches_items`` or ``watches_blocking`` says so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+
+from anyio import current_time
+
+from actorstream._abort import attach, deadline_of, detach
+from actorstream._address import Address
+from actorstream._errors import TimeoutKind
+from actorstream._loop.timers import Clock, Timer
+from actorstream._options import NO_LIMIT, StreamAsyncOptions
+from actorstream._streams.outcome import Outcome, aborted, timed_out
+
+
+def _ignore(_: Outcome) -> None:
+    """Stands in for ``end`` when the stream is over."""
+
+
+def find_early_outcome(options: StreamAsyncOptions, to: Address) -> Outcome | None:
+    """Return the outcome of a stream that is over before it starts, if it is."""
+    if options.signal is not None and options.signal.aborted:
+        return aborted(options.signal.reason)
+    if options.timeout == 0:
+        return timed_out("total", options, to)
+    if options.first_timeout == 0:
+        return timed_out("first", options, to)
+    return None
+
+
+class Limits:
+    """Watches over one running stream: everything but its ``timeout``.
+
+    Args:
+        options: The limits and the signal.
+        to: The actor, for the errors.
+        clock: Runs the timers.
+        end: Called in the event loop with the outcome when a limit passes.
+        interrupt: Called on abort in the aborting thread; leads to ``end_by_signal()``.
+    """
+
+    __slots__ = (
+        "_clock",
+        "_end",
+        "_first",
+        "_idle",
+        "_last_item",
+        "_options",
+        "_signal_key",
+        "_signal_timer",
+        "_stall",
+        "_to",
+        "watches_blocking",
+        "watches_items",
+    )
+
+    def __init__(
+        self,
+        options: StreamAsyncOptions,
+        to: Address,
+        clock: Clock,
+        end: Callable[[Outcome], object],
+        interrupt: Callable[[], object],
+    ) -> None:
+        self._options = options
+        self._to = to
+        self._clock = clock
+        self._end = end
+        self._last_item = 0.0
+        self._idle: Timer | None = None
+        self._stall: Timer | None = None
+        self._first = self._start("first", options.first_timeout)
+        self._signal_key: object = None
+        self._signal_timer: Timer | None = None
+        if options.signal is not None:
+            self._signal_key = attach(options.signal, interrupt)
+            deadline = deadline_of(options.signal)
+            if deadline < math.inf:
+                self._signal_timer = clock.call_at(deadline, self.end_by_signal)
+        watches_idle = options.idle_timeout not in NO_LIMIT
+        self.watches_items: bool = watches_idle or self._first is not None
+        self.watches_blocking: bool = watches_idle or options.stall_timeout not in NO_LIMIT
+
+    def end_by_signal(self) -> None:
+        """End the stream for the signal's reason: the signal has been aborted, or is due."""
+        assert self._options.signal is not None
+        self._end(aborted(self._options.signal.reason))
+
+    def find_abort(self) -> Outcome | None:
+        """Return the outcome that the signal asks for, if it does."""
+        signal = self._options.signal
+        return aborted(signal.reason) if signal is not None and signal.aborted else None
+
+    def on_item(self) -> None:
+        """The producer made an item."""
+        if self._first is not None:
+            self._first.cancel()
+            self._first = None
+        if self._options.idle_timeout in NO_LIMIT:
+            self.watches_items = False
+            return
+        self._start_idle()
+
+    def on_blocked(self) -> None:
+        """The producer begins to wait for its consumer: idle time stands still."""
+        if self._idle is not None:
+            self._idle.cancel()
+            self._idle = None
+        if self._stall is None:
+            self._stall = self._start("stall", self._options.stall_timeout)
+
+    def on_unblocked(self) -> None:
+        """The producer goes on."""
+        if not self.watches_blocking:
+            return
+        if self._stall is not None:
+            self._stall.cancel()
+            self._stall = None
+        if self._options.idle_timeout not in NO_LIMIT:
+            self._start_idle()
+
+    def stop_timers(self) -> None:
+        """Stop measuring time: the producer is at its end."""
+        for timer in (self._first, self._idle, self._stall):
+            if timer is not None:
+                timer.cancel()
+        self.watches_items = self.watches_blocking = False
+
+    def detach(self) -> None:
+        """Forget the signal, too: the consumer is at its end."""
+        self.forget_signal()
+        if self._signal_timer is not None:
+            self._signal_timer.cancel()
+        self._end = _ignore  # a bound method of the one that holds this: no cycle remains
+
+    def forget_signal(self) -> None:
+        """Be called by the signal no more. Any thread may call this."""
+        if self._options.signal is not None:
+            detach(self._options.signal, self._signal_key)
+
+    def _start(self, kind: TimeoutKind, seconds: float | None) -> Timer | None:
+        if seconds is None or seconds == math.inf:
+            return None
+        end = partial(self._end_by_time, kind)
+        return self._clock.call_at(current_time() + seconds, end)
+
+    def _start_idle(self) -> None:
+        self._last_item = current_time()
+        if self._idle is None:
+            self._check_idle()
+
+    def _end_by_time(self, kind: TimeoutKind) -> None:
+        self._end(timed_out(kind, self._options, self._to))
+
+    def _check_idle(self) -> None:
+        """End the stream if nothing came for too long, or look again when that could be."""
+        seconds = self._options.idle_timeout
+        assert seconds is not None
+        due = self._last_item + seconds
+        if current_time() >= due and self._idle is not None:
+            self._end_by_time("idle")
+        else:
+            self._idle = self._clock.call_at(due, self._check_idle)

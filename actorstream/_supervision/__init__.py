@@ -1,0 +1,1 @@
+"""A failure's way: from a child's end to what its supervisor does."""

@@ -1,0 +1,324 @@
+"""What a supervisor does when a child comes to its end: the policy of Erlang/OTP, without I/O.
+
+Everything here decides and returns a value; the supervisor acts on it. The rules are those of
+https://www.erlang.org/doc/system/sup_princ.html and of OTP's ``supervisor`` module
+(https://www.erlang.org/doc/apps/stdlib/supervisor.html). Three things differ:
+
+- A child that is not live when a sibling fails stays as it is: somebody stopped it on purpose, or
+  it is a transient one that had finished. OTP starts it again with the others.
+- Times are fractions of a second. OTP counts its window in whole seconds.
+- A supervisor may wait before a restart (``backoff``). OTP restarts at once.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
+from inspect import iscoroutinefunction
+from typing import Any, Literal, get_args
+
+import attrs
+
+from actorstream._actors.lifecycle import Ending
+from actorstream._address import address
+from actorstream._checks import check_choice, check_count, check_seconds, is_number, validate
+
+Restart = Literal["permanent", "transient", "temporary"]
+"""Whether a child that came to its end is started again: always, after a failure, never."""
+
+Strategy = Literal["one_for_one", "one_for_all", "rest_for_one"]
+"""Who is restarted with it: nobody, all siblings, or those that were started after it."""
+
+
+Backoff = float | Callable[[int], float] | None
+"""Seconds before a restart, or a function of the number of restarts in a row (1, 2, ...)."""
+
+_LONGEST = sys.float_info.max
+
+
+def _id_of(value: str) -> str:
+    if not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(
+            f"a child's id is a str, not {value!r} ({type(value).__name__}); "
+            'write ChildSpec("a", MyActor)'
+        )
+    try:
+        return address(value).id
+    except ValueError:
+        raise ValueError(
+            f'a child\'s id is empty in {value!r}; write ChildSpec("a", MyActor)'
+        ) from None
+
+
+def _check_factory(_: object, __: object, value: Any) -> None:
+    if not callable(value):
+        raise TypeError(
+            f"factory makes a fresh actor each time it is called; {value!r} cannot be called; "
+            'write ChildSpec("a", MyActor) or ChildSpec("a", lambda: MyActor(...))'
+        )
+    if iscoroutinefunction(value):
+        raise TypeError(
+            f"factory is a plain function that returns an actor, not the coroutine function "
+            f'{value!r}; write ChildSpec("a", MyActor), and await in the actor\'s on_start()'
+        )
+
+
+@attrs.frozen
+class ChildSpec:
+    """One child of a supervisor: how to make it, and when to make it again.
+
+    Attributes:
+        id: Its address is this under its supervisor's (``"workers/a"``). May be a path.
+        factory: Called without arguments for each start: an actor's class, or a function
+            that makes a fresh actor.
+        restart: ``"permanent"``: it is started again however it ends. ``"transient"``: only
+            if it fails. ``"temporary"``: never, not even with its siblings.
+        mailbox_size: Most messages that wait for it; at least 1.
+        stop_timeout: Seconds that its streams are given to clean up, and then its
+            ``on_stop()``, until that is cancelled; ``None`` and ``inf`` mean no limit. For a
+            child that is a supervisor, the time of its own children does not count.
+
+    Raises:
+        TypeError, ValueError: An argument has the wrong kind or an impossible value; the
+            message names it.
+    """
+
+    id: str = attrs.field(converter=_id_of)
+    factory: Callable[[], Any] = attrs.field(validator=_check_factory)
+    restart: Restart = attrs.field(
+        default="permanent", validator=validate(check_choice, get_args(Restart))
+    )
+    mailbox_size: int = attrs.field(default=100, kw_only=True, validator=validate(check_count))
+    stop_timeout: float | None = attrs.field(
+        default=5.0, kw_only=True, validator=validate(check_seconds)
+    )
+
+
+def restarts(restart: Restart, ending: Ending) -> bool:
+    """Return whether a child that came to its end by itself is started again.
+
+    | restart   | normal | shutdown | abnormal |
+    |-----------|--------|----------|----------|
+    | permanent | yes    | yes      | yes      |
+    | transient | no     | no       | yes      |
+    | temporary | no     | no       | no       |
+
+    From OTP's ``supervisor``, "Child specification".
+    """
+    return restart == "permanent" or (restart == "transient" and ending == "abnormal")
+
+
+class RestartBudget:
+    """How many restarts a supervisor has: ``max_restarts`` in any ``within`` seconds.
+
+    The window slides: it is the last ``within`` seconds before each restart, both ends
+    included, so one that is just ``within`` seconds old still counts. One that is refused counts
+    as well. From OTP's ``supervisor``, "Restart intensity and period".
+
+    One failure spends once, however many siblings are restarted with it. A start that fails is
+    another failure.
+
+    Args:
+        max_restarts: Most restarts in the window; 0 allows none.
+        within: Length of the window, in seconds.
+    """
+
+    __slots__ = ("_max_restarts", "_recent", "_within")
+
+    def __init__(self, max_restarts: int, within: float) -> None:
+        self._max_restarts = max_restarts
+        self._within = within
+        self._recent: deque[float] = deque()
+
+    def __repr__(self) -> str:
+        return f"RestartBudget(max_restarts={self._max_restarts}, within={self._within})"
+
+    def spend(self, now: float) -> bool:
+        """Count one more restart; return False if it is one too many.
+
+        Args:
+            now: The time of it, in seconds; never before that of the last one.
+        """
+        recent = self._recent
+        while recent and now - recent[0] > self._within:
+            recent.popleft()
+        recent.append(now)
+        return len(recent) <= self._max_restarts
+
+
+def delay(backoff: Backoff, attempt: int) -> float:
+    """Return how many seconds to wait before a restart.
+
+    Args:
+        backoff: A number of seconds, a function of ``attempt``, or ``None`` for no wait.
+        attempt: Which restart in a row it is; the first is 1.
+
+    Raises:
+        TypeError, ValueError: The function returned something else than a finite number of
+            seconds, 0 or more. What it raises itself is passed on.
+    """
+    if backoff is None:
+        return 0.0
+    if not callable(backoff):
+        return backoff
+    seconds = backoff(attempt)
+    _check_backoff_seconds(f"backoff({attempt}) returned {seconds!r}; it", seconds)
+    return seconds
+
+
+def _check_backoff_seconds(subject: str, value: Any) -> None:
+    if not is_number(value):
+        raise TypeError(f"{subject} is to be a number of seconds, such as 0.5")
+    if not 0 <= value <= _LONGEST:  # nan is not, either
+        raise ValueError(f"{subject} is to be a finite number of seconds, 0 or more")
+
+
+@attrs.frozen
+class Plan:
+    """What a supervisor is to do, in this order.
+
+    Attributes:
+        stop: Live siblings to stop, in the reverse order of their start.
+        start: Children to start, in order; the one that ended is among them.
+        forget: Temporary children that are over, and are not started again.
+    """
+
+    stop: tuple[str, ...] = ()
+    start: tuple[str, ...] = ()
+    forget: tuple[str, ...] = ()
+
+
+def plan(
+    strategy: Strategy,
+    specs: Sequence[ChildSpec],
+    ended: str,
+    ending: Ending,
+    live: Collection[str],
+) -> Plan:
+    """Decide what to do after a child came to its end by itself.
+
+    If it is not to be restarted, its siblings are left alone. From OTP's ``supervisor``,
+    "Restart Strategies".
+
+    Args:
+        strategy: Which siblings are restarted with it.
+        specs: All children, in the order of their start.
+        ended: The id of the child.
+        ending: How it ended.
+        live: The ids of the children that are to be alive; whether ``ended`` is among them
+            makes no difference. One that waits for its restart belongs to them.
+
+    Raises:
+        RuntimeError: ``ended`` is none of ``specs``, which is a bug of this library.
+    """
+    child = _find(specs, ended)
+    if not restarts(child.restart, ending):
+        return Plan(forget=(ended,) if child.restart == "temporary" else ())
+    touched = [
+        spec
+        for spec in _within_reach(strategy, specs, child)
+        if spec.id == ended or spec.id in live
+    ]
+    return Plan(
+        stop=tuple(spec.id for spec in reversed(touched) if spec.id != ended),
+        start=tuple(spec.id for spec in touched if spec.restart != "temporary"),
+        forget=tuple(spec.id for spec in touched if spec.restart == "temporary"),
+    )
+
+
+def _find(specs: Sequence[ChildSpec], child_id: str) -> ChildSpec:
+    for spec in specs:
+        if spec.id == child_id:
+            return spec
+    raise RuntimeError(
+        f"{child_id!r} is none of the children {', '.join(repr(spec.id) for spec in specs)}; "
+        "this is a bug in actorstream, please report it"
+    )
+
+
+def _within_reach(
+    strategy: Strategy, specs: Sequence[ChildSpec], child: ChildSpec
+) -> Sequence[ChildSpec]:
+    if strategy == "one_for_all":
+        return specs
+    if strategy == "rest_for_one":
+        return specs[specs.index(child) :]
+    return [child]
+
+
+def check_supervisor(
+    children: object, strategy: object, max_restarts: object, within: object, backoff: object
+) -> None:
+    """Check what a supervisor is made of.
+
+    Args:
+        children: A sequence of `ChildSpec` with distinct ids; it may be empty.
+        strategy: One of the three.
+        max_restarts: A whole number, 0 or more.
+        within: Seconds, more than 0; ``inf`` forgets no restart.
+        backoff: A finite number of seconds, 0 or more, a function of the number of restarts
+            in a row, or ``None``.
+
+    Raises:
+        TypeError, ValueError: One of them is not so; the message names it.
+    """
+    _check_children(children)
+    check_choice("strategy", strategy, get_args(Strategy))
+    _check_max_restarts(max_restarts)
+    _check_within(within)
+    _check_backoff(backoff)
+
+
+def _check_children(children: object) -> None:
+    if not isinstance(children, Sequence) or isinstance(children, str | bytes):
+        raise TypeError(
+            f"children is a list of ChildSpec, not {children!r}; "
+            'write children=[ChildSpec("a", MyActor)]'
+        )
+    seen: set[str] = set()
+    child: object
+    for child in children:  # pyright: ignore[reportUnknownVariableType]
+        if not isinstance(child, ChildSpec):
+            raise TypeError(
+                f"each of children is a ChildSpec, not {child!r}; "
+                'write children=[ChildSpec("a", MyActor)]'
+            )
+        if child.id in seen:
+            raise ValueError(
+                f"two children have the id {child.id!r}; give each ChildSpec an id of its own"
+            )
+        seen.add(child.id)
+
+
+def _check_max_restarts(value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"max_restarts is a whole number of restarts (an int), not {value!r}")
+    if value < 0:
+        raise ValueError(f"max_restarts is at least 0, which allows none, not {value!r}")
+
+
+def _check_within(value: Any) -> None:
+    if not is_number(value):
+        raise TypeError(f"within is a number of seconds, not {value!r}")
+    if not 0 < value <= math.inf:  # nan is not, either
+        raise ValueError(f"within is more than 0 seconds, not {value!r}")
+
+
+def _check_backoff(value: object) -> None:
+    if value is None:
+        return
+    if iscoroutinefunction(value):
+        raise TypeError(
+            f"backoff is a plain function that returns seconds, not the coroutine function "
+            f"{value!r}; write backoff=lambda attempt: 0.1 * attempt"
+        )
+    if callable(value):
+        return
+    if not is_number(value):
+        raise TypeError(
+            f"backoff is a number of seconds, a function that returns one, or None, not {value!r}; "
+            "write backoff=0.5 or backoff=lambda attempt: 0.1 * attempt"
+        )
+    _check_backoff_seconds(f"backoff={value!r}; it", value)

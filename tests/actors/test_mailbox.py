@@ -1,0 +1,444 @@
+"""The mailbox: its order, its bound, and those who stand in line; by itself, and from outside."""
+
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from actorstream import Actor, ActorStoppedError, MailboxFullError, Message, MessageRouter, address
+from actorstream._actors.mailbox import Envelope, Mailbox
+from actorstream._actors.reply import Reply
+from actorstream.testing import assert_nothing_left, settle
+
+
+def envelope(number: int = 0, reply: Reply | None = None) -> Envelope:
+    return Envelope(Message(to=address("a"), type="x", payload=number), reply)
+
+
+def fill(mailbox: Mailbox, count: int) -> list[Envelope]:
+    envelopes = [envelope(number) for number in range(count)]
+    for each in envelopes:
+        mailbox.add(each)
+    return envelopes
+
+
+async def take(mailbox: Mailbox, count: int) -> list[object]:
+    """Take so many envelopes, and return what is in them."""
+    taken = [await mailbox.get() for _ in range(count)]
+    return [each.message.payload if isinstance(each, Envelope) else each for each in taken]
+
+
+# By itself
+
+
+async def test_order():
+    """What is put in comes out in the same order, whether it had to stand in line or not."""
+    mailbox = Mailbox(2)
+    fill(mailbox, 5)
+    assert (len(mailbox), mailbox.waiting, mailbox.full) == (2, 3, True)
+    assert await take(mailbox, 5) == [0, 1, 2, 3, 4]
+    assert (len(mailbox), mailbox.waiting, mailbox.full) == (0, 0, False)
+
+
+async def test_who_is_in_line_comes_first():
+    """What comes later does not overtake the line, though there may be room for a moment."""
+    mailbox = Mailbox(1)
+    fill(mailbox, 2)
+    assert await take(mailbox, 1) == [0]
+    assert not mailbox.add(envelope(2))
+    assert await take(mailbox, 2) == [1, 2]
+
+
+def test_bound():
+    """It says whether an envelope found room, and never holds more than its size."""
+    mailbox = Mailbox(1)
+    assert mailbox.add(envelope())
+    assert not mailbox.add(envelope())
+    assert len(mailbox) == 1
+
+
+async def test_discard_from_the_queue():
+    """What is taken away from the queue makes room for the first in line."""
+    mailbox = Mailbox(2)
+    envelopes = fill(mailbox, 4)
+    mailbox.discard(envelopes[0])
+    assert (len(mailbox), mailbox.waiting) == (2, 1)
+    assert await take(mailbox, 3) == [1, 2, 3]
+
+
+async def test_discard_from_the_line():
+    """What is taken away from the line changes nothing for the others."""
+    mailbox = Mailbox(1)
+    envelopes = fill(mailbox, 3)
+    mailbox.discard(envelopes[1])
+    assert await take(mailbox, 2) == [0, 2]
+
+
+async def test_discard_too_late():
+    """Taking away what is out already does nothing."""
+    mailbox = Mailbox(1)
+    envelopes = fill(mailbox, 2)
+    await mailbox.get()
+    mailbox.discard(envelopes[0])
+    assert await take(mailbox, 1) == [1]
+
+
+async def test_wait_admitted():
+    """A sender in line goes on when its message is let in."""
+    mailbox = Mailbox(1)
+    fill(mailbox, 1)
+    late = envelope(1)
+    mailbox.add(late)
+    admitted = []
+
+    async def wait() -> None:
+        admitted.append(await mailbox.wait_admitted(late))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(wait)
+        await settle()
+        assert not admitted
+        await mailbox.get()
+    assert admitted == [True]
+
+
+async def test_wait_admitted_until_the_end():
+    """It goes on, too, when the mailbox ends, and knows that it was not let in."""
+    mailbox = Mailbox(1)
+    fill(mailbox, 1)
+    late = envelope(1)
+    mailbox.add(late)
+    admitted = []
+
+    async def wait() -> None:
+        admitted.append(await mailbox.wait_admitted(late))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(wait)
+        await settle()
+        assert mailbox.end() == [late]
+    assert admitted == [False]
+
+
+async def test_wait_admitted_cancelled():
+    """A sender that is cancelled leaves the line."""
+    mailbox = Mailbox(1)
+    fill(mailbox, 1)
+    late = envelope(1)
+    mailbox.add(late)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(mailbox.wait_admitted, late)
+        await settle()
+        tasks.cancel_scope.cancel()
+    assert (len(mailbox), mailbox.waiting) == (1, 0)
+
+
+async def test_wait_admitted_cancelled_in_the_moment_of_room():
+    """A sender that has been cancelled is not let in, though it has not noticed yet."""
+    mailbox = Mailbox(1)
+    fill(mailbox, 1)
+    late = envelope(1)
+    mailbox.add(late)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(mailbox.wait_admitted, late)
+        await settle()
+        tasks.cancel_scope.cancel()
+        await mailbox.get()
+        assert (len(mailbox), mailbox.waiting) == (0, 0)
+
+
+async def test_orders_first():
+    """Orders of the runtime go before all messages, in their own order."""
+    mailbox = Mailbox(1)
+    fill(mailbox, 1)
+    for order in (anyio.sleep_forever, anyio.lowlevel.checkpoint):
+        mailbox.order(order)
+    assert await take(mailbox, 3) == [anyio.sleep_forever, anyio.lowlevel.checkpoint, 0]
+
+
+async def test_end():
+    """What is queued can still be taken after the end; then `None` comes, for ever."""
+    mailbox = Mailbox(2)
+    fill(mailbox, 2)
+    mailbox.end()
+    assert await take(mailbox, 4) == [0, 1, None, None]
+
+
+async def test_end_wakes_the_actor():
+    """An actor that waits for a message is woken by the end."""
+    mailbox = Mailbox(1)
+    taken = []
+
+    async def get() -> None:
+        taken.append(await mailbox.get())
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(get)
+        await settle()
+        mailbox.end()
+    assert taken == [None]
+
+
+def test_clear():
+    """It can be emptied; what was queued is returned in its order."""
+    mailbox = Mailbox(3)
+    envelopes = fill(mailbox, 3)
+    assert mailbox.clear() == envelopes
+    assert len(mailbox) == 0
+
+
+async def test_get_cancelled():
+    """An actor whose wait is cancelled loses nothing."""
+    mailbox = Mailbox(1)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(mailbox.get)
+        await settle()
+        tasks.cancel_scope.cancel()
+    mailbox.add(envelope(7))
+    assert await take(mailbox, 1) == [7]
+
+
+async def test_get_rests():
+    """However many messages there are, taking them gives others their turn."""
+    mailbox = Mailbox(2000)
+    fill(mailbox, 2000)
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await take(mailbox, 1001)
+    assert scope.cancelled_caught
+    assert len(mailbox) > 900
+
+
+# From outside
+
+
+class Collector(Actor):
+    """Keeps what it is told; goes on while `going` is set."""
+
+    def __init__(self) -> None:
+        self.going = anyio.Event()
+        self.got: list[object] = []
+        self.busy = 0
+
+    async def receive(self, message):
+        self.busy += 1
+        assert self.busy == 1
+        await self.going.wait()
+        await anyio.lowlevel.checkpoint()
+        self.got.append(message.payload)
+        self.busy -= 1
+        return message.payload
+
+
+async def test_tells_in_order_one_at_a_time():
+    """An actor handles one message at a time, in the order in which they were sent."""
+    actor = Collector()
+    actor.going.set()
+    async with MessageRouter() as router:
+        router.register_actor("a", actor)
+        for number in range(20):
+            await router.tell("a", "x", number)
+        assert await router.ask("a", "x", 20) == 20
+        assert_nothing_left(router)
+    assert actor.got == list(range(21))
+
+
+@pytest.mark.parametrize("mailbox_size", [1, 3])
+async def test_order_of_those_in_line(mailbox_size):
+    """Tells and asks of many tasks that find the mailbox full come in the order of the calls."""
+    actor = Collector()
+    async with MessageRouter() as router, anyio.create_task_group() as tasks:
+        router.register_actor("a", actor, mailbox_size=mailbox_size)
+        for number in range(12):
+            tasks.start_soon(router.ask if number % 3 else router.tell, "a", "x", number)
+            await settle()
+        assert router.statistics().queued_messages == 11
+        actor.going.set()
+    assert actor.got == list(range(12))
+
+
+async def test_a_late_sender_stands_behind():
+    """Who sends when there is room again stands behind those who stood in line before."""
+    actor = Collector()
+    async with MessageRouter() as router, anyio.create_task_group() as tasks:
+        router.register_actor("a", actor, mailbox_size=1)
+        for number in range(5):
+            tasks.start_soon(router.tell, "a", "x", number)
+            await settle()
+        actor.going.set()
+        await router.ask("a", "x", 5)
+    assert actor.got == [0, 1, 2, 3, 4, 5]
+
+
+async def test_backpressure():
+    """`tell()` waits while the mailbox is full, and goes on when there is room."""
+    actor = Collector()
+    sent: list[Any] = []
+
+    async def send() -> None:
+        for number in range(6):
+            await router.tell("a", "x", number)
+            sent.append(number)
+
+    async with MessageRouter() as router, anyio.create_task_group() as tasks:
+        router.register_actor("a", actor, mailbox_size=3)
+        tasks.start_soon(send)
+        await settle(20)
+        assert sent == [0, 1, 2, 3]  # one is in hand, three wait, the next sender stands in line
+        actor.going.set()
+        await settle(30)
+    assert actor.got == [0, 1, 2, 3, 4, 5]
+
+
+async def test_default_size():
+    """A hundred messages have room in a mailbox, if nothing else is said."""
+    actor = Collector()
+    async with MessageRouter() as router:
+        router.register_actor("a", actor)
+        for number in range(100):
+            router.tell_nowait("a", "x", number)
+        with pytest.raises(MailboxFullError):
+            router.tell_nowait("a", "x")
+        actor.going.set()
+        await router.ask("a", "x")
+
+
+async def test_tell_nowait_when_full():
+    """`tell_nowait()` raises `MailboxFullError` when there is no room, and says what to do."""
+    actor = Collector()
+    async with MessageRouter() as router:
+        router.register_actor("a", actor, mailbox_size=2)
+        router.tell_nowait("a", "x", 1)
+        router.tell_nowait("a", "x", 2)
+        with pytest.raises(MailboxFullError, match=r"of @\(a\) is full: 2 messages wait;"):
+            router.tell_nowait("a", "x", 3)
+        actor.going.set()
+        await router.ask("a", "x", 4)
+    assert actor.got == [1, 2, 4]
+
+
+async def test_tell_cancelled_in_line():
+    """A tell that is cancelled while it waits for room was not sent."""
+    actor = Collector()
+    async with MessageRouter() as router:
+        router.register_actor("a", actor, mailbox_size=1)
+        await router.tell("a", "x", 0)
+        await settle()
+        await router.tell("a", "x", 1)
+        with anyio.CancelScope() as scope:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(router.tell, "a", "x", 2)
+                await settle()
+                scope.cancel()
+        actor.going.set()
+        await router.ask("a", "x", 3)
+    assert actor.got == [0, 1, 3]
+
+
+async def test_bound_of_each_actor():
+    """A full mailbox holds up those who send to that actor only."""
+    slow, quick = Collector(), Collector()
+    quick.going.set()
+    async with MessageRouter() as router, anyio.create_task_group() as tasks:
+        router.register_actor("slow", slow, mailbox_size=1)
+        router.register_actor("quick", quick)
+        for number in range(4):
+            tasks.start_soon(router.tell, "slow", "x", number)
+        await settle()
+        assert await router.ask("quick", "x", 1) == 1
+        slow.going.set()
+
+
+async def test_messages_before_the_start():
+    """What is sent while `on_start()` runs waits, in order, and is handled then."""
+
+    class Late(Collector):
+        async def on_start(self):
+            await self.going.wait()
+            self.got.append("started")
+
+    actor = Late()
+    async with MessageRouter() as router, anyio.create_task_group() as tasks:
+        router.register_actor("a", actor)
+        await router.tell("a", "x", 0)
+        tasks.start_soon(router.ask, "a", "x", 1)
+        await settle()
+        assert actor.got == []
+        actor.going.set()
+    assert actor.got == ["started", 0, 1]
+
+
+async def test_streams_beside_the_mailbox():
+    """A stream of an actor runs while a message is handled and others wait."""
+
+    class Both(Collector):
+        async def stream_async(self, payload):
+            yield len(self.got)
+
+    actor = Both()
+    async with MessageRouter() as router:
+        router.register_actor("a", actor, mailbox_size=1)
+        await router.tell("a", "x", 0)
+        await settle()
+        await router.tell("a", "x", 1)
+        assert await router.stream_async("a", "query").collect() == [0]
+        actor.going.set()
+
+
+async def test_many_in_line():
+    """Thousands may stand in line, and be cancelled at once."""
+    actor = Collector()
+    async with MessageRouter() as router:
+        router.register_actor("a", actor, mailbox_size=1)
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3000):
+                tasks.start_soon(router.tell, "a", "x")
+            await settle()
+            assert router.statistics().queued_messages == 2999
+            tasks.cancel_scope.cancel()
+        assert router.statistics().queued_messages == 1
+        actor.going.set()
+        await router.ask("a", "x", "last")
+        assert actor.got == [None, None, "last"]
+
+
+async def test_senders_in_line_at_a_stop():
+    """When the actor stops, a tell in line is a dead letter, and an ask in line is answered."""
+    actor = Collector()
+    async with MessageRouter() as router:
+        router.register_actor("a", actor, mailbox_size=1)
+        letters = router.dead_letters.subscribe()
+        async with letters, anyio.create_task_group() as tasks:
+            for number in range(3):
+                tasks.start_soon(router.tell, "a", "x", number)
+                await settle()
+            tasks.start_soon(router.stop_actor, "a")
+            await settle()
+            assert (await anext(aiter(letters))).payload == 2
+            actor.going.set()
+    assert actor.got == [0, 1]
+
+
+async def test_ask_in_line_at_a_stop():
+    """An ask in line is answered with `ActorStoppedError`."""
+    actor = Collector()
+    outcomes = []
+
+    async def ask(number: int) -> None:
+        try:
+            outcomes.append(await router.ask("a", "x", number))
+        except ActorStoppedError as exc:
+            outcomes.append(type(exc))
+
+    async with MessageRouter() as router:
+        router.register_actor("a", actor, mailbox_size=1)
+        async with anyio.create_task_group() as tasks:
+            for number in range(3):
+                tasks.start_soon(ask, number)
+                await settle()
+            tasks.start_soon(router.stop_actor, "a")
+            await settle()
+            assert outcomes == [ActorStoppedError]
+            actor.going.set()
+    assert outcomes == [ActorStoppedError, 0, 1]

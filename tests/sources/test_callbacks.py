@@ -1,0 +1,853 @@
+"""Callbacks of another library as a source: hooked in, bounded, and unhooked at every end."""
+
+import gc
+import logging
+import signal
+import threading
+import weakref
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
+
+import anyio
+import pytest
+from anyio import from_thread, to_thread
+
+from actorstream import (
+    AbortController,
+    Actor,
+    AsyncStreamMessage,
+    MessageRouter,
+    Stream,
+    StreamAbortedError,
+    StreamError,
+    StreamOverflowError,
+    StreamTimeoutError,
+)
+from actorstream.testing import settle
+
+FORMS = ["returned", "iterated"]
+
+
+class Library:
+    """A library that calls back; it notes how often it was hooked and unhooked, and where."""
+
+    def __init__(self, first: tuple[Any, ...] = ()) -> None:
+        self.push: Any = None
+        self.first = first
+        self.hooked = 0
+        self.unhooked: list[int] = []
+
+    def register(self, push: Any) -> Callable[[], None]:
+        self.push = push
+        self.hooked += 1
+        for item in self.first:
+            push(item)
+        return self.unhook
+
+    def unhook(self) -> None:
+        self.unhooked.append(threading.get_ident())
+
+    def push_all(self, items: Any) -> None:
+        for item in items:
+            self.push(item)
+
+
+class Item:
+    """Something that a weak reference can point to."""
+
+
+class Returning(Actor):
+    """Returns a callback stream."""
+
+    def __init__(self, register: Any, **options: Any) -> None:
+        self.register = register
+        self.options = options
+
+    def stream_async(self, payload: Any) -> Any:
+        return self.create_callback_stream(self.register, **self.options)
+
+
+class Iterating(Returning):
+    """Forwards the items of a callback stream."""
+
+    async def stream_async(self, payload: Any) -> Any:
+        async for event in self.create_callback_stream(self.register, **self.options):
+            yield event
+
+
+def actor_of(form: str, register: Any, **options: Any) -> Actor:
+    return (Returning if form == "returned" else Iterating)(register, **options)
+
+
+@asynccontextmanager
+async def serving(actor: Actor) -> AsyncIterator[MessageRouter]:
+    """Open a router with one actor, `a`."""
+    async with MessageRouter() as router:
+        router.register_actor("a", actor)
+        yield router
+
+
+async def hooked(stream: Stream[Any]) -> AsyncIterator[Any]:
+    """Start a stream, and return what iterates its payloads once its callback is hooked in."""
+    payloads = stream.payloads()
+    with anyio.move_on_after(0):
+        await anext(payloads)
+    await settle()
+    return payloads
+
+
+async def rest_of(payloads: AsyncIterator[Any]) -> list[Any]:
+    return [payload async for payload in payloads]
+
+
+# The items
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_items(form):
+    """What is pushed arrives once, in order; `None` and the like are items as any other."""
+    library = Library()
+    async with serving(actor_of(form, library.register)) as router:
+        payloads = await hooked(router.stream_async("a", "query"))
+        library.push_all([None, 0, "", KeyError("an item"), 5])
+        library.push.end()
+        items = await rest_of(payloads)
+        assert items[:3] + items[4:] == [None, 0, "", 5]
+        assert type(items[3]) is KeyError
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_pushed_while_registering(form):
+    """`push` works as soon as `register` has it."""
+
+    def register(push):
+        push(1)
+        push.end()
+
+    async with serving(actor_of(form, register)) as router:
+        assert await router.stream_async("a", "query").collect() == [1]
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_events(form):
+    """The stream gives data events and an end event, under the correlation id asked for."""
+    library = Library(first=(1, AsyncStreamMessage("data", 2), AsyncStreamMessage("end")))
+    actor = actor_of(form, library.register, correlation_id="c-1")
+    async with serving(actor) as router:
+        events = [event async for event in router.stream_async("a", "query")]
+    assert [(event.type, event.payload) for event in events] == [
+        ("data", 1),
+        ("data", 2),
+        ("end", None),
+    ]
+    assert {event.correlation_id for event in events} == {"c-1"}
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_error_event(form):
+    """An error event that is pushed fails the stream after what came before."""
+    library = Library(first=(1, AsyncStreamMessage("error", error="line lost")))
+    async with serving(actor_of(form, library.register)) as router:
+        payloads = router.stream_async("a", "query").payloads()
+        assert await anext(payloads) == 1
+        with pytest.raises(StreamError, match="line lost"):
+            await anext(payloads)
+
+
+async def test_lazy():
+    """Nothing is hooked in before the stream is read."""
+    library = Library()
+    Actor().create_callback_stream(library.register)
+    assert library.hooked == 0
+
+
+async def test_coroutine_functions():
+    """`register` and the function that unhooks may be coroutine functions."""
+    log = []
+
+    async def unhook():
+        await settle()
+        log.append("unhooked")
+
+    async def register(push):
+        await settle()
+        push(1)
+        push.end()
+        return unhook
+
+    async with serving(Returning(register)) as router:
+        assert await router.stream_async("a", "query").collect() == [1]
+        assert log == ["unhooked"]
+
+
+async def test_read_while_register_waits():
+    """What is pushed while a coroutine function `register` still waits arrives at once."""
+    go_on = anyio.Event()
+
+    async def register(push):
+        push(1)
+        await go_on.wait()
+        push.end()
+
+    async with serving(Returning(register)) as router:
+        payloads = router.stream_async("a", "query").payloads()
+        assert await anext(payloads) == 1
+        go_on.set()
+        assert await rest_of(payloads) == []
+
+
+async def test_by_hand():
+    """Outside of a router the stream is read by hand, and 100 unread items are kept."""
+    library = Library(first=tuple(range(150)))
+    async with aclosing(Actor().create_callback_stream(library.register)) as source:
+        assert [(await anext(source)).payload for _ in range(100)] == list(range(50, 150))
+        library.push.end()
+        assert [event.type async for event in source] == ["end"]
+    assert len(library.unhooked) == 1
+
+
+async def test_polling_loses_nothing():
+    """A read by hand that is cancelled loses nothing, and hooks nothing in twice."""
+    library = Library(first=(0,))
+    async with aclosing(Actor().create_callback_stream(library.register)) as source:
+        await anext(source)
+        for item in range(3):
+            with anyio.move_on_after(0):
+                await anext(source)
+            library.push(item)
+            assert (await anext(source)).payload == item
+    assert library.hooked == 1
+
+
+async def test_polling_while_register_waits():
+    """A read that is cancelled while `register` waits is none; the next one calls it again."""
+    library = Library(first=(0,))
+    calls = 0
+
+    async def register(push):
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            await anyio.sleep_forever()
+        return library.register(push)
+
+    async with aclosing(Actor().create_callback_stream(register)) as source:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(anext, source)
+            await settle()
+            tasks.cancel_scope.cancel()
+        assert (await anext(source)).payload == 0
+
+
+# The ends
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_failure(form):
+    """`push.fail()` fails the stream with that exception, after what was pushed."""
+    library = Library(first=(1,))
+    async with serving(actor_of(form, library.register)) as router:
+        payloads = router.stream_async("a", "query").payloads()
+        assert await anext(payloads) == 1
+        library.push(2)
+        library.push.fail(OSError("line lost"))
+        assert await anext(payloads) == 2
+        with pytest.raises(StreamError, match="line lost") as caught:
+            await anext(payloads)
+    assert type(caught.value.__cause__) is OSError
+    assert len(library.unhooked) == 1
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_first_end_counts(form):
+    """After `push.end()` nothing that is called does anything, nor raises."""
+    library = Library(first=(1,))
+    async with serving(actor_of(form, library.register)) as router:
+        payloads = router.stream_async("a", "query").payloads()
+        assert await anext(payloads) == 1
+        library.push.end()
+        library.push(2)
+        library.push.fail(OSError("too late"))
+        assert await rest_of(payloads) == []
+        library.push(3)
+        library.push.end()
+
+
+async def close(router: MessageRouter, stream: Stream[Any], library: Library) -> None:
+    await stream.aclose()
+
+
+async def cancel(router: MessageRouter, stream: Stream[Any], library: Library) -> None:
+    stream.cancel()
+
+
+async def unregister(router: MessageRouter, stream: Stream[Any], library: Library) -> None:
+    await router.unregister_actor("a")
+
+
+async def end(router: MessageRouter, stream: Stream[Any], library: Library) -> None:
+    library.push.end()
+
+
+async def fail(router: MessageRouter, stream: Stream[Any], library: Library) -> None:
+    library.push.fail(OSError("line lost"))
+
+
+async def leave(router: MessageRouter, stream: Stream[Any], library: Library) -> None:
+    """Leave the router, which the caller does."""
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("finish", [close, cancel, unregister, end, fail, leave])
+async def test_unhooked_once(form, finish):
+    """However the stream ends, the callback is unhooked once, in the event loop's thread."""
+    library = Library(first=(1,))
+    async with serving(actor_of(form, library.register)) as router:
+        stream = router.stream_async("a", "query")
+        payloads = stream.payloads()
+        assert await anext(payloads) == 1
+        assert library.unhooked == []
+        await finish(router, stream, library)
+        await settle(20)
+    assert library.unhooked == [threading.get_ident()]
+    library.push(2)
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_unhooked_after_break(form):
+    """After `break` the callback is unhooked within a few turns of the loop."""
+    library = Library(first=(1, 2))
+    async with serving(actor_of(form, library.register)) as router:
+        async for _ in router.stream_async("a", "query"):
+            break
+        await settle(20)
+        assert (len(library.unhooked), router.statistics().active_streams) == (1, 0)
+
+
+async def fail_in_the_body(stream: Stream[Any]) -> None:
+    async with stream:
+        async for _ in stream:
+            raise KeyError
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_unhooked_after_the_bodys_error(form):
+    """An exception of the loop's body unhooks, and leaves the scoped form as itself."""
+    library = Library(first=(1, 2))
+    async with serving(actor_of(form, library.register)) as router:
+        with pytest.raises(KeyError):
+            await fail_in_the_body(router.stream_async("a", "query"))
+        assert len(library.unhooked) == 1
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_abort(form):
+    """An abort ends the stream at once, and unhooks; what is unread is discarded."""
+    library = Library(first=(1, 2))
+    controller = AbortController()
+    async with serving(actor_of(form, library.register)) as router:
+        async with router.stream_async("a", "query", signal=controller.signal) as stream:
+            payloads = stream.payloads()
+            assert await anext(payloads) == 1
+            controller.abort("enough")
+            with pytest.raises(StreamAbortedError, match="enough"):
+                await anext(payloads)
+        assert len(library.unhooked) == 1
+
+
+async def test_unhooked_where_it_is_dropped():
+    """A stream read by hand and dropped half-read is unhooked, too, soon after."""
+    library = Library(first=(1, 2))
+    async for _ in Actor().create_callback_stream(library.register):
+        break
+    await settle(20)
+    assert library.unhooked == [threading.get_ident()]
+
+
+@pytest.mark.parametrize(("wait", "said"), [(False, "dropped half-read"), (True, "not awaited")])
+async def test_late_unhooking_that_goes_wrong(wait, said, caplog):
+    """Where nobody can be told that a late unhooking failed, or had to wait, the log is."""
+
+    def broken():
+        raise OSError("no such callback")
+
+    async def patient():
+        raise AssertionError("never run")
+
+    def register(push):
+        push(1)
+        return patient if wait else broken
+
+    async for _ in Actor().create_callback_stream(register):
+        break
+    await settle(20)
+    [record] = caplog.records
+    assert (record.name, record.levelno) == ("actorstream", logging.ERROR)
+    assert said in record.getMessage()
+
+
+async def test_unhooking_is_shielded():
+    """A clean-up that waits is waited for, although the producer has been cancelled."""
+    log = []
+
+    async def unhook():
+        await settle()
+        log.append("unhooked")
+
+    def register(push):
+        push(1)
+        return unhook
+
+    async with serving(Returning(register)) as router:
+        async with router.stream_async("a", "query") as stream:
+            async for _ in stream:
+                break
+        assert log == ["unhooked"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_register_that_raises(form):
+    """What `register` raises fails the stream, after what it had pushed."""
+
+    def register(push):
+        push(1)
+        raise OSError("no such library")
+
+    async with serving(actor_of(form, register)) as router:
+        iterator = aiter(router.stream_async("a", "query"))
+        events = [await anext(iterator) for _ in range(2 if form == "returned" else 1)]
+        assert events[-1].error == "no such library"
+        with pytest.raises(StreamError, match="no such library"):
+            await anext(iterator)
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_stop_async_iteration(form):
+    """A `StopAsyncIteration` of `register` does not pass for the end of the items."""
+
+    def register(push):
+        raise StopAsyncIteration
+
+    async with serving(actor_of(form, register)) as router:
+        with pytest.raises(StreamError, match="StopAsyncIteration"):
+            await router.stream_async("a", "query").collect()
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_register_that_returns_something_else(form):
+    """What `register` returns is a function or nothing; anything else is named."""
+    async with serving(actor_of(form, lambda push: 7)) as router:
+        with pytest.raises(StreamError, match="register returned 7; return a function") as caught:
+            await router.stream_async("a", "query").collect()
+    assert type(caught.value.__cause__) is TypeError
+
+
+async def test_closed_while_register_waits():
+    """Closed by another task while `register` waits, the stream unhooks what that returns."""
+    library = Library()
+    entered, go_on = anyio.Event(), anyio.Event()
+
+    async def register(push):
+        push(1)
+        entered.set()
+        await go_on.wait()
+        return library.unhook
+
+    source = Actor().create_callback_stream(register)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(anext, source)
+        await entered.wait()
+        await source.aclose()
+        go_on.set()
+    assert len(library.unhooked) == 1
+
+
+async def test_nothing_is_kept():
+    """A library that keeps `push` keeps nothing of a stream that has ended."""
+    library = Library(first=(1, Item()))
+    left = weakref.ref(library.first[1])
+    async for _ in Actor().create_callback_stream(library.register):
+        break
+    async with serving(Returning(library.register)) as router:
+        async for _ in router.stream_async("a", "query"):
+            break
+        await settle(20)
+    library.first = ()
+    gc.collect()
+    assert left() is None
+
+
+# The bound, and what is done beyond it
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("overflow", "kept"),
+    [("drop_oldest", [15, 16, 17, 18, 19]), ("drop_newest", [0, 1, 2, 3, 4]), ("latest", [19])],
+)
+async def test_overflow(form, overflow, kept):
+    """Beyond `buffer_size` unread items, the policy decides which are kept; the rest counts."""
+    library = Library(first=("first",))
+    async with serving(actor_of(form, library.register, overflow=overflow)) as router:
+        stream = router.stream_async("a", "query", buffer_size=5)
+        payloads = stream.payloads()
+        assert await anext(payloads) == "first"
+        library.push_all(range(20))
+        assert stream.statistics().dropped == 20 - len(kept)
+        library.push.end()
+        assert await rest_of(payloads) == kept
+        assert stream.statistics().dropped == 20 - len(kept)
+
+
+@pytest.mark.parametrize("overflow", ["drop_oldest", "latest"])
+async def test_slow_consumer_sees_what_is_newest(overflow):
+    """Between any two reads, however far apart, the policy is over all that is unread."""
+    library = Library(first=(0,))
+    async with serving(Returning(library.register, overflow=overflow)) as router:
+        stream = router.stream_async("a", "query", buffer_size=2)
+        payloads = stream.payloads()
+        assert await anext(payloads) == 0
+        for item in range(1, 5):
+            library.push(item)
+            await settle()
+        kept = [4] if overflow == "latest" else [3, 4]
+        assert stream.statistics().buffered == len(kept)
+        assert [await anext(payloads) for _ in kept] == kept
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_overflow_that_fails(form):
+    """`overflow="fail"`: what found room is delivered, then comes `StreamOverflowError`."""
+    library = Library()
+    async with serving(actor_of(form, library.register, overflow="fail")) as router:
+        payloads = await hooked(router.stream_async("a", "query", buffer_size=2))
+        library.push_all(range(9))
+        assert [await anext(payloads), await anext(payloads)] == [0, 1]
+        with pytest.raises(StreamOverflowError, match="more than 2 items were waiting"):
+            await anext(payloads)
+        await settle(20)
+        assert (len(library.unhooked), router.statistics().active_streams) == (1, 0)
+
+
+async def test_overflow_that_fails_by_hand():
+    """Read by hand, that error is the error event's."""
+    library = Library(first=tuple(range(101)))
+    source = Actor().create_callback_stream(library.register, overflow="fail")
+    events = [event async for event in source]
+    assert len(events) == 101
+    assert type(events[-1].exception) is StreamOverflowError
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_the_consumers_own_wish(form):
+    """A consumer that asks for another overflow than to wait gets that instead."""
+    library = Library()
+    async with serving(actor_of(form, library.register)) as router:
+        stream = router.stream_async("a", "query", buffer_size=2, overflow="drop_newest")
+        payloads = await hooked(stream)
+        library.push_all(range(9))
+        library.push.end()
+        assert await rest_of(payloads) == [0, 1]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("overflow", ["drop_oldest", "drop_newest"])
+async def test_bound(form, overflow):
+    """Never are more than `buffer_size` items and one in hand pushed and not yet consumed."""
+    library = Library(first=(-1,))
+    async with serving(actor_of(form, library.register, overflow=overflow)) as router:
+        stream = router.stream_async("a", "query", buffer_size=3)
+        payloads = stream.payloads()
+        await anext(payloads)
+        read = 1
+        for pushed in range(1, 100):
+            library.push(pushed)
+            if pushed % 3 == 0:
+                await settle()
+            if pushed % 7 == 0:
+                await anext(payloads)
+                read += 1
+            assert 1 + pushed - stream.statistics().dropped - read <= 3 + 1
+
+
+async def test_any_buffer_size():
+    """A buffer without a bound costs nothing beforehand."""
+    library = Library(first=(1,))
+    async with serving(Returning(library.register)) as router:
+        async for event in router.stream_async("a", "query", buffer_size=2**70):
+            assert event.payload == 1
+            break
+
+
+# Time
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_first_timeout(form, unit):
+    """Where nothing is pushed in time, the first timeout passes."""
+    library = Library()
+    async with serving(actor_of(form, library.register)) as router:
+        with pytest.raises(StreamTimeoutError) as caught:
+            await router.stream_async("a", "query", first_timeout=unit).collect()
+        assert caught.value.kind == "first"
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_idle_timeout(form, unit):
+    """A push begins the idle time anew; when none comes, what was pushed is read first."""
+    library = Library(first=(0,))
+    async with serving(actor_of(form, library.register)) as router:
+        stream = router.stream_async("a", "query", first_timeout=unit, idle_timeout=2 * unit)
+        payloads = stream.payloads()
+        assert await anext(payloads) == 0
+        for item in range(1, 5):
+            await anyio.sleep(unit)
+            library.push(item)
+            assert await anext(payloads) == item
+        with pytest.raises(StreamTimeoutError) as caught:
+            await anext(payloads)
+        assert caught.value.kind == "idle"
+
+
+async def test_timeout_keeps_what_was_pushed(unit):
+    """When a timeout passes, what was pushed before is still delivered."""
+    library = Library(first=(0,))
+    async with serving(Returning(library.register)) as router:
+        payloads = router.stream_async("a", "query", timeout=2 * unit).payloads()
+        assert await anext(payloads) == 0
+        library.push_all([1, 2, 3])
+        await anyio.sleep(3 * unit)
+        library.push(4)
+        assert [await anext(payloads) for _ in range(3)] == [1, 2, 3]
+        with pytest.raises(StreamTimeoutError):
+            await anext(payloads)
+
+
+async def test_unread_items_are_no_idle_time(unit):
+    """In an actor that iterates, a slow consumer's time is not the producer's."""
+    library = Library(first=(0, 1, 2, 3))
+    async with serving(Iterating(library.register)) as router:
+        payloads = router.stream_async("a", "query", idle_timeout=unit).payloads()
+        for item in range(4):
+            assert await anext(payloads) == item
+            await anyio.sleep(unit * 2 if item < 2 else 0)
+
+
+# Threads, signals
+
+
+@pytest.mark.real_clock
+@pytest.mark.parametrize("form", FORMS)
+async def test_pushed_in_a_thread(form):
+    """What a thread pushes wakes a consumer that waits, and arrives in order."""
+    library = Library()
+
+    def work():
+        library.push_all(range(50))
+        library.push.end()
+
+    async with serving(actor_of(form, library.register)) as router:
+        payloads = await hooked(router.stream_async("a", "query"))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(to_thread.run_sync, work)
+            assert await rest_of(payloads) == list(range(50))
+
+
+@pytest.mark.real_clock
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("overflow", ["drop_oldest", "drop_newest", "latest"])
+async def test_many_threads(form, overflow):
+    """Of many threads, each item arrives or is counted; a thread's own arrive in its order."""
+    library = Library()
+
+    def work(thread):
+        library.push_all((thread, number) for number in range(2_000))
+
+    async def push():
+        async with anyio.create_task_group() as tasks:
+            for thread in range(4):
+                tasks.start_soon(to_thread.run_sync, work, thread)
+        library.push.end()
+
+    async with serving(actor_of(form, library.register, overflow=overflow)) as router:
+        stream = router.stream_async("a", "query", buffer_size=7)
+        payloads = await hooked(stream)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(push)
+            items = await rest_of(payloads)
+        assert len(items) + stream.statistics().dropped == 4 * 2_000
+        for thread in range(4):
+            own = [item for item in items if item[0] == thread]
+            assert own == sorted(own)
+
+
+@pytest.mark.real_clock
+@pytest.mark.parametrize("form", FORMS)
+async def test_flood(form):
+    """A thread that pushes as fast as it can starves nobody, whatever the consumer does."""
+    library = Library()
+    stop, pushing = threading.Event(), anyio.Event()
+
+    def work():
+        library.push(0)
+        from_thread.run_sync(pushing.set)
+        while not stop.is_set():
+            library.push(1)
+
+    async def drain(payloads):
+        async for _ in payloads:
+            pass
+
+    async with serving(actor_of(form, library.register)) as router:
+        stream = router.stream_async("a", "query", buffer_size=10_000)
+        payloads = await hooked(stream)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(to_thread.run_sync, work)
+            await pushing.wait()
+            tasks.start_soon(drain, payloads)
+            try:
+                for _ in range(20):
+                    before = stream.statistics().delivered
+                    await settle(1)
+                    assert stream.statistics().delivered - before <= 1_000
+            finally:
+                stop.set()
+                tasks.cancel_scope.cancel()
+
+
+class Turns:
+    """Counts the turns that another task gets."""
+
+    def __init__(self) -> None:
+        self.seen = 0
+
+    async def count(self) -> None:
+        while True:
+            await settle(1)
+            self.seen += 1
+
+
+async def test_turns_of_a_consumer():
+    """A consumer that never has to wait lets the others have their turn."""
+    library, turns = Library(first=(-1,)), Turns()
+    async with serving(Returning(library.register)) as router:
+        payloads = router.stream_async("a", "query", buffer_size=10_000).payloads()
+        await anext(payloads)
+        library.push_all(range(5_000))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(turns.count)
+            for number in range(5_000):
+                assert await anext(payloads) == number
+            tasks.cancel_scope.cancel()
+    assert turns.seen >= 5
+
+
+async def test_turns_of_a_reader_by_hand():
+    """So does one who reads by hand."""
+    library, turns = Library(first=(-1,)), Turns()
+    async with aclosing(Actor().create_callback_stream(library.register)) as source:
+        await anext(source)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(turns.count)
+            for number in range(5_000):
+                library.push(number)
+                await anext(source)
+            tasks.cancel_scope.cancel()
+    assert turns.seen >= 5
+
+
+@pytest.mark.real_clock
+async def test_one_wake_up(monkeypatch):
+    """However much is pushed, the event loop is woken once until it has looked."""
+    calls: list[Callable[[], object]] = []
+    monkeypatch.setattr("actorstream._sources.callbacks.current_call_soon", lambda: calls.append)
+    library = Library()
+    async with serving(Returning(library.register)) as router:
+        payloads = await hooked(router.stream_async("a", "query"))
+        await to_thread.run_sync(library.push_all, range(1_000))
+        library.push_all(range(1_000))
+        assert len(calls) == 1
+        calls.pop()()
+        library.push(1)
+        assert len(calls) == 1
+        assert len([await anext(payloads) for _ in range(100)]) == 100
+
+
+@pytest.mark.real_clock
+@pytest.mark.parametrize("overflow", ["drop_oldest", "drop_newest", "latest"])
+async def test_signal_handler(overflow):
+    """`push` may be called in a signal handler, which interrupts any line of `push` itself."""
+    library = Library()
+    previous = signal.signal(signal.SIGUSR1, lambda *_: library.push("signal"))
+    try:
+        async with serving(Returning(library.register, overflow=overflow)) as router:
+            stream = router.stream_async("a", "query", buffer_size=2)
+            payloads = await hooked(stream)
+            main, over = threading.get_ident(), threading.Event()
+
+            def work():
+                while not over.is_set():
+                    signal.pthread_kill(main, signal.SIGUSR1)
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(to_thread.run_sync, work)
+                await settle()
+                library.push_all(range(2_000))
+                over.set()
+            library.push.end()
+            assert stream.statistics().dropped >= 1_998
+            assert len(await rest_of(payloads)) <= 2
+    finally:
+        signal.signal(signal.SIGUSR1, previous)
+
+
+@pytest.mark.real_clock
+async def test_pushed_after_the_loop():
+    """After the end of the stream, pushing in a thread does nothing, and raises nothing."""
+    library = Library(first=(1,))
+    async with serving(Returning(library.register)) as router:
+        async for _ in router.stream_async("a", "query"):
+            break
+    await to_thread.run_sync(library.push_all, range(1_000))
+    assert repr(library.push) == "<Push ended: 0 of 100 items unread>"
+
+
+# Mistakes
+
+
+@pytest.mark.parametrize(
+    ("overflow", "error", "said"),
+    [
+        ("wait", ValueError, "overflow is one of .*: a callback cannot wait"),
+        ("block", ValueError, "overflow is one of drop_oldest, .*, not 'block'"),
+        (None, TypeError, "overflow is one of drop_oldest, .*, not None"),
+    ],
+)
+def test_bad_overflow(overflow, error, said):
+    """A bad `overflow` is named at the call."""
+    with pytest.raises(error, match=said):
+        Actor().create_callback_stream(Library().register, overflow=overflow)
+
+
+def test_bad_register():
+    """So is a `register` that cannot be called."""
+    register: Any = Library()
+    with pytest.raises(TypeError, match="register is a function that hooks a callback in"):
+        Actor().create_callback_stream(register)
+
+
+async def test_bad_failure():
+    """`fail()` says what it takes."""
+    library = Library(first=(1,))
+    async for _ in Actor().create_callback_stream(library.register):
+        with pytest.raises(TypeError, match=r"fail\(\) takes an exception, not 'line lost'"):
+            library.push.fail("line lost")
+        break
+
+
+def test_repr():
+    """A callback stream shows what hooks it in."""
+    assert repr(Actor().create_callback_stream(print)) == (
+        "<EventSource of <CallbackItems of <built-in function print>>>"
+    )

@@ -1,0 +1,1017 @@
+"""The buffer as what it claims to be: an AnyIO object stream, and marks that never lie.
+
+The first part holds the cases of AnyIO's own suite for memory object streams (4.16, `test_memory`),
+rewritten for a buffer that is both ends in one, holds at least one item and has one consumer. Where
+AnyIO closes its sending end, this one is ended; where AnyIO closes the receiving end, it is closed.
+What that changes is said case by case; what does not apply at all stands in a table.
+"""
+
+import asyncio
+import re
+import sys
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import nullcontext
+from importlib.util import find_spec
+from itertools import chain, count, repeat
+from types import FrameType
+from typing import Any, Literal
+
+import anyio
+import attrs
+import pytest
+from anyio import ClosedResourceError, EndOfStream, WouldBlock
+from anyio.abc import ObjectReceiveStream, ObjectSendStream, ObjectStream, TaskGroup
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actorstream._streams.buffer import TURN, Buffer
+from actorstream.testing import settle
+
+
+def full_buffer() -> Buffer[str]:
+    """Make a buffer with room for one item, and put one in."""
+    buffer = Buffer[str](1)
+    buffer.send_nowait("first")
+    return buffer
+
+
+class Call:
+    """A call in a task of its own, and what became of it. One that hangs is cancelled."""
+
+    def __init__(self, function: Callable[..., Awaitable[Any]], *args: object) -> None:
+        self._function = function
+        self._args = args
+        self.scope = anyio.CancelScope()
+        self.result: object = "pending"
+
+    async def __call__(self) -> None:
+        self.scope.deadline = anyio.current_time() + 5
+        with self.scope:
+            try:
+                self.result = await self._function(*self._args)
+            except (anyio.BusyResourceError, ClosedResourceError, EndOfStream) as exc:
+                self.result = type(exc)
+        if self.scope.cancelled_caught:
+            self.result = "cancelled"
+
+
+async def start(tasks: TaskGroup, function: Callable[..., Awaitable[Any]], *args: object) -> Call:
+    """Make a call in a task, and let it come to where it waits."""
+    call = Call(function, *args)
+    tasks.start_soon(call)
+    await settle()
+    return call
+
+
+# AnyIO's cases: handing over
+
+
+async def test_a_waiting_receiver_gets_what_is_sent():
+    """AnyIO's `test_receive_then_send`: a receiver that came first gets each item in order."""
+    buffer = Buffer[int](1)
+
+    async def receive_two() -> list[int]:
+        return [await buffer.receive(), await buffer.receive()]
+
+    async with anyio.create_task_group() as tasks:
+        call = await start(tasks, receive_two)
+        await buffer.send(1)
+        await buffer.send(2)
+    assert call.result == [1, 2]
+
+
+async def test_a_waiting_receiver_gets_what_is_sent_without_waiting():
+    """AnyIO's `test_receive_then_send_nowait`: `send_nowait()` wakes who waits to receive.
+
+    AnyIO's two receivers get an item each. Here the second is refused, and one gets both.
+    """
+    buffer = Buffer[int](2)
+    async with anyio.create_task_group() as tasks:
+        first = await start(tasks, buffer.receive)
+        second = await start(tasks, buffer.receive)
+        buffer.send_nowait(1)
+        buffer.send_nowait(2)
+    assert first.result == 1
+    assert second.result is anyio.BusyResourceError
+    assert buffer.receive_nowait() == 2
+
+
+async def test_what_a_waiting_sender_holds_can_be_had():
+    """AnyIO's `test_send_then_receive_nowait`: a waiting sender's item can be received.
+
+    There it is taken out of the sender's hand. Here the sender puts it in, once there is room.
+    """
+    buffer = full_buffer()
+    async with anyio.create_task_group() as tasks:
+        await start(tasks, buffer.send, "second")
+        assert buffer.receive_nowait() == "first"
+        await settle()
+        assert buffer.receive_nowait() == "second"
+
+
+async def test_room_unblocks_a_sender():
+    """AnyIO's `test_send_is_unblocked_after_receive_nowait`: `receive_nowait()` wakes a sender."""
+    buffer = full_buffer()
+    with anyio.fail_after(1):
+        async with anyio.create_task_group() as tasks:
+            await start(tasks, buffer.send, "second")
+            assert buffer.receive_nowait() == "first"
+    assert buffer.receive_nowait() == "second"
+
+
+def test_nothing_has_to_wait():
+    """AnyIO's `test_send_nowait_then_receive_nowait`: items leave in the order of arrival."""
+    buffer = Buffer[int](2)
+    buffer.send_nowait(1)
+    buffer.send_nowait(2)
+    assert [buffer.receive_nowait(), buffer.receive_nowait()] == [1, 2]
+
+
+async def test_iterating():
+    """AnyIO's `test_iterate`: a loop gets every item, and stops when the sender has ended."""
+    buffer = Buffer[int](1)
+
+    async def iterate() -> list[int]:
+        return [item async for item in buffer]
+
+    async with anyio.create_task_group() as tasks:
+        call = await start(tasks, iterate)
+        await buffer.send(1)
+        await buffer.send(2)
+        await buffer.send_eof()
+    assert call.result == [1, 2]
+
+
+# AnyIO's cases: ended and closed
+
+
+async def test_after_the_end():
+    """AnyIO's `test_receive_send_closed_send_stream`: no item comes, and none is let in."""
+    buffer = Buffer[int](1)
+    await buffer.send_eof()
+    with pytest.raises(EndOfStream):
+        buffer.receive_nowait()
+    with pytest.raises(EndOfStream):
+        await buffer.receive()
+    with pytest.raises(ClosedResourceError):
+        buffer.send_nowait(1)
+    with pytest.raises(ClosedResourceError):
+        await buffer.send(1)
+
+
+async def test_after_the_close():
+    """AnyIO's `test_receive_send_closed_receive_stream`: neither side gets anywhere.
+
+    There the sender hears that the other end broke. Here, both ends are its own: closed.
+    """
+    buffer = full_buffer()
+    await buffer.aclose()
+    with pytest.raises(ClosedResourceError):
+        buffer.receive_nowait()
+    with pytest.raises(ClosedResourceError):
+        await buffer.receive()
+    with pytest.raises(ClosedResourceError):
+        await buffer.send("second")
+
+
+async def test_the_end_wakes_a_receiver():
+    """AnyIO's `test_close_send_while_receiving`: a waiting `receive()` raises `EndOfStream`."""
+    buffer = Buffer[int](1)
+    async with anyio.create_task_group() as tasks:
+        call = await start(tasks, buffer.receive)
+        await buffer.send_eof()
+    assert call.result is EndOfStream
+
+
+async def test_the_end_wakes_a_sender():
+    """AnyIO's `test_close_send_while_sending`: its `send()` raises, and its item never comes."""
+    buffer = full_buffer()
+    async with anyio.create_task_group() as tasks:
+        call = await start(tasks, buffer.send, "second")
+        buffer.end()
+        assert buffer.receive_nowait() == "first"
+        with pytest.raises(EndOfStream):
+            buffer.receive_nowait()
+    assert call.result is ClosedResourceError
+    with pytest.raises(EndOfStream):
+        buffer.receive_nowait()
+
+
+async def test_closing_wakes_a_receiver():
+    """AnyIO's `test_close_receive_while_receiving`: `receive()` raises `ClosedResourceError`."""
+    buffer = Buffer[int](1)
+    async with anyio.create_task_group() as tasks:
+        call = await start(tasks, buffer.receive)
+        await buffer.aclose()
+    assert call.result is ClosedResourceError
+
+
+async def test_closing_wakes_a_sender():
+    """AnyIO's `test_close_receive_while_sending`: a waiting `send()` raises, even of `None`.
+
+    It raises `ClosedResourceError`, since the end that was closed is this object's own.
+    """
+    buffer = Buffer[None](1)
+    buffer.send_nowait(None)
+    async with anyio.create_task_group() as tasks:
+        call = await start(tasks, buffer.send, None)
+        await buffer.aclose()
+    assert call.result is ClosedResourceError
+    assert not buffer.items
+
+
+@pytest.mark.parametrize("runs", [True, False])
+async def test_the_end_just_after_there_was_room(runs):
+    """AnyIO's `test_close_send_after_item_received`: a sender whose item went in is not told off.
+
+    There the item is received before the sender has run again. Here it is in the sender's hand
+    until then: either it goes in, or `send()` raises, and never both.
+    """
+    buffer = full_buffer()
+    async with anyio.create_task_group() as tasks:
+        call = await start(tasks, buffer.send, "second")
+        buffer.receive_nowait()
+        await settle(5 * runs)
+        buffer.end()
+    assert call.result is (None if runs else ClosedResourceError)
+    assert list(buffer.items) == ["second"] * runs
+
+
+async def test_the_end_just_after_an_item_for_a_receiver():
+    """AnyIO's `test_close_receive_after_item_sent`: a receiver in wait keeps what was sent to it.
+
+    So it is where the buffer is ended then. Where it is closed, what is in it is thrown away.
+    """
+    buffer = Buffer[str](1)
+    async with anyio.create_task_group() as tasks:
+        call = await start(tasks, buffer.receive)
+        buffer.send_nowait("item")
+        buffer.end()
+    assert call.result == "item"
+
+
+async def test_the_close_just_after_an_item_for_a_receiver():
+    """What an abort discards, it discards to the last item: see the case before."""
+    buffer = Buffer[str](1)
+    async with anyio.create_task_group() as tasks:
+        call = await start(tasks, buffer.receive)
+        buffer.send_nowait("item")
+        buffer.close()
+    assert call.result is ClosedResourceError
+
+
+async def test_the_end_behind_an_item():
+    """AnyIO's `test_receive_after_send_closed`: the end comes after what is in the buffer."""
+    buffer = Buffer[int](2)
+    await buffer.send(1)
+    await buffer.send(2)
+    await buffer.send_eof()
+    assert [await buffer.receive(), await buffer.receive()] == [1, 2]
+    with pytest.raises(EndOfStream):
+        await buffer.receive()
+
+
+async def test_either_side_in_its_own_task():
+    """AnyIO's `test_close_receive_after_send`: a side that has what it wants may just close."""
+    buffer = Buffer[int](1)
+
+    async def send() -> None:
+        await buffer.send(1)
+        buffer.end()
+
+    async def receive() -> int:
+        async with buffer:
+            return await buffer.receive()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(send)
+        call = await start(tasks, receive)
+    assert call.result == 1
+
+
+def test_closing_without_waiting():
+    """AnyIO's `test_sync_close`: `close()` is synchronous, and closes both sides; also twice.
+
+    `with` is not for this one: `async with` closes it.
+    """
+    buffer = full_buffer()
+    buffer.close()
+    buffer.close()
+    with pytest.raises(ClosedResourceError):
+        buffer.send_nowait("second")
+    with pytest.raises(ClosedResourceError):
+        buffer.receive_nowait()
+
+
+# AnyIO's cases: cancelled
+
+
+async def test_a_cancelled_receiver_waits_no_more():
+    """AnyIO's `test_cancel_receive`: nothing is handed to a receiver that was cancelled."""
+    buffer = full_buffer()
+    buffer.receive_nowait()
+    async with anyio.create_task_group() as tasks:
+        await start(tasks, buffer.receive)
+        tasks.cancel_scope.cancel()
+    assert buffer.statistics().tasks_waiting_receive == 0
+    buffer.send_nowait("second")
+    with pytest.raises(WouldBlock):
+        buffer.send_nowait("third")
+
+
+async def test_a_cancelled_sender_sends_nothing():
+    """AnyIO's `test_cancel_send`: the item of a sender that was cancelled never comes."""
+    buffer = full_buffer()
+    async with anyio.create_task_group() as tasks:
+        await start(tasks, buffer.send, "second")
+        tasks.cancel_scope.cancel()
+    assert buffer.statistics().tasks_waiting_send == 0
+    assert buffer.receive_nowait() == "first"
+    with pytest.raises(WouldBlock):
+        buffer.receive_nowait()
+
+
+async def test_receiving_where_all_is_cancelled():
+    """AnyIO's `test_receive_when_cancelled`: in a cancelled scope, `receive()` takes nothing."""
+    buffer = full_buffer()
+    async with anyio.create_task_group() as tasks:
+        await start(tasks, buffer.send, "second")
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await buffer.receive()
+        assert scope.cancelled_caught
+        assert [await buffer.receive(), await buffer.receive()] == ["first", "second"]
+
+
+async def test_sending_where_all_is_cancelled():
+    """AnyIO's `test_send_when_cancelled`: in a cancelled scope, `send()` puts nothing in."""
+    buffer = Buffer[int](2)
+    async with anyio.create_task_group() as tasks:
+        call = await start(tasks, buffer.receive)
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await buffer.send(1)
+        assert scope.cancelled_caught
+        await buffer.send(2)
+    assert call.result == 2
+    assert not buffer.items
+
+
+async def test_a_receiver_cancelled_just_after_its_item():
+    """AnyIO's `test_cancel_during_receive`: an item that woke a receiver is not lost with it."""
+    buffer = Buffer[str](1)
+    async with anyio.create_task_group() as tasks:
+        call = await start(tasks, buffer.receive)
+        buffer.send_nowait("item")
+        call.scope.cancel()
+    assert call.result == "item"
+    assert not buffer.items
+
+
+async def test_a_receiver_cancelled_just_before_its_item():
+    """AnyIO's `test_cancel_during_receive_buffered`: the item stays for the next to receive."""
+    buffer = Buffer[str](1)
+    async with anyio.create_task_group() as tasks:
+        call = await start(tasks, buffer.receive)
+        call.scope.cancel()
+        buffer.send_nowait("item")
+    assert call.result == "cancelled"
+    assert buffer.receive_nowait() == "item"
+
+
+ONLY_ASYNCIO = pytest.mark.parametrize(
+    "anyio_backend",
+    [
+        "asyncio",
+        pytest.param(
+            ("asyncio", {"use_uvloop": True}),
+            marks=pytest.mark.skipif(not find_spec("uvloop"), reason="needs uvloop"),
+            id="asyncio+uvloop",
+        ),
+    ],
+)
+
+
+@ONLY_ASYNCIO
+@pytest.mark.parametrize("first", ["the item", "the cancellation"])
+async def test_a_receiver_that_asyncio_cancels(first):
+    """AnyIO's `test_send_to_natively_cancelled_receiver`: no item goes to a cancelled task."""
+    buffer = Buffer[str](1)
+    task = asyncio.create_task(buffer.receive())
+    await settle()
+    if first == "the item":
+        buffer.send_nowait("item")
+    task.cancel()
+    if first == "the cancellation":
+        buffer.send_nowait("item")
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert buffer.receive_nowait() == "item"
+
+
+@ONLY_ASYNCIO
+@pytest.mark.parametrize("first", ["the room", "the cancellation"])
+async def test_a_sender_that_asyncio_cancels(first):
+    """What holds for a receiver holds for a sender: it keeps its item, and the room is free."""
+    buffer = full_buffer()
+    task = asyncio.create_task(buffer.send("second"))
+    await settle()
+    if first == "the room":
+        buffer.receive_nowait()
+    task.cancel()
+    if first == "the cancellation":
+        buffer.receive_nowait()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert buffer.statistics().tasks_waiting_send == 0
+    buffer.send_nowait("third")
+    assert buffer.receive_nowait() == "third"
+
+
+# AnyIO's cases: what it looks like
+
+
+async def test_statistics():
+    """AnyIO's `test_statistics`: they count the items, and the tasks that wait on either side.
+
+    There a sender stops counting as soon as there is room for its item; here, once it has run.
+    """
+    buffer = Buffer[None](1)
+    assert buffer.statistics() == (0, 1, 1, 1, 0, 0)
+    async with anyio.create_task_group() as tasks:
+        await start(tasks, buffer.receive)
+        assert buffer.statistics() == (0, 1, 1, 1, 0, 1)
+        buffer.send_nowait(None)
+        assert buffer.statistics() == (1, 1, 1, 1, 0, 0)
+    async with anyio.create_task_group() as tasks:
+        buffer.send_nowait(None)
+        for waiting in 1, 2, 3:
+            await start(tasks, buffer.send, None)
+            assert buffer.statistics() == (1, 1, 1, 1, waiting, 0)
+        for waiting in 2, 1, 0:
+            buffer.receive_nowait()
+            await settle()
+            assert buffer.statistics() == (1, 1, 1, 1, waiting, 0)
+        buffer.receive_nowait()
+    assert buffer.statistics() == (0, 1, 1, 1, 0, 0)
+
+
+def test_statistics_of_what_is_ended_and_closed():
+    buffer = full_buffer()
+    buffer.end()
+    assert buffer.statistics() == (1, 1, 0, 1, 0, 0)
+    buffer.close()
+    assert buffer.statistics() == (0, 1, 0, 0, 0, 0)
+
+
+def test_type_variance():
+    """AnyIO's `test_type_variance`: it may stand for an end of wider or narrower items.
+
+    The type checker is what tests this. (As a whole, it stands only for a stream of its items.)
+    """
+    buffer = Buffer[float](1)
+    receiving: ObjectReceiveStream[complex] = buffer
+    sending: ObjectSendStream[int] = buffer
+    assert {id(receiving), id(sending)} == {id(buffer)}
+
+
+# AnyIO's cases: the table
+
+NOT_APPLICABLE = {
+    "test_invalid_max_buffer": "`StreamAsyncOptions` checks the size, at the call: see R4 in "
+    "`test_conformance.py`",
+    "test_negative_max_buffer": "the same",
+    "test_clone": "both ends are one object, for one producer's task and one consumer",
+    "test_clone_closed": "the same",
+    "test_close_receive_clone_while_receiving": "the same",
+    "test_close_send_clone_while_sending": "the same",
+    "test_deprecated_item_type_parameter": "there was never such a parameter",
+    "test_not_closed_warning": "a stream that is dropped half-read is no mistake here: its "
+    "channel ends it",
+    "test_memory_object_item_receiver_repr": "a receiver that waits has no object of its own",
+}
+
+ANYIO_4_16 = [
+    "test_invalid_max_buffer",
+    "test_negative_max_buffer",
+    "test_receive_then_send",
+    "test_receive_then_send_nowait",
+    "test_send_then_receive_nowait",
+    "test_send_is_unblocked_after_receive_nowait",
+    "test_send_nowait_then_receive_nowait",
+    "test_iterate",
+    "test_receive_send_closed_send_stream",
+    "test_receive_send_closed_receive_stream",
+    "test_close_receive_clone_while_receiving",
+    "test_close_send_clone_while_sending",
+    "test_cancel_receive",
+    "test_cancel_send",
+    "test_clone",
+    "test_clone_closed",
+    "test_close_send_while_receiving",
+    "test_close_send_while_sending",
+    "test_close_receive_while_receiving",
+    "test_close_receive_while_sending",
+    "test_close_send_after_item_received",
+    "test_close_receive_after_item_sent",
+    "test_receive_after_send_closed",
+    "test_receive_when_cancelled",
+    "test_send_when_cancelled",
+    "test_cancel_during_receive",
+    "test_cancel_during_receive_buffered",
+    "test_close_receive_after_send",
+    "test_statistics",
+    "test_sync_close",
+    "test_type_variance",
+    "test_deprecated_item_type_parameter",
+    "test_not_closed_warning",
+    "test_send_to_natively_cancelled_receiver",
+    "test_memory_object_item_receiver_repr",
+]
+
+
+def test_every_case_of_anyio_is_here():
+    """Each case is rewritten in one test, which names it, or the table tells why not."""
+    tests = [value for name, value in globals().items() if name.startswith("test_")]
+    cases = [re.match(r"AnyIO's `(\w+)`: ", test.__doc__ or "") for test in tests]
+    rewritten = [case[1] for case in cases if case]
+    assert sorted([*rewritten, *NOT_APPLICABLE]) == sorted(ANYIO_4_16)
+
+
+def test_dropped_unclosed():
+    """Nothing warns of a buffer that nobody closed."""
+    buffer = full_buffer()
+    del buffer  # warnings are errors
+
+
+# The interface
+
+
+def test_it_is_an_object_stream():
+    buffer = Buffer[int](1)
+    assert isinstance(buffer, ObjectStream)
+    assert isinstance(buffer, ObjectSendStream)
+    assert isinstance(buffer, ObjectReceiveStream)
+
+
+async def test_entering_and_leaving():
+    """`async with` gives the buffer, and closes it."""
+    buffer = full_buffer()
+    async with buffer as entered:
+        assert entered is buffer
+    with pytest.raises(ClosedResourceError):
+        buffer.receive_nowait()
+
+
+async def test_closed_during_a_loop():
+    """A loop over a buffer that its own side closes does not end as if the items were over."""
+    buffer = full_buffer()
+    iterator = aiter(buffer)
+    assert await anext(iterator) == "first"
+    buffer.close()
+    with pytest.raises(ClosedResourceError):
+        await anext(iterator)
+
+
+@pytest.mark.parametrize("how", ["aclose", "send_eof"])
+async def test_closing_where_all_is_cancelled(how):
+    """`aclose_forcefully()` relies on it: what is cancelled on the way out has closed it."""
+    buffer = full_buffer()
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await getattr(buffer, how)()
+    with pytest.raises(ClosedResourceError):
+        buffer.send_nowait("second")
+
+
+async def test_a_receiver_woken_in_vain_disturbs_no_one():
+    """Another that took its item, and its place, is still woken by the next item."""
+    buffer = Buffer[str](1)
+    async with anyio.create_task_group() as tasks:
+        call = await start(tasks, buffer.receive)
+        buffer.send_nowait("item")
+        assert buffer.receive_nowait() == "item"
+        tasks.start_soon(buffer.send, "next")
+        with anyio.fail_after(5):
+            await buffer.wait_readable()
+        assert buffer.receive_nowait() == "next"
+    assert call.result is anyio.BusyResourceError
+
+
+async def test_several_senders():
+    """Each of several that wait for room gets it in the end, whatever their order."""
+    buffer = full_buffer()
+    async with anyio.create_task_group() as tasks:
+        calls = [await start(tasks, buffer.send, item) for item in ("second", "third", "fourth")]
+        received = [await buffer.receive() for _ in range(4)]
+    assert received[0] == "first"
+    assert sorted(received[1:]) == ["fourth", "second", "third"]
+    assert [call.result for call in calls] == [None, None, None]
+
+
+async def test_one_of_two_senders_gives_up():
+    """The other is woken all the same, by the room that comes."""
+    buffer = full_buffer()
+    async with anyio.create_task_group() as tasks:
+        first = await start(tasks, buffer.send, "second")
+        other = await start(tasks, buffer.send, "third")
+        first.scope.cancel()
+        await settle()
+        buffer.receive_nowait()
+        await settle()
+        assert other.result is None
+    assert list(buffer.items) == ["third"]
+
+
+async def insist(patience: Iterator[int], function: Callable[..., Awaitable[Any]], *args: object):
+    """Make a call again and again, each time cancelled after some turns, until it is done."""
+    while True:
+        async with anyio.create_task_group() as tasks:
+            call = Call(function, *args)
+            tasks.start_soon(call)
+            await settle(next(patience))
+            call.scope.cancel()
+        if call.result != "cancelled":
+            return call.result
+
+
+TURNS_OF_PATIENCE = st.lists(st.integers(0, 5), max_size=40)
+
+
+@given(size=st.integers(1, 3), to_send=TURNS_OF_PATIENCE, to_receive=TURNS_OF_PATIENCE)
+async def test_cancelled_anywhere(size, to_send, to_receive):
+    """A call that was cancelled has done nothing: no item is lost, and none comes twice."""
+    buffer = Buffer[int](size)
+    received: list[object] = []
+
+    async def send_all() -> None:
+        patience = chain(to_send, repeat(20))
+        for item in range(12):
+            await insist(patience, buffer.send, item)
+        buffer.end()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(send_all)
+        patience = chain(to_receive, repeat(20))
+        while EndOfStream not in received:
+            received.append(await insist(patience, buffer.receive))
+    assert received == [*range(12), EndOfStream]
+
+
+# The marks
+
+
+def append_while_open(buffer: Buffer[int], most: int = 10 * TURN) -> int:
+    """Do what the producer does on its fast path, and count."""
+    count = 0
+    while count < most and len(buffer.items) < buffer.high:
+        buffer.items.append(count)
+        count += 1
+    return count
+
+
+def take_while_open(buffer: Buffer[int], most: int = 10 * TURN) -> int:
+    """Do what the consumer does on its fast path, and count."""
+    count = 0
+    while count < most and len(buffer.items) > buffer.low:
+        buffer.items.popleft()
+        count += 1
+    return count
+
+
+async def test_the_longest_turn():
+    """Where the other side has had its turn, and nobody rested, a side handles two turns' items."""
+    buffer = Buffer[int](10 * TURN)
+    append_while_open(buffer)
+    await buffer.rest()
+    assert append_while_open(buffer) == TURN
+    assert take_while_open(buffer) == 2 * TURN
+    assert append_while_open(buffer) == 2 * TURN
+
+
+async def test_a_wait_for_an_item_is_a_rest():
+    buffer = Buffer[int](10 * TURN)
+    async with anyio.create_task_group() as tasks:
+        await start(tasks, buffer.wait_readable)
+        buffer.send_nowait(0)
+        assert append_while_open(buffer) == TURN - 1
+    assert append_while_open(buffer) == TURN
+
+
+async def test_a_wait_for_room_is_a_rest():
+    buffer = Buffer[int](3 * TURN)
+    for _ in range(3):
+        append_while_open(buffer)
+        await buffer.rest()
+    async with anyio.create_task_group() as tasks:
+        await start(tasks, buffer.wait_writable)
+        assert take_while_open(buffer) == 0
+        buffer.receive_nowait()
+        assert take_while_open(buffer) == TURN - 1
+    assert take_while_open(buffer) == TURN
+
+
+SHORT_TURN = 4  # so that a random life comes to many
+
+
+@attrs.define
+class Model:
+    """What a buffer is, without its marks: a list, and what stands in the way of either side."""
+
+    size: int
+    items: deque[int] = attrs.Factory(deque)
+    received: list[object] = attrs.Factory(list)
+    rested_at: int = 0  # how many items there were
+    made: int = 0
+    taken: int = 0
+    ended: bool = False
+    closed: bool = False
+    held: bool = False
+    paused: bool = False
+    receiver: Literal["none", "waits", "woken"] = "none"
+    sender: Literal["none", "waits", "woken"] = "none"
+    in_hand: int = 0  # the sender's
+
+    def put_turn_over(self) -> bool:
+        return len(self.items) >= self.rested_at + SHORT_TURN
+
+    def take_turn_over(self) -> bool:
+        return len(self.items) <= self.rested_at - SHORT_TURN
+
+    def may_append(self) -> bool:
+        """Whether putting neither waits, nor raises, nor has anything else to do."""
+        busy = self.held or self.paused or self.receiver == "waits" or self.put_turn_over()
+        return self.why_not_put() is None and not busy
+
+    def may_take(self) -> bool:
+        """Whether taking neither waits, nor raises, nor has anything else to do."""
+        busy = self.paused or self.sender == "waits" or self.take_turn_over()
+        return self.why_not_take() is None and not busy
+
+    def make(self) -> int:
+        self.made += 1
+        return self.made
+
+    def end(self) -> None:
+        self.ended = True
+        self.wake_receiver()
+        self.wake_sender()
+
+    def why_not_put(self) -> type[Exception] | None:
+        if self.ended:
+            return ClosedResourceError
+        return WouldBlock if len(self.items) >= self.size else None
+
+    def why_not_take(self) -> type[Exception] | None:
+        if self.items:
+            return None
+        if self.closed:
+            return ClosedResourceError
+        return EndOfStream if self.ended else WouldBlock
+
+    def put(self, item: int) -> None:
+        self.items.append(item)
+        self.wake_receiver()
+
+    def take(self) -> int:
+        self.wake_sender()
+        self.taken += 1
+        return self.items.popleft()
+
+    def wake_receiver(self) -> None:
+        if self.receiver == "waits":
+            self.receiver = "woken"
+
+    def wake_sender(self) -> None:
+        if self.sender == "waits":
+            self.sender = "woken"
+
+    def settle(self) -> None:
+        """Let those who are awake do what they can. Each has rested, and looks again."""
+        while "woken" in (self.receiver, self.sender):
+            self.rested_at = len(self.items)
+            if self.receiver == "woken":
+                self.let_receive()
+            else:
+                self.let_send()
+
+    def let_receive(self) -> None:
+        error = self.why_not_take()
+        self.receiver = "waits" if error is WouldBlock else "none"
+        if error is not WouldBlock:
+            self.received.append(error or self.take())
+
+    def let_send(self) -> None:
+        error = self.why_not_put()
+        self.sender = "waits" if error is WouldBlock else "none"
+        if error is None:
+            self.put(self.in_hand)
+
+
+class Life:
+    """A buffer beside its model; each method is a command, and may be anything but sensible."""
+
+    def __init__(self, size: int, tasks: TaskGroup) -> None:
+        self.buffer = Buffer[int](size)
+        self.model = Model(size)
+        self.tasks = tasks
+        self.received: list[object] = []
+        self.receiver: Call | None = None
+        self.sender: Call | None = None
+
+    def check(self) -> None:
+        buffer, model = self.buffer, self.model
+        assert buffer.items == model.items
+        assert self.received == model.received
+        assert buffer.delivered == model.taken
+        assert buffer.consumer_waiting == (model.receiver == "waits")
+        assert buffer.producer_waiting == (model.sender == "waits")
+        assert (len(buffer.items) < buffer.high) == model.may_append()
+        assert (len(buffer.items) > buffer.low) == model.may_take()
+        assert buffer.put_turn_over == model.put_turn_over()
+        assert buffer.take_turn_over == model.take_turn_over()
+        assert buffer.high - buffer.low <= 2 * SHORT_TURN
+
+    async def append(self, count: int) -> None:
+        """Have the producer go the fast way, as long as it is open."""
+        buffer = self.buffer
+        while count and len(buffer.items) < buffer.high:
+            assert self.model.may_append()
+            item = self.model.make()
+            buffer.items.append(item)
+            self.model.put(item)
+            count -= 1
+
+    async def popleft(self, count: int) -> None:
+        """Have the consumer go the fast way, as long as it is open."""
+        buffer = self.buffer
+        while count and len(buffer.items) > buffer.low:
+            assert self.model.may_take()
+            buffer.delivered += 1
+            assert buffer.items.popleft() == self.model.take()
+            count -= 1
+
+    async def send_nowait(self) -> None:
+        item, error = self.model.make(), self.model.why_not_put()
+        with pytest.raises(error) if error else nullcontext():
+            self.buffer.send_nowait(item)
+        if error is None:
+            self.model.put(item)
+
+    async def receive_nowait(self) -> None:
+        error = self.model.why_not_take()
+        with pytest.raises(error) if error else nullcontext():
+            item = self.buffer.receive_nowait()
+        if error is None:
+            assert item == self.model.take()
+
+    async def send(self) -> None:
+        await self.rest()
+        if self.sender is None:
+            self.model.in_hand, self.model.sender = self.model.make(), "woken"
+            self.sender = await start(self.tasks, self.buffer.send, self.model.in_hand)
+            await self.settle()
+
+    async def receive(self) -> None:
+        await self.rest()
+        if self.receiver is None:
+            self.model.receiver = "woken"
+            self.receiver = await start(self.tasks, self.buffer.receive)
+            await self.settle()
+
+    async def settle(self) -> None:
+        """Let the others run, as far as they get."""
+        await settle(10)
+        if self.sender is not None and self.sender.result != "pending":
+            self.sender = None
+        if self.receiver is not None and self.receiver.result != "pending":
+            self.received.append(self.receiver.result)
+            self.receiver = None
+        self.model.settle()
+
+    async def rest(self) -> None:
+        """Let the others run, and rest then, so that it is known who was the last to rest."""
+        await self.settle()
+        await self.buffer.rest()
+        self.model.rested_at = len(self.model.items)
+
+    async def cancel(self) -> None:
+        await self.rest()
+        for call in self.sender, self.receiver:
+            if call is not None:
+                call.scope.cancel()
+        if self.receiver is not None:
+            self.model.received.append("cancelled")
+        self.model.sender = self.model.receiver = "none"
+        await self.rest()
+
+    async def hold(self) -> None:
+        self.buffer.hold()
+        self.model.held = True
+
+    async def release(self) -> None:
+        self.buffer.release()
+        self.model.held = False
+
+    async def pause(self) -> None:
+        self.buffer.pause()
+        self.model.paused = True
+
+    async def resume(self) -> None:
+        self.buffer.resume()
+        self.model.paused = False
+
+    async def drop_oldest(self) -> None:
+        if self.sender is None and self.model.items:  # who drops items does not wait for room
+            self.buffer.drop_oldest()
+            self.model.items.popleft()
+
+    async def end(self) -> None:
+        self.buffer.end()
+        self.model.end()
+
+    async def close(self) -> None:
+        self.buffer.close()
+        self.model.closed = True
+        self.model.items.clear()
+        self.model.end()
+
+
+COMMANDS = st.tuples(
+    st.sampled_from([Life.append, Life.popleft]),
+    st.sampled_from([1, 2, SHORT_TURN, 10 * SHORT_TURN]),
+) | st.tuples(
+    st.sampled_from(
+        [
+            Life.send_nowait,
+            Life.receive_nowait,
+            Life.send,
+            Life.receive,
+            Life.settle,
+            Life.rest,
+            Life.cancel,
+            Life.hold,
+            Life.release,
+            Life.pause,
+            Life.resume,
+            Life.drop_oldest,
+        ]
+    )
+)
+LAST_COMMANDS = st.tuples(st.sampled_from([Life.end, Life.close]))
+
+
+@given(
+    size=st.sampled_from([1, 2, SHORT_TURN, SHORT_TURN + 1, 10 * SHORT_TURN]),
+    commands=st.lists(COMMANDS, max_size=40),
+    last_commands=st.lists(COMMANDS | LAST_COMMANDS, max_size=10),
+)
+async def test_the_marks_never_lie(monkeypatch, size, commands, last_commands):
+    """A side may go the fast way exactly when the slow one would do nothing but hand over.
+
+    That is, when it would not wait, nor raise, nor rest, nor wake anybody.
+    """
+    monkeypatch.setattr("actorstream._streams.buffer.TURN", SHORT_TURN)
+    async with anyio.create_task_group() as tasks:
+        life = Life(size, tasks)
+        for command, *args in [*commands, *last_commands]:
+            await command(life, *args)
+            life.check()
+        await life.cancel()
+        life.check()
+
+
+STEPS = 60  # more than there are in any of the methods below
+
+
+@pytest.mark.parametrize("method", ["release", "_begin_turn"])
+def test_paused_by_another_thread_at_any_step(method):
+    """`pause()` holds, whatever the event loop's thread is doing to the marks meanwhile."""
+    open_although_paused = []
+    for step in range(STEPS):
+        buffer = Buffer[int](10)
+        buffer.send_nowait(1)
+        at_step(step, buffer.pause, getattr(buffer, method))
+        if buffer.paused and (len(buffer.items) > buffer.low or buffer.high):
+            open_although_paused.append(step)
+    assert not open_although_paused
+
+
+def at_step(step: int, intrude: Callable[[], object], function: Callable[[], object]) -> None:
+    """Call a function, and another one before its n-th step: there threads may change places."""
+    steps = count()
+
+    def trace(frame: FrameType, event: str, arg: object) -> Any:
+        frame.f_trace_opcodes = True
+        if event == "opcode" and next(steps) == step:
+            sys.settrace(None)
+            intrude()
+        return trace
+
+    tracer = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        function()
+    finally:
+        sys.settrace(tracer)
