@@ -7,11 +7,11 @@ from typing import Any
 
 from actorstream._message import Message
 
-request_in_hand: ContextVar[Message | None] = ContextVar(
-    "actorstream.request_in_hand", default=None
+current_request: ContextVar[Message | None] = ContextVar(
+    "actorstream.current_request", default=None
 )
 
-handling: ContextVar[Any] = ContextVar("actorstream.handling", default=None)
+current_cell: ContextVar[Any] = ContextVar("actorstream.current_cell", default=None)
 """In which cell's task this code runs; in none, if it is a stream's producer."""
 
 current_channel: ContextVar[Any] = ContextVar("actorstream.channel", default=None)
@@ -26,7 +26,7 @@ def current_message() -> Message:
     Raises:
         LookupError: No actor is handling anything here.
     """
-    message = request_in_hand.get()
+    message = current_request.get()
     if message is None:
         raise LookupError(
             "there is no current message here; call current_message() inside of an actor's "

@@ -45,7 +45,7 @@ class Message:
     timestamp: float = attrs.field(factory=time.time)
 
 
-class Origin:
+class StreamIdentity:
     """What the events of one stream share, so that it need not be stored with each.
 
     Attributes:
@@ -61,37 +61,37 @@ class Origin:
         self.correlation_id: str = correlation_id
         self.sender: Address = sender
 
-    def after(self, own_id: str | None, correlation_id: str) -> Origin:
+    def after(self, own_id: str | None, correlation_id: str) -> StreamIdentity:
         """Return what the events share after one of the actor's own that brought these along.
 
         The ids that follow sort after an id of its own.
         """
         if not (own_id or correlation_id):
             return self
-        return Origin(own_id or self.id, correlation_id or self.correlation_id, self.sender)
+        return StreamIdentity(own_id or self.id, correlation_id or self.correlation_id, self.sender)
 
-    def renamed(self, correlation_id: str) -> Origin:
+    def renamed(self, correlation_id: str) -> StreamIdentity:
         """Return the same with another correlation id."""
-        return Origin(self.id, correlation_id, self.sender)
+        return StreamIdentity(self.id, correlation_id, self.sender)
 
 
-class _Unfinished:
+class _LazyFields:
     """Room for what is no field of an event: what its fields are made of when asked for.
 
     Attributes:
         exception: The one behind an error.
-        origin: What it shares with the other events of its stream.
+        identity: What it shares with the other events of its stream.
         number: Its place among them.
     """
 
-    __slots__ = ("exception", "number", "origin")
+    __slots__ = ("exception", "identity", "number")
     exception: BaseException | None
     number: int
-    origin: Origin | None
+    identity: StreamIdentity | None
 
 
 @attrs.define(init=False)
-class AsyncStreamMessage(_Unfinished, Generic[T]):
+class AsyncStreamMessage(_LazyFields, Generic[T]):
     """One event of a stream.
 
     An actor may yield these to be explicit; whatever it leaves out, the router fills in.
@@ -138,7 +138,7 @@ class AsyncStreamMessage(_Unfinished, Generic[T]):
         self.correlation_id = correlation_id
         self.sender = sender
         self.exception: BaseException | None = None  # type: ignore[misc]
-        self.origin: Origin | None = None  # type: ignore[misc]
+        self.identity: StreamIdentity | None = None  # type: ignore[misc]
         self.id = _MISSING if id is None else id
         self.timestamp = time.time() if timestamp is None else timestamp
 
@@ -161,16 +161,20 @@ class AsyncStreamMessage(_Unfinished, Generic[T]):
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        origin = state.get("origin")
+        identity = state.get("identity")
         for name, value in state.items():
             setattr(self, name, value)
-        self.origin = origin and Origin(*origin)  # type: ignore[misc]
+        self.identity = identity and StreamIdentity(*identity)  # type: ignore[misc]
 
     def _state(self) -> dict[str, Any]:
         state = {field.name: getattr(self, field.name) for field in attrs.fields(type(self))}
         state["exception"] = getattr(self, "exception", None)  # the router makes data without
-        if self.origin is not None:
-            state["origin"] = (self.origin.id, self.origin.correlation_id, self.origin.sender)
+        if self.identity is not None:
+            state["identity"] = (
+                self.identity.id,
+                self.identity.correlation_id,
+                self.identity.sender,
+            )
             state["number"] = self.number
         return state
 
@@ -202,17 +206,17 @@ blank_event: Callable[[], Any] = partial(object.__new__, AsyncStreamMessage)
 
 
 def _make_id(event: AsyncStreamMessage[Any]) -> str:
-    if event.origin is None:
+    if event.identity is None:
         return generate_message_id()
-    return f"{event.origin.id}-{event.number:012x}"
+    return f"{event.identity.id}-{event.number:012x}"
 
 
 def _find_correlation_id(event: AsyncStreamMessage[Any]) -> str:
-    return "" if event.origin is None else event.origin.correlation_id
+    return "" if event.identity is None else event.identity.correlation_id
 
 
 def _find_sender(event: AsyncStreamMessage[Any]) -> Address | None:
-    return None if event.origin is None else event.origin.sender
+    return None if event.identity is None else event.identity.sender
 
 
 def _nothing(_: AsyncStreamMessage[Any]) -> None:
@@ -230,12 +234,12 @@ for _name, _make, _doc in (
     setattr(AsyncStreamMessage, _name, _made_late(_name, _make, _doc))
 
 
-def end_event(origin: Origin, number: int) -> AsyncStreamMessage[Any]:
+def end_event(identity: StreamIdentity, number: int) -> AsyncStreamMessage[Any]:
     """Make the end event of a stream whose actor made none."""
     event: Any = AsyncStreamMessage("end")
-    event.origin = origin
+    event.identity = identity
     event.number = number
-    del event.correlation_id, event.sender  # found in the origin
+    del event.correlation_id, event.sender  # found in the identity
     return cast("AsyncStreamMessage[Any]", event)
 
 
@@ -253,14 +257,14 @@ def is_event(item: object) -> TypeGuard[AsyncStreamMessage[Any]]:
 
 def own_id_of(event: AsyncStreamMessage[Any]) -> str | None:
     """Return the id that an actor gave to its event; one of another stream's has none."""
-    if event.origin is not None:
+    if event.identity is not None:
         return None
     own_id = _look_at_id(event)
     return None if own_id is _MISSING else own_id
 
 
 def complete(
-    event: AsyncStreamMessage[T], origin: Origin, number: int, own_id: str | None
+    event: AsyncStreamMessage[T], identity: StreamIdentity, number: int, own_id: str | None
 ) -> AsyncStreamMessage[T]:
     """Return a copy in which nothing is left out; the actor may yield its own again."""
     copy = blank_event()
@@ -270,7 +274,7 @@ def complete(
     if event.type != "data":
         copy.error = event.error
         copy.exception = event.exception
-    copy.origin = origin
+    copy.identity = identity
     copy.number = number
     if event.sender is not None:
         copy.sender = event.sender

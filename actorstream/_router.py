@@ -20,9 +20,9 @@ from actorstream._abort import AbortSignal
 from actorstream._actors.actor import Actor, ports_of
 from actorstream._actors.ask_and_tell import ask, make_message, tell, tell_nowait
 from actorstream._actors.behavior import actor_in, check_actor, find_source
-from actorstream._actors.cell import busy_cell
+from actorstream._actors.cell import serving_cell
 from actorstream._actors.registry import OnFailure, Registry
-from actorstream._actors.stream_and_subscribe import open_when_running, wait_for_source
+from actorstream._actors.stream_and_subscribe import open_when_running, wait_for_opening
 from actorstream._actors.tree import RouterTree, make_tree
 from actorstream._actors.wait_graph import waiting_for, waits_for_this
 from actorstream._address import Address, address
@@ -42,7 +42,7 @@ from actorstream._streams.outcome import Outcome, router_closed
 from actorstream._streams.producer import produce
 from actorstream._streams.stream import Stream
 from actorstream._streams.watchdog import find_early_outcome
-from actorstream._supervision.supervisor import make_resident
+from actorstream._supervision.supervisor import make_behavior
 
 OnChunk = Callable[[Any], Awaitable[object] | object]
 
@@ -104,11 +104,11 @@ class MessageRouter:
         traceback: TracebackType | None,
     ) -> bool | None:
         for cell in self._registry.cells:
-            cell.router_left = True
+            cell.router_closing = True
             outcome = partial(router_closed, cell.address)
             for channel in list(cell.channels):
                 channel.terminate(outcome())
-            for port in cell.inhabitant.ports.values():
+            for port in cell.behavior.ports.values():
                 end_port(port, outcome)
         self._registry.close()
         try:
@@ -159,7 +159,7 @@ class MessageRouter:
         check_count("mailbox_size", mailbox_size)
         check_seconds("stop_timeout", stop_timeout)
         cell = self._registry.add(
-            to, make_resident(actor, self._registry), mailbox_size, stop_timeout
+            to, make_behavior(actor, self._registry), mailbox_size, stop_timeout
         )
         self._registry.launch_soon(cell)
         return to
@@ -189,12 +189,12 @@ class MessageRouter:
         if drain:
             cell.drain()
         else:
-            cell.halt()
+            cell.stop()
         if cell.state == "stopped":
             self._registry.forget(cell)
         if waits_for_this(cell, self._registry.cells):
             return
-        with waiting_for(busy_cell(), cell):
+        with waiting_for(serving_cell(), cell):
             await cell.wait_ended()
             for stream in streams:
                 await stream.wait_left()
@@ -230,7 +230,7 @@ class MessageRouter:
             opened_streams=self._opened,
             subscriptions=sum(
                 port.statistics().subscribers
-                for ports in (*(cell.inhabitant.ports.values() for cell in cells), [dead_letters])
+                for ports in (*(cell.behavior.ports.values() for cell in cells), [dead_letters])
                 for port in ports
             ),
             dead_letters=dead_letters.statistics().published,
@@ -438,9 +438,9 @@ class MessageRouter:
         if cell.state == "running":
             opener, method = find_source(actor_in(cell), request)
         else:
-            opener, method = open_when_running, partial(wait_for_source, cell)
+            opener, method = open_when_running, partial(wait_for_opening, cell)
         registry = self._registry
-        channel.enter(registry.clock, registry.call_soon, self._tasks.start_soon, cell.on_left)
+        channel.enter(registry.timers, registry.call_soon, self._tasks.start_soon, cell.on_left)
         cell.channels[channel] = None
         self._opened += 1
         self._tasks.start_soon(produce, channel, opener, method, name=request.to.id)

@@ -7,26 +7,26 @@ from itertools import count
 import attrs
 
 
-class Tally:
+class ThreadSafeCounter:
     """A number that any thread may raise at any point of a program; it takes no lock.
 
     Only the event loop's thread may look at it.
     """
 
-    __slots__ = ("_looks", "_raised")
+    __slots__ = ("_raised", "_reads")
 
     def __init__(self) -> None:
         self._raised = count()
-        self._looks = 0
+        self._reads = 0
 
     def add(self) -> None:
         """Raise it by one."""
         next(self._raised)  # atomic, which `+=` is not
 
-    def look(self) -> int:
+    def value(self) -> int:
         """Return how often it has been raised."""
-        raised = next(self._raised) - self._looks
-        self._looks += 1
+        raised = next(self._raised) - self._reads
+        self._reads += 1
         return raised
 
 

@@ -23,10 +23,10 @@ from actorstream._message import Message
 from actorstream._ports.options import PortOptions, PortOverflow
 from actorstream._ports.port import Home, Port
 from actorstream._sources.callback_queue import CallbackOverflow
-from actorstream._sources.callbacks import CallbackItems, Register
-from actorstream._sources.events import EventSource
-from actorstream._sources.iterables import OnBackpressure, WatchedItems, items_of
-from actorstream._sources.threads import ThreadItemsOf
+from actorstream._sources.callbacks import CallbackSource, Register
+from actorstream._sources.events import EventIterator
+from actorstream._sources.iterables import OnBackpressure, WatchedSource, iterate
+from actorstream._sources.threads import ThreadSource
 
 if TYPE_CHECKING:
     from actorstream._router import MessageRouter
@@ -151,7 +151,7 @@ class Actor:
 
     def create_async_stream(
         self, items: Iterable[T] | AsyncIterable[T], correlation_id: str | None = None
-    ) -> EventSource[T]:
+    ) -> EventIterator[T]:
         """Make a stream of events of any iterable or async iterable.
 
         Return it from ``stream_async``, or iterate it there. It gives data events, then an
@@ -165,7 +165,7 @@ class Actor:
         Raises:
             TypeError: ``items`` is no iterable.
         """
-        return EventSource(items_of(items), _own_address(self), correlation_id)
+        return EventIterator(iterate(items), _own_address(self), correlation_id)
 
     def create_async_stream_with_backpressure(
         self,
@@ -174,7 +174,7 @@ class Actor:
         check_interval: int = 10,
         on_backpressure: OnBackpressure | None = None,
         correlation_id: str | None = None,
-    ) -> EventSource[T]:
+    ) -> EventIterator[T]:
         """Do as ``create_async_stream()``, and tell when the consumer is slow.
 
         Args:
@@ -189,12 +189,12 @@ class Actor:
         Raises:
             TypeError, ValueError: An argument is of the wrong kind; the message names it.
         """
-        items = WatchedItems(items_of(source), check_interval, on_backpressure)
-        return EventSource(items, _own_address(self), correlation_id)
+        items = WatchedSource(iterate(source), check_interval, on_backpressure)
+        return EventIterator(items, _own_address(self), correlation_id)
 
     def create_thread_stream(
         self, iterable: Iterable[T], correlation_id: str | None = None
-    ) -> EventSource[T]:
+    ) -> EventIterator[T]:
         """Do as ``create_async_stream()`` for an iterable that blocks.
 
         It is iterated in a worker thread, so the event loop goes on meanwhile: a synchronous
@@ -208,7 +208,7 @@ class Actor:
             TypeError: ``iterable`` is no iterable.
         """
         check_iterable(iterable)
-        return EventSource(ThreadItemsOf(iterable), _own_address(self), correlation_id)
+        return EventIterator(ThreadSource(iterable), _own_address(self), correlation_id)
 
     def create_callback_stream(
         self,
@@ -216,7 +216,7 @@ class Actor:
         *,
         overflow: CallbackOverflow = "drop_oldest",
         correlation_id: str | None = None,
-    ) -> EventSource[T]:
+    ) -> EventIterator[T]:
         """Make a stream of events of what a callback of another library is called with.
 
         ``register(push)`` is called in the event loop, when the stream is first read. It hooks
@@ -242,8 +242,8 @@ class Actor:
         Raises:
             TypeError, ValueError: An argument is of the wrong kind; the message names it.
         """
-        items = CallbackItems(register, overflow)
-        return EventSource(items, _own_address(self), correlation_id)
+        items = CallbackSource(register, overflow)
+        return EventIterator(items, _own_address(self), correlation_id)
 
     def create_port(
         self, name: str, *, buffer_size: int = 100, overflow: PortOverflow = "wait"

@@ -12,14 +12,14 @@ from anyio import current_time
 from anyio.lowlevel import checkpoint
 
 from actorstream._abort import AbortSignal, attach, deadline_of, detach
-from actorstream._actors.cell import Cell, busy_cell
+from actorstream._actors.cell import Cell, serving_cell
 from actorstream._actors.mailbox import Envelope
 from actorstream._actors.registry import Registry
 from actorstream._actors.reply import Reply
 from actorstream._actors.wait_graph import find_cycle, waiting_for
 from actorstream._address import Address, address
 from actorstream._checks import check_seconds, check_signal
-from actorstream._context import handling, request_in_hand
+from actorstream._context import current_cell, current_request
 from actorstream._errors import (
     AskCycleError,
     AskTimeoutError,
@@ -47,10 +47,10 @@ def make_message(
 
 
 def _running_actor() -> Address | None:
-    served = request_in_hand.get()
+    served = current_request.get()
     if served is not None:
         return served.to
-    cell = handling.get()  # in an actor's on_start() or on_stop()
+    cell = current_cell.get()  # in an actor's on_start() or on_stop()
     return None if cell is None else cell.address
 
 
@@ -71,7 +71,7 @@ async def tell(registry: Registry, message: Message) -> None:
         await checkpoint()
         return
     envelope = Envelope(message)
-    teller = busy_cell() if cell.mailbox.full else None
+    teller = serving_cell() if cell.mailbox.full else None
     if teller is not None and find_cycle(teller, cell):
         raise _mailbox_full(
             cell, "its actor waits for this very message to be sent; give it a larger mailbox_size"
@@ -109,7 +109,7 @@ async def ask(
         signal.throw_if_aborted()
     if timeout == 0:
         raise _too_late(message, timeout)
-    asker = busy_cell()
+    asker = serving_cell()
     if asker is None and signal is None:
         return await _send_and_wait(registry, cell, message, Reply(), timeout)
     if asker is not None:
@@ -127,7 +127,7 @@ async def _send_and_wait(
     timer = None
     if timeout not in NO_LIMIT:
         expire = partial(_expire, reply, message, timeout)
-        timer = registry.clock.call_at(current_time() + timeout, expire)
+        timer = registry.timers.call_at(current_time() + timeout, expire)
     cell.mailbox.add(envelope)
     try:
         return await reply.wait()
@@ -164,7 +164,7 @@ def _obeying(registry: Registry, signal: AbortSignal | None, reply: Reply) -> Ge
 
     key = attach(signal, lambda: registry.call_soon(abort))
     deadline = deadline_of(signal)
-    timer = registry.clock.call_at(deadline, abort) if deadline < math.inf else None
+    timer = registry.timers.call_at(deadline, abort) if deadline < math.inf else None
     try:
         yield
     finally:

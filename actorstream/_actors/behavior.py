@@ -18,7 +18,7 @@ from actorstream._streams.outcome import Outcome
 from actorstream._streams.producer import Opener, open_callback, open_iterable
 
 
-class Resident:
+class ActorBehavior:
     """Lives in a cell on an actor's behalf.
 
     Args:
@@ -45,11 +45,11 @@ class Resident:
         return ports_of(self.actor)
 
     @property
-    def begins_at_once(self) -> bool:
+    def starts_at_once(self) -> bool:
         """Whether the actor has no ``on_start()``."""
         return type(self.actor).on_start is Actor.on_start
 
-    def move_in(self, cell: Cell) -> None:
+    def attach(self, cell: Cell) -> None:
         """Tell the actor its address."""
         self.cell = cell
         bind(self.actor, cell, self.registry)
@@ -70,7 +70,7 @@ class Resident:
         """Call ``on_stop()``."""
         await self.actor.on_stop(reason)
 
-    def leave(self, outcome: Callable[[], Outcome]) -> None:
+    def detach(self, outcome: Callable[[], Outcome]) -> None:
         """End the subscriptions of the actor's ports, and take its address away."""
         for port in self.ports.values():
             end_port(port, outcome)
@@ -83,25 +83,25 @@ def actor_in(cell: Cell) -> Actor:
     Raises:
         ActorNotFoundError: It has not been made yet.
     """
-    if not isinstance(cell.inhabitant, Resident):
+    if not isinstance(cell.behavior, ActorBehavior):
         raise ActorNotFoundError(
             f"{cell.address} has no actor yet, for its supervisor has not started it; "
             f"write `await router.ask({cell.address.id!r}, ...)` first, which waits for it"
         )
-    return cell.inhabitant.actor
+    return cell.behavior.actor
 
 
-class Vacancy:
+class NotStarted:
     """Lives in a cell before its first actor is made: nobody."""
 
     kind = "no actor yet"
     ports: Mapping[str, Port[Any]] = MappingProxyType({})
-    begins_at_once = False
+    starts_at_once = False
 
     def __repr__(self) -> str:
         return f"<{self.kind}>"
 
-    def move_in(self, cell: Cell) -> None:
+    def attach(self, cell: Cell) -> None:
         """There is nobody to tell."""
 
     async def begin(self) -> None:
@@ -116,7 +116,7 @@ class Vacancy:
     async def end(self, reason: str | BaseException) -> None:
         """Nobody ends."""
 
-    def leave(self, outcome: Callable[[], Outcome]) -> None:
+    def detach(self, outcome: Callable[[], Outcome]) -> None:
         """Nobody leaves."""
 
 

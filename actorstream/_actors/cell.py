@@ -1,7 +1,7 @@
 """Where an actor lives: one cell per registration, with its mailbox, its task, its state.
 
 The cell outlives the actor. A supervisor that restarts an actor puts a fresh one into the same
-cell: the address and what is queued stay. One life of an actor is one run of ``Cell.run()``, in
+cell: the address and what is queued stay. One incarnation is one run of ``Cell.run()``, in
 three phases: it begins, handles messages one at a time, and ends, whatever happened.
 """
 
@@ -20,7 +20,7 @@ from actorstream._actors.lifecycle import ACCEPTS, INITIAL, Ending, State, Trans
 from actorstream._actors.mailbox import Envelope, Mailbox
 from actorstream._actors.reply import Reply
 from actorstream._address import Address
-from actorstream._context import handling, request_in_hand
+from actorstream._context import current_cell, current_request
 from actorstream._errors import (
     ActorError,
     ActorRestartedError,
@@ -36,7 +36,7 @@ from actorstream._streams.outcome import Outcome, actor_restarted, actor_stopped
 logger = logging.getLogger("actorstream")
 
 
-class Inhabitant(Protocol):
+class Behavior(Protocol):
     """What a cell wants of the actor in it."""
 
     @property
@@ -50,11 +50,11 @@ class Inhabitant(Protocol):
         ...
 
     @property
-    def begins_at_once(self) -> bool:
+    def starts_at_once(self) -> bool:
         """Whether there is nothing to do in ``begin()``."""
         ...
 
-    def move_in(self, cell: Cell) -> None:
+    def attach(self, cell: Cell) -> None:
         """Take note of the cell."""
         ...
 
@@ -74,20 +74,20 @@ class Inhabitant(Protocol):
         """Clean up; no message comes after."""
         ...
 
-    def leave(self, outcome: Callable[[], Outcome]) -> None:
+    def detach(self, outcome: Callable[[], Outcome]) -> None:
         """End what others still have of the actor, with this, and leave the cell."""
         ...
 
 
-class Host(Protocol):
+class Parent(Protocol):
     """What a cell wants of those around it."""
 
-    def wants_again(self, cell: Cell, ending: Ending) -> bool:
+    def should_restart(self, cell: Cell, ending: Ending) -> bool:
         """Whether a fresh actor is to come after this one."""
         ...
 
-    def on_ended(self, cell: Cell) -> None:
-        """This life is over; raises what is to leave the router."""
+    def on_terminated(self, cell: Cell) -> None:
+        """This incarnation is over; raises what is to leave the router."""
         ...
 
     def on_dead_letter(self, message: Message, why: str) -> None:
@@ -106,21 +106,21 @@ class Cell:
             for no limit.
 
     Attributes:
-        inhabitant: The actor; ``take_in()`` sets it.
+        behavior: The actor; ``put_actor()`` sets it.
         parent: The cell of its supervisor, if it has one.
         channels: Its open streams, in the order of opening.
         waits_for: The cells whose answers its handler awaits, and how many. A new one for each
             message: what a handler leaves running elsewhere holds nobody up.
-        life: Counts the actors that have lived here.
-        begun: Whether the last one has come to its messages.
+        incarnation: Counts the actors that have lived here.
+        has_started: Whether the last one has come to its messages.
         failure: What the last one died of, if it failed.
-        router_left: Whether all ends because the router does.
+        router_closing: Whether all ends because the router does.
     """
 
     def __init__(
         self,
         address: Address,
-        host: Host,
+        host: Parent,
         mailbox_size: int,
         stop_timeout: float | None,
         parent: Cell | None = None,
@@ -131,21 +131,21 @@ class Cell:
         self.state: State = INITIAL
         self.channels: dict[Channel, None] = {}
         self.waits_for: dict[Cell, int] = {}
-        self.life = 0
-        self.begun = False
+        self.incarnation = 0
+        self.has_started = False
         self.failure: BaseException | None = None
-        self.router_left = False
+        self.router_closing = False
         self._host = host
         self._stop_timeout = _limit_of(stop_timeout)
-        self._scope: CancelScope | None = None  # of this life, once its task runs
+        self._scope: CancelScope | None = None  # of this incarnation, once its task runs
         self._reason: Ending = "shutdown"
         self._again: bool | None = None  # whether a fresh actor comes next, if that is decided
-        self._halted = False
+        self._stop_requested = False
         self._commanded = False  # it was, by whoever ends it, and its host is not asked
         self._fatal = False  # its task ends with what is neither its failure nor a cancellation
         self._changed: Event | None = None
         self._in_hand: Envelope | None = None
-        self.inhabitant: Inhabitant
+        self.behavior: Behavior
 
     def __repr__(self) -> str:
         return f"<Cell of {self.address}: {self.state}>"
@@ -159,14 +159,14 @@ class Cell:
 
     @property
     def ending(self) -> Ending:
-        """How the last life ended."""
+        """How the last incarnation ended."""
         return "abnormal" if self.failure is not None else self._reason
 
-    async def wait_begun(self) -> bool:
-        """Wait until this life has begun; return False if it ended before."""
+    async def wait_started(self) -> bool:
+        """Wait until this incarnation has has_started; return False if it ended before."""
         while self.state == "starting":
             await self._wait_changed()
-        return self.begun
+        return self.has_started
 
     def is_busy_with(self, request: Message | None) -> bool:
         """Whether it handles no message before the code that serves ``request`` goes on.
@@ -186,9 +186,9 @@ class Cell:
         return True
 
     async def wait_ended(self) -> None:
-        """Wait until this life is over."""
-        life = self.life
-        while life == self.life and self.state not in ("restarting", "stopped"):
+        """Wait until this incarnation is over."""
+        incarnation = self.incarnation
+        while incarnation == self.incarnation and self.state not in ("restarting", "stopped"):
             await self._wait_changed()
 
     async def wait_stopped(self) -> None:
@@ -213,24 +213,24 @@ class Cell:
 
     # Orders from around
 
-    def take_in(self, inhabitant: Inhabitant) -> None:
+    def put_actor(self, behavior: Behavior) -> None:
         """Have an actor live here, a fresh one after a restart."""
-        self.inhabitant = inhabitant
-        inhabitant.move_in(self)
+        self.behavior = behavior
+        behavior.attach(self)
 
     def launch(self) -> None:
         """Note that ``run()`` is about to run."""
-        self.life += 1
-        self.begun = False
+        self.incarnation += 1
+        self.has_started = False
         self.failure = None
         self.mailbox.reopen()
         self._reason = "shutdown"
         self._again = None
-        self._halted = False
+        self._stop_requested = False
         self._commanded = False
         self._scope = None
         self._go("launch")
-        if self.inhabitant.begins_at_once:
+        if self.behavior.starts_at_once:
             self._start()
 
     def drain(self) -> None:
@@ -238,10 +238,10 @@ class Cell:
         if self.state in ("registered", "restarting"):
             self.finish()
         elif self.state == "starting":
-            self.mailbox.order(self._drain)
+            self.mailbox.put_system(self._drain)
         elif self.state == "running":
             self._reason = "normal"
-            self._again = self._host.wants_again(self, "normal")
+            self._again = self._host.should_restart(self, "normal")
             self._go("drain")
             self._end_streams(list(self.channels))
             self._refuse(self.mailbox.end())
@@ -250,10 +250,10 @@ class Cell:
         self.drain()
 
     def _start(self) -> None:
-        self.begun = True
+        self.has_started = True
         self._go("started")
 
-    def halt(self, again: bool | None = None) -> None:
+    def stop(self, again: bool | None = None) -> None:
         """Have the actor end now.
 
         Args:
@@ -263,15 +263,15 @@ class Cell:
             if not again:
                 self.finish()
         elif self.state != "stopped":
-            self._halted = True
+            self._stop_requested = True
             self._commanded = again is not None
-            wanted = self._host.wants_again(self, "shutdown") if again is None else again
+            wanted = self._host.should_restart(self, "shutdown") if again is None else again
             self._again = wanted and self._again is not False
             if self.state != "stopping":
                 self._reason = "shutdown"
             if self._scope is not None:
                 self._scope.cancel()
-            self.mailbox.order(checkpoint)  # even one that never waits handles no more
+            self.mailbox.put_system(checkpoint)  # even one that never waits handles no more
 
     def finish(self) -> None:
         """It is over for good: whoever waits is told."""
@@ -281,42 +281,42 @@ class Cell:
         self._refuse(self.mailbox.end() + self.mailbox.clear())
         self._end_streams(list(self.channels))
         if not left:
-            self.inhabitant.leave(self.interruption)
+            self.behavior.detach(self.interruption)
 
     def on_left(self, stream: Channel) -> None:
         """A stream's producer is gone."""
         del self.channels[stream]
 
-    # One life
+    # One incarnation
 
     async def run(self) -> None:
         """Live: begin, handle messages, end. The actor's task."""
-        handling.set(self)
-        request_in_hand.set(None)  # it may have been registered in another actor's handler
+        current_cell.set(self)
+        current_request.set(None)  # it may have been registered in another actor's handler
         try:
             with self._open_scope():
                 await self._live()
         except BaseException as exc:  # what comes from around the cell ends the router, too
-            self.router_left = True
+            self.router_closing = True
             self._fatal = not isinstance(exc, get_cancelled_exc_class())
             raise
         finally:
             try:
                 await self._end()  # noqa: ASYNC102 - shielded inside, and bounded
             finally:
-                self._host.on_ended(self)
+                self._host.on_terminated(self)
 
     def _open_scope(self) -> CancelScope:
         # What cancels the router does not reach a child: its supervisor ends it, in its turn.
         self._scope = CancelScope(shield=self.parent is not None)
-        if self._halted:
+        if self._stop_requested:
             self._scope.cancel()
         return self._scope
 
     async def _live(self) -> None:
         try:
             if self.state == "starting":
-                await self.inhabitant.begin()
+                await self.behavior.begin()
                 self.waits_for = {}
                 self._start()
             await self._handle_messages()
@@ -336,18 +336,18 @@ class Cell:
                 await got()
                 continue
             self._in_hand = got
-            token = request_in_hand.set(got.message)
+            token = current_request.set(got.message)
             try:
                 await (self._tell(got.message) if got.reply is None else self._ask(got))
             finally:
-                request_in_hand.reset(token)
+                current_request.reset(token)
                 if self.waits_for:
                     self.waits_for = {}
             self._in_hand = got = None  # keep nothing of it while there is no other
 
     async def _tell(self, message: Message) -> None:
         try:
-            await self.inhabitant.handle(message)
+            await self.behavior.handle(message)
         except UnhandledMessageError as exc:
             if not _is_about(exc, message):
                 raise
@@ -360,7 +360,7 @@ class Cell:
             return
         with CancelScope() as reply.scope:
             try:
-                reply.give(await self.inhabitant.handle(message))
+                reply.give(await self.behavior.handle(message))
             except BaseException as exc:  # noqa: ASYNC103 - given to the asker, or raised again
                 failure, rest = split_failure(exc)
                 if failure is not None:
@@ -382,12 +382,12 @@ class Cell:
             )
 
     async def _end(self) -> None:
-        """End this life: nobody is left waiting, and the actor cleans up."""
-        if self.router_left:
+        """End this incarnation: nobody is left waiting, and the actor cleans up."""
+        if self.router_closing:
             self._again = False
         elif self._again is None:
-            self._again = self._host.wants_again(self, self.ending)
-        self._go("halt")
+            self._again = self._host.should_restart(self, self.ending)
+        self._go("stop")
         if self._in_hand is not None and self._in_hand.reply is not None:
             self._in_hand.reply.fail(self.stopped_error())
         self._in_hand = None
@@ -398,15 +398,15 @@ class Cell:
                 await self._clean_up()
         finally:
             if self._again:
-                self.inhabitant.leave(self.interruption)
-                self._go("again")
+                self.behavior.detach(self.interruption)
+                self._go("restart")
             else:
                 self.finish()
 
     async def _clean_up(self) -> None:
         streams = list(self.channels)
         self._end_streams(streams)
-        await self.inhabitant.stop_dependents()
+        await self.behavior.stop_dependents()
         with self._limit("the streams of %s did not end within %g s; its on_stop() runs now"):
             for stream in streams:
                 await stream.wait_left()
@@ -422,7 +422,7 @@ class Cell:
 
     async def _run_hook(self) -> None:
         try:
-            await self.inhabitant.end(self.failure or self._reason)
+            await self.behavior.end(self.failure or self._reason)
         except BaseException as exc:  # noqa: ASYNC103 - kept, or raised again
             failure, rest = split_failure(exc)
             if failure is not None:
@@ -435,8 +435,8 @@ class Cell:
             logger.error("%s failed in its on_stop(), too", self.address, exc_info=exc)
             return
         self.failure = exc
-        if not self._commanded and not self.router_left:
-            self._again = self._host.wants_again(self, "abnormal")
+        if not self._commanded and not self.router_closing:
+            self._again = self._host.should_restart(self, "abnormal")
 
     def _end_streams(self, streams: list[Channel]) -> None:
         for stream in streams:
@@ -444,7 +444,7 @@ class Cell:
 
     def interruption(self) -> Outcome:
         """Return what the streams of the actor end with."""
-        if self.router_left:
+        if self.router_closing:
             return router_closed(self.address)
         if self._again:
             return actor_restarted(self.address, self.failure)
@@ -470,10 +470,10 @@ def _limit_of(seconds: float | None) -> float | None:
     return None if seconds is None or seconds > sys.float_info.max else seconds
 
 
-def busy_cell() -> Cell | None:
+def serving_cell() -> Cell | None:
     """Return the cell that handles nothing more before the code that runs here goes on."""
-    cell: Cell | None = handling.get()
-    if cell is None or not cell.is_busy_with(request_in_hand.get()):
+    cell: Cell | None = current_cell.get()
+    if cell is None or not cell.is_busy_with(current_request.get()):
         return None
     return cell
 

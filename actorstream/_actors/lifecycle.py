@@ -16,14 +16,14 @@ of h11, whose ``_state.py`` keeps the life of a connection (https://h11.readthed
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal
 
 State = Literal[
     "registered", "starting", "running", "draining", "stopping", "restarting", "stopped"
 ]
-Transition = Literal["launch", "started", "drain", "halt", "again", "finish"]
+Transition = Literal["launch", "started", "drain", "stop", "restart", "finish"]
 
 Ending = Literal["normal", "shutdown", "abnormal"]
 """How a child came to its end: it had finished, it was told to, or it failed."""
@@ -33,10 +33,10 @@ INITIAL: State = "registered"
 TABLE: Mapping[State, Mapping[Transition, State]] = MappingProxyType(
     {
         "registered": {"launch": "starting", "finish": "stopped"},
-        "starting": {"started": "running", "halt": "stopping"},
-        "running": {"drain": "draining", "halt": "stopping"},
-        "draining": {"halt": "stopping"},
-        "stopping": {"again": "restarting", "finish": "stopped"},
+        "starting": {"started": "running", "stop": "stopping"},
+        "running": {"drain": "draining", "stop": "stopping"},
+        "draining": {"stop": "stopping"},
+        "stopping": {"restart": "restarting", "finish": "stopped"},
         "restarting": {"launch": "starting", "finish": "stopped"},
         "stopped": {},
     }
@@ -45,19 +45,6 @@ TABLE: Mapping[State, Mapping[Transition, State]] = MappingProxyType(
 
 ACCEPTS: frozenset[State] = frozenset({"registered", "starting", "running", "restarting"})
 """The states in which messages are queued."""
-
-STREAMS: frozenset[State] = ACCEPTS
-"""The states in which a stream may be opened; it begins when the actor runs."""
-
-_DESCRIPTIONS: Mapping[State, str] = {
-    "registered": "The actor has its address, and it starts when the router runs.",
-    "starting": "Its on_start runs, and messages and streams wait until that has returned.",
-    "running": "It handles its messages one at a time, and its streams run beside them.",
-    "draining": "It finishes the messages that are queued, and takes no new ones.",
-    "stopping": "It handles no more messages, and its on_stop runs.",
-    "restarting": "The old instance is gone, and its messages queue until a fresh one starts.",
-    "stopped": "It is gone for good.",
-}
 
 
 def next_state(state: State, transition: Transition) -> State:
@@ -75,22 +62,3 @@ def next_state(state: State, transition: Transition) -> State:
             f"possible: {', '.join(map(repr, possible)) or 'none'}; "
             "this is a bug in actorstream, please report it"
         ) from None
-
-
-def describe(state: State) -> str:
-    """Return one plain sentence about ``state``, for the documentation."""
-    return _DESCRIPTIONS[state]
-
-
-def diagram() -> str:
-    """Draw the table as a Mermaid ``stateDiagram-v2``, the same text every time."""
-    return "\n".join(["stateDiagram-v2", *(f"    {arrow}" for arrow in _arrows())]) + "\n"
-
-
-def _arrows() -> Iterator[str]:
-    yield f"[*] --> {INITIAL}"
-    for state, possible in TABLE.items():
-        for transition, following in possible.items():
-            yield f"{state} --> {following}: {transition}"
-        if not possible:
-            yield f"{state} --> [*]"

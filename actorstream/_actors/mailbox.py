@@ -15,11 +15,11 @@ from typing import Any
 from anyio.lowlevel import checkpoint
 
 from actorstream._actors.reply import Reply
-from actorstream._loop.waiter import Gate, Place, make_gate, make_place
+from actorstream._loop.waiter import StrictWaiter, Waiter, make_strict_waiter, make_waiter
 from actorstream._message import Message
 from actorstream._streams.buffer import TURN
 
-Order = Callable[[], Coroutine[Any, Any, object]]
+SystemMessage = Callable[[], Coroutine[Any, Any, object]]
 
 
 class Envelope:
@@ -28,16 +28,16 @@ class Envelope:
     Attributes:
         message: What is sent.
         reply: Where the answer goes, if one is awaited.
-        gate: Where its sender waits until it is let in; ``None`` once it is, or if its sender
+        waiter: Where its sender waits until it is let in; ``None`` once it is, or if its sender
             waits for the answer only.
     """
 
-    __slots__ = ("gate", "message", "reply")
+    __slots__ = ("message", "reply", "waiter")
 
     def __init__(self, message: Message, reply: Reply | None = None) -> None:
         self.message: Message = message
         self.reply: Reply | None = reply
-        self.gate: Gate | None = None
+        self.waiter: StrictWaiter | None = None
 
 
 class Mailbox:
@@ -51,15 +51,15 @@ class Mailbox:
         ended: Whether nothing more is let in.
     """
 
-    __slots__ = ("_line", "_orders", "_queue", "_reader", "_since_rest", "ended", "size")
+    __slots__ = ("_line", "_queue", "_reader", "_since_rest", "_system_messages", "ended", "size")
 
     def __init__(self, size: int) -> None:
         self.size: int = size
         self.ended: bool = False
         self._queue: deque[Envelope] = deque()
         self._line: OrderedDict[Envelope, None] = OrderedDict()  # any number may come and go
-        self._orders: deque[Order] = deque()
-        self._reader: Place | None = None
+        self._system_messages: deque[SystemMessage] = deque()
+        self._reader: Waiter | None = None
         self._since_rest = 0
 
     def __len__(self) -> int:
@@ -94,14 +94,14 @@ class Mailbox:
         Returns:
             Whether it was let in; the mailbox may end instead.
         """
-        gate = envelope.gate = make_gate()
+        waiter = envelope.waiter = make_strict_waiter()
         try:
             while envelope in self._line:
-                await gate.park()
+                await waiter.wait()
         except BaseException:
             self.discard(envelope)
             raise
-        return envelope.gate is not gate
+        return envelope.waiter is not waiter
 
     def discard(self, envelope: Envelope) -> None:
         """Take an envelope away, wherever it waits; do nothing if it has been taken out."""
@@ -111,12 +111,12 @@ class Mailbox:
             self._queue.remove(envelope)
             self._admit()
 
-    def order(self, order: Order) -> None:
+    def put_system(self, message: SystemMessage) -> None:
         """Have the actor's task run something before it handles the next message."""
-        self._orders.append(order)
+        self._system_messages.append(message)
         self._wake()
 
-    async def get(self) -> Envelope | Order | None:
+    async def get(self) -> Envelope | SystemMessage | None:
         """Wait for the next order or message, and take it out. Cancelling it loses nothing.
 
         Returns:
@@ -126,11 +126,11 @@ class Mailbox:
         if self._since_rest >= TURN:
             self._since_rest = 0
             await checkpoint()
-        while not (self._orders or self._queue or self.ended):
+        while not (self._system_messages or self._queue or self.ended):
             self._since_rest = 0
-            await self._park()
-        if self._orders:
-            return self._orders.popleft()
+            await self._wait()
+        if self._system_messages:
+            return self._system_messages.popleft()
         if not self._queue:
             return None
         envelope = self._queue.popleft()
@@ -148,14 +148,14 @@ class Mailbox:
         refused = list(self._line)
         self._line.clear()
         for envelope in refused:
-            if envelope.gate is not None:
-                envelope.gate.unpark()
+            if envelope.waiter is not None:
+                envelope.waiter.wake()
         return refused
 
     def reopen(self) -> None:
         """Begin anew with what is queued; orders are for the life in which they were given."""
         self.ended = False
-        self._orders.clear()
+        self._system_messages.clear()
 
     def clear(self) -> list[Envelope]:
         """Take out and return what is queued."""
@@ -163,23 +163,23 @@ class Mailbox:
         self._queue.clear()
         return left
 
-    async def _park(self) -> None:
+    async def _wait(self) -> None:
         if self._reader is None:  # made where the event loop runs, and used for every wait
-            self._reader = make_place()
-        await self._reader.park()
+            self._reader = make_waiter()
+        await self._reader.wait()
 
     def _wake(self) -> None:
         if self._reader is not None:
-            self._reader.unpark()
+            self._reader.wake()
 
     def _admit(self) -> None:
         """Let in whoever is first in line, unless its sender has just been cancelled."""
         while self._line and not self.full:
             envelope, _ = self._line.popitem(last=False)
-            gate = envelope.gate
-            if gate is None:
+            waiter = envelope.waiter
+            if waiter is None:
                 self._queue.append(envelope)
-            elif gate.occupied:
-                envelope.gate = None
+            elif waiter.waiting:
+                envelope.waiter = None
                 self._queue.append(envelope)
-                gate.unpark()
+                waiter.wake()

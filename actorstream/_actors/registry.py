@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Literal
 
 from anyio.abc import TaskGroup
 
-from actorstream._actors.cell import Cell, Host, Inhabitant
+from actorstream._actors.cell import Behavior, Cell, Parent
 from actorstream._actors.lifecycle import Ending
 from actorstream._address import Address
 from actorstream._errors import ActorNotFoundError, RouterClosedError
-from actorstream._loop.timers import Clock
+from actorstream._loop.timers import Timers
 from actorstream._loop.wakeup import CallSoon, current_call_soon, watch_loop
 from actorstream._message import Message
 from actorstream._ports.options import PortOptions
@@ -39,7 +39,7 @@ class Registry:
         router: Whose actors they are.
         state: ``"not entered"``, ``"open"``, ``"closing"`` (the actors end) or ``"closed"``.
         cells: Every actor that is not stopped for good, in the order of registration.
-        clock: Runs the timers.
+        timers: Runs the timers.
         call_soon: Reaches the event loop from anywhere.
         dead_letters: Where messages to nobody are published.
         told: How many messages have been told.
@@ -52,7 +52,7 @@ class Registry:
         self.cells: dict[Cell, None] = {}
         self.told = 0
         self.restarts = 0
-        self.clock: Clock  # these belong to an event loop: made on opening
+        self.timers: Timers  # these belong to an event loop: made on opening
         self.call_soon: CallSoon
         self._names: dict[str, Cell] = {}
         self._on_failure = on_failure
@@ -73,8 +73,8 @@ class Registry:
         self._context = copy_context()
         self._in_loop = watch_loop()
         self.call_soon = current_call_soon()
-        self.clock = Clock()
-        tasks.start_soon(self.clock.run)
+        self.timers = Timers()
+        tasks.start_soon(self.timers.run)
         self.state = "open"
         for cell in list(self.cells):
             self._launch_late(cell)
@@ -84,12 +84,12 @@ class Registry:
         self.state = "closing"
         for cell in list(self.cells):
             if cell.parent is None:
-                self.halt(cell)
+                self.stop(cell)
         self._stop_clock_if_empty()
 
-    def halt(self, cell: Cell) -> None:
+    def stop(self, cell: Cell) -> None:
         """End a cell that has no supervisor, or whose supervisor is about to end, at once."""
-        cell.halt(again=False)
+        cell.stop(again=False)
         if cell.state == "stopped":
             self.forget(cell)
 
@@ -113,17 +113,17 @@ class Registry:
             RouterClosedError: The router does not run.
         """
         self.check_open()
-        return Home(to, self.clock, self.call_soon)
+        return Home(to, self.timers, self.call_soon)
 
     # Who lives where
 
     def add(
         self,
         to: Address,
-        inhabitant: Inhabitant,
+        behavior: Behavior,
         mailbox_size: int,
         stop_timeout: float | None,
-        host: Host | None = None,
+        host: Parent | None = None,
         parent: Cell | None = None,
     ) -> Cell:
         """Make a cell for an actor.
@@ -139,13 +139,13 @@ class Registry:
             )
         if to.id in self._names:
             raise ValueError(
-                f"{to} is taken by {self._names[to.id].inhabitant!r}; choose another id, or call "
+                f"{to} is taken by {self._names[to.id].behavior!r}; choose another id, or call "
                 f"`await router.unregister_actor({to.id!r})` first"
             )
         cell = Cell(to, host or self, mailbox_size, stop_timeout, parent)
         self._names[to.id] = cell
         self.cells[cell] = None
-        cell.take_in(inhabitant)
+        cell.put_actor(behavior)
         return cell
 
     def launch_soon(self, cell: Cell) -> None:
@@ -165,7 +165,7 @@ class Registry:
 
         Whoever registers or restarts an actor may be serving a request, which is not the actor's.
         """
-        self.restarts += cell.life > 0
+        self.restarts += cell.incarnation > 0
         cell.launch()
         start = partial(self._tasks.start_soon, cell.run, name=cell.address.id)
         self._context.copy().run(start)
@@ -177,7 +177,7 @@ class Registry:
 
     def forget(self, cell: Cell) -> None:
         """Let a cell go, for it is over for good. Its name is known after the router's end."""
-        if self.state != "closing" and not cell.router_left:
+        if self.state != "closing" and not cell.router_closing:
             self.forget_name(cell)
         self.cells.pop(cell, None)
         self._stop_clock_if_empty()
@@ -219,11 +219,11 @@ class Registry:
 
     # What the cells report
 
-    def wants_again(self, cell: Cell, ending: Ending) -> bool:
+    def should_restart(self, cell: Cell, ending: Ending) -> bool:
         """Nobody restarts an actor that has no supervisor."""
         return False
 
-    def on_ended(self, cell: Cell) -> None:
+    def on_terminated(self, cell: Cell) -> None:
         """Let an actor without a supervisor go; its failure is raised, or logged.
 
         Raises:
@@ -245,7 +245,7 @@ class Registry:
     def _stop_clock_if_empty(self) -> None:
         if self.state == "closing" and not self.cells:
             self.shut()
-            self.clock.stop()
+            self.timers.stop()
 
     def shut(self) -> None:
         """Note that all actors are gone."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from anyio import CancelScope
 
-from actorstream._loop.waiter import Place, make_place
+from actorstream._loop.waiter import Waiter, make_waiter
 
 
 class Reply:
@@ -18,14 +18,14 @@ class Reply:
         scope: The cancel scope of the handling, while it runs.
     """
 
-    __slots__ = ("_error", "_place", "_value", "given", "scope")
+    __slots__ = ("_error", "_value", "_waiter", "given", "scope")
 
     def __init__(self) -> None:
         self.given: bool = False
         self.scope: CancelScope | None = None
         self._value: Any = None
         self._error: BaseException | None = None
-        self._place: Place | None = None
+        self._waiter: Waiter | None = None
 
     def give(self, value: Any) -> None:
         """Answer with a value; only the first answer counts."""
@@ -49,9 +49,9 @@ class Reply:
 
     async def wait(self) -> Any:
         """Wait for the answer, and return or raise it. May be cancelled freely."""
-        self._place = make_place()
+        self._waiter = make_waiter()
         while not self.given:
-            await self._place.park()
+            await self._waiter.wait()
         error, self._error = self._error, None
         if error is not None:
             try:
@@ -62,5 +62,5 @@ class Reply:
 
     def _settle(self) -> None:
         self.given = True
-        if self._place is not None:
-            self._place.unpark()
+        if self._waiter is not None:
+            self._waiter.wake()

@@ -15,19 +15,19 @@ from actorstream._streams.channel import Channel
 from actorstream._streams.producer import NothingToStreamError, Opener
 
 Source = tuple[Opener, Callable[..., Any]]
-WaitForSource = Callable[[Message], Awaitable[Source | None]]
+WaitForOpening = Callable[[Message], Awaitable[Source | None]]
 
 
-async def open_when_running(channel: Channel, wait_for_source: WaitForSource) -> Awaitable[None]:
+async def open_when_running(channel: Channel, wait_for_opening: WaitForOpening) -> Awaitable[None]:
     """Open the stream of an actor that has not begun."""
-    source = await wait_for_source(channel.request)
+    source = await wait_for_opening(channel.request)
     if source is None:
         return checkpoint()  # the actor has ended, and its cell ends the stream
     opener, method = source
     return await opener(channel, method)
 
 
-async def wait_for_source(cell: Cell, request: Message) -> Source | None:
+async def wait_for_opening(cell: Cell, request: Message) -> Source | None:
     if not await cell.wait_running():
         return None
     try:

@@ -127,15 +127,15 @@ def _look_at_all(
 def _look(cell: Cell, under: Under) -> ActorInfo:
     return ActorInfo(
         id=cell.address.id,
-        kind=cell.inhabitant.kind,
+        kind=cell.behavior.kind,
         state=cell.state,
         queued=len(cell.mailbox) + cell.mailbox.waiting,
         mailbox_size=cell.mailbox.size,
-        restarts=max(cell.life - 1, 0),
+        restarts=max(cell.incarnation - 1, 0),
         streams=tuple(map(_look_at_stream, cell.channels)),
         ports=tuple(
             PortInfo(name, port.statistics().subscribers, port.statistics().published)
-            for name, port in cell.inhabitant.ports.items()
+            for name, port in cell.behavior.ports.items()
         ),
         children=_look_at_all(under, cell),
     )
@@ -146,7 +146,7 @@ def _look_at_stream(channel: Channel) -> StreamInfo:
     seconds = current_time() - channel.began
     return StreamInfo(
         type=channel.request.type,
-        correlation_id=channel.origin.correlation_id,
+        correlation_id=channel.identity.correlation_id,
         delivered=now.delivered,
         rate=now.delivered / seconds if seconds > 0 else 0.0,
         buffered=now.buffered,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 
-from actorstream._actors.cell import Cell, busy_cell
+from actorstream._actors.cell import Cell, serving_cell
 from actorstream._context import current_channel
 
 
@@ -45,7 +45,7 @@ def find_cycle(waiter: Cell, other: Cell) -> list[str] | None:
 
 def waits_for_this(cell: Cell, cells: Iterable[Cell]) -> bool:
     """Return whether a cell's end waits for the actor that runs this code, or for its handler."""
-    here, channel = busy_cell(), current_channel.get()
+    here, channel = serving_cell(), current_channel.get()
     if here is not None and find_cycle(here, cell):
         return True
     if here is None and channel is not None:

@@ -22,11 +22,11 @@ _SWEEP_FROM = 64
 class Timer:
     """A callback that is due at ``when``."""
 
-    __slots__ = ("_callback", "_clock", "_order", "when")
+    __slots__ = ("_callback", "_heap", "_order", "when")
 
-    def __init__(self, clock: Clock, when: float, order: int, callback: Callback) -> None:
+    def __init__(self, timers: Timers, when: float, order: int, callback: Callback) -> None:
         self.when: float = when
-        self._clock = clock
+        self._heap = timers
         self._order = order
         self._callback: Callback | None = callback
 
@@ -42,7 +42,7 @@ class Timer:
         """Do not call; does nothing if the call has been made."""
         if self._callback is not None:
             self._callback = None
-            self._clock.forget_one()
+            self._heap.forget_one()
 
     def fire(self) -> None:
         """Call now, once."""
@@ -51,11 +51,11 @@ class Timer:
             callback()
 
 
-class Clock:
+class Timers:
     """Calls back at points in time while ``run()`` runs. The callbacks must not raise."""
 
     def __init__(self) -> None:
-        self._timers: list[Timer] = []
+        self._heap: list[Timer] = []
         self._order = count()
         self._cancelled = 0
         self._scope = CancelScope()
@@ -63,9 +63,9 @@ class Clock:
         self._changed: Event | None = None
 
     def call_at(self, when: float, callback: Callback) -> Timer:
-        """Call ``callback`` at ``when``, on the event loop's clock."""
+        """Call ``callback`` at ``when``, on the event loop's timers."""
         timer = Timer(self, when, next(self._order), callback)
-        heappush(self._timers, timer)
+        heappush(self._heap, timer)
         if when < self._sleeping_until and self._changed is not None:
             self._changed.set()
         return timer
@@ -73,9 +73,9 @@ class Clock:
     def forget_one(self) -> None:
         """Count a cancelled timer, and sweep if they are the majority."""
         self._cancelled += 1
-        if self._cancelled > _SWEEP_FROM and self._cancelled * 2 > len(self._timers):
-            self._timers = [timer for timer in self._timers if timer.live]
-            heapify(self._timers)
+        if self._cancelled > _SWEEP_FROM and self._cancelled * 2 > len(self._heap):
+            self._heap = [timer for timer in self._heap if timer.live]
+            heapify(self._heap)
             self._cancelled = 0
 
     async def run(self) -> None:
@@ -94,11 +94,11 @@ class Clock:
     def _fire_due(self) -> float:
         """Call what is due and return when the next one is."""
         now = current_time()
-        while self._timers:
-            timer = self._timers[0]
+        while self._heap:
+            timer = self._heap[0]
             if timer.live and timer.when > now:
                 return timer.when
-            heappop(self._timers)
+            heappop(self._heap)
             if timer.live:
                 timer.fire()
             else:

@@ -21,7 +21,7 @@ from actorstream._loop.wakeup import CallSoon, current_call_soon
 Call = Callable[[], Any]
 
 
-class Pending:
+class ThreadCall:
     """A call on its way: made in the thread, its answer taken in the event loop."""
 
     __slots__ = ("_answer", "_answered", "_call")
@@ -58,7 +58,7 @@ class Pending:
         return self._answer()
 
 
-class Worker:
+class WorkerThread:
     """Makes calls, one after the other, in one thread. Needs a task that runs ``serve()``.
 
     Args:
@@ -70,8 +70,8 @@ class Worker:
 
     __slots__ = ("_call_soon", "_calls", "_peers", "gone")
 
-    def __init__(self, peers: dict[Worker, None]) -> None:
-        self._calls: SimpleQueue[Pending | None] = SimpleQueue()
+    def __init__(self, peers: dict[WorkerThread, None]) -> None:
+        self._calls: SimpleQueue[ThreadCall | None] = SimpleQueue()
         self._call_soon = current_call_soon()
         self._peers = peers
         self.gone: bool = False
@@ -85,20 +85,20 @@ class Worker:
             self._give_up_the_rest()
             self.stop()
 
-    def submit(self, call: Call) -> Pending:
+    def submit(self, call: Call) -> ThreadCall:
         """Have a call made after those before it."""
-        pending = Pending(call)
+        thread_call = ThreadCall(call)
         if self.gone:
-            pending.give_up()
+            thread_call.give_up()
         else:
-            self._calls.put(pending)
-        return pending
+            self._calls.put(thread_call)
+        return thread_call
 
     async def call(self, call: Call) -> Any:
-        """Make a call in the thread; raise what it raises. See ``Pending.wait()``."""
-        pending = self.submit(call)
-        await pending.wait()
-        return pending.result()
+        """Make a call in the thread; raise what it raises. See ``ThreadCall.wait()``."""
+        thread_call = self.submit(call)
+        await thread_call.wait()
+        return thread_call.result()
 
     def stop(self) -> None:
         """Let the thread go when it has made the calls that it has; does no harm twice."""
@@ -109,13 +109,13 @@ class Worker:
     def _give_up_the_rest(self) -> None:
         with suppress(Empty):
             while True:
-                pending = self._calls.get_nowait()
-                if pending is not None:
-                    pending.give_up()
+                thread_call = self._calls.get_nowait()
+                if thread_call is not None:
+                    thread_call.give_up()
 
     def _work(self) -> None:
-        while (pending := self._calls.get()) is not None:
-            pending.make(self._call_soon)
+        while (thread_call := self._calls.get()) is not None:
+            thread_call.make(self._call_soon)
 
 
 def _make(call: Call) -> Call:

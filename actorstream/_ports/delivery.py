@@ -1,6 +1,6 @@
 """One subscriber's way from a port: its channel, fed by ``publish()`` and not by a task.
 
-A value that finds a subscriber's buffer full, and is to wait, lines up there as a parcel. The
+A value that finds a subscriber's buffer full, and is to wait, lines up there as a delivery. The
 subscriber itself moves it into the buffer when it takes a value out. So each subscriber gets
 the values in the order of publishing, whoever published them, as soon as *it* has room and
 whatever the others do; and a publisher waits for one event, however many subscribers are full.
@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Generic, TypeVar, cast
 
 from anyio import Event
 
-from actorstream._loop.timers import Clock
+from actorstream._loop.timers import Timers
 from actorstream._loop.wakeup import CallSoon
 from actorstream._message import Message
 from actorstream._options import StreamAsyncOptions
@@ -26,7 +26,7 @@ from actorstream._streams.outcome import Outcome
 T = TypeVar("T")
 
 
-class Parcel(Generic[T]):
+class Delivery(Generic[T]):
     """A value on its way to subscribers that have no room for it yet.
 
     Attributes:
@@ -36,13 +36,13 @@ class Parcel(Generic[T]):
 
     __slots__ = ("_lines", "_settled", "lost", "value")
 
-    def __init__(self, value: T, lines: Iterable[LinedBuffer[T]]) -> None:
+    def __init__(self, value: T, lines: Iterable[BackloggedBuffer[T]]) -> None:
         self.value: T = value
         self.lost: bool = False
         self._settled = Event()
-        self._lines: dict[LinedBuffer[T], None] = dict.fromkeys(lines)
+        self._lines: dict[BackloggedBuffer[T], None] = dict.fromkeys(lines)
         for line in self._lines:
-            line.line_up(self)
+            line.enqueue(self)
 
     async def wait(self) -> None:
         """Wait until no subscriber is left that has to make room.
@@ -55,7 +55,7 @@ class Parcel(Generic[T]):
             for line in self._lines:
                 line.withdraw(self)
 
-    def settle(self, line: LinedBuffer[T], *, lost: bool) -> None:
+    def settle(self, line: BackloggedBuffer[T], *, lost: bool) -> None:
         """Note that it has left a line."""
         del self._lines[line]
         self.lost = self.lost or lost
@@ -63,14 +63,14 @@ class Parcel(Generic[T]):
             self._settled.set()
 
 
-class LinedBuffer(Buffer[T]):
+class BackloggedBuffer(Buffer[T]):
     """A buffer at which values line up while it is full, to come in as others are taken."""
 
     __slots__ = ("_line",)
 
     def __init__(self, size: int) -> None:
         super().__init__(size)
-        self._line: deque[Parcel[T]] = deque()
+        self._line: deque[Delivery[T]] = deque()
 
     @property
     def producer_waiting(self) -> bool:
@@ -87,20 +87,20 @@ class LinedBuffer(Buffer[T]):
         """Take the oldest item out, and let in what is first in line; see ``Buffer``."""
         item = super().receive_nowait()
         if self._line:
-            parcel = self._line.popleft()
-            self.items.append(parcel.value)
-            parcel.settle(self, lost=False)
+            delivery = self._line.popleft()
+            self.items.append(delivery.value)
+            delivery.settle(self, lost=False)
             self._set_marks()
         return item
 
-    def line_up(self, parcel: Parcel[T]) -> None:
-        """Let a parcel wait its turn. The buffer is full."""
-        self._line.append(parcel)
+    def enqueue(self, delivery: Delivery[T]) -> None:
+        """Let a delivery wait its turn. The buffer is full."""
+        self._line.append(delivery)
         self._set_marks()
 
-    def withdraw(self, parcel: Parcel[T]) -> None:
-        """Take a parcel out of the line."""
-        self._line.remove(parcel)
+    def withdraw(self, delivery: Delivery[T]) -> None:
+        """Take a delivery out of the line."""
+        self._line.remove(delivery)
         self._set_marks()
 
     def end(self) -> None:
@@ -115,7 +115,7 @@ class LinedBuffer(Buffer[T]):
             self.low = maxsize  # the consumer is to come to receive_nowait()
 
 
-class Feed(Channel):
+class SubscriptionChannel(Channel):
     """The channel of one subscription. It is live while it is attached to its port."""
 
     opened_by: ClassVar[str] = "subscribe()"
@@ -124,12 +124,12 @@ class Feed(Channel):
 
     def __init__(self, request: Message, options: StreamAsyncOptions) -> None:
         super().__init__(request, options)
-        self.buffer = LinedBuffer(options.buffer_size)
+        self.buffer = BackloggedBuffer(options.buffer_size)
 
     @property
-    def line(self) -> LinedBuffer[Any]:
+    def line(self) -> BackloggedBuffer[Any]:
         """The buffer, as what values line up at."""
-        return cast("LinedBuffer[Any]", self.buffer)
+        return cast("BackloggedBuffer[Any]", self.buffer)
 
     @property
     def concluded(self) -> bool:
@@ -142,18 +142,18 @@ class Feed(Channel):
         return self.options.overflow == "wait" and self.buffer.full and not self.over
 
     def attach(
-        self, clock: Clock, call_soon: CallSoon, on_left: Callable[[Channel], object]
+        self, timers: Timers, call_soon: CallSoon, on_left: Callable[[Channel], object]
     ) -> None:
-        """Note that a port feeds it from now on.
+        """Note that a port channels it from now on.
 
         Args:
-            clock: Runs the timers.
+            timers: Runs the timers.
             call_soon: Reaches the event loop from anywhere.
-            on_left: Called when the port is to feed it no more.
+            on_left: Called when the port is to channel it no more.
         """
         self.live = True
         self._on_left = on_left
-        self.watch(clock, call_soon)
+        self.watch(timers, call_soon)
 
     def offer(self, value: Any) -> bool:
         """Do with a value what needs no waiting; return whether that was all."""

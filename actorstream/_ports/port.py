@@ -16,10 +16,10 @@ from actorstream._abort import AbortSignal
 from actorstream._address import Address
 from actorstream._checks import check_count, check_name
 from actorstream._errors import PortClosedError
-from actorstream._loop.timers import Clock
+from actorstream._loop.timers import Timers
 from actorstream._loop.wakeup import CallSoon
 from actorstream._message import Message
-from actorstream._ports.delivery import Feed, Parcel
+from actorstream._ports.delivery import Delivery, SubscriptionChannel
 from actorstream._ports.options import PortOptions, PortOverflow, SubscriptionOptions
 from actorstream._ports.subscription import Subscription, open_subscription
 from actorstream._statistics import PortStatistics
@@ -37,12 +37,12 @@ class Home:
 
     Attributes:
         address: Of the actor.
-        clock: Runs the timers.
+        timers: Runs the timers.
         call_soon: Reaches the router's event loop from anywhere.
     """
 
     address: Address
-    clock: Clock
+    timers: Timers
     call_soon: CallSoon
 
 
@@ -67,9 +67,9 @@ class Port(Generic[T]):
     __slots__ = (
         "__weakref__",
         "_changed",
+        "_channels",
         "_closed",
         "_dropped",
-        "_feeds",
         "_find_home",
         "_last_end",
         "_options",
@@ -84,7 +84,7 @@ class Port(Generic[T]):
         self.name: str = name
         self._options = options
         self._find_home = find_home
-        self._feeds: dict[Channel, Feed] = {}  # in the order of attaching
+        self._channels: dict[Channel, SubscriptionChannel] = {}  # in the order of attaching
         self._closed = False
         self._published = 0
         self._rest_at = 0
@@ -94,15 +94,15 @@ class Port(Generic[T]):
         self._last_end: Callable[[], Outcome] | None = None
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else f"{len(self._feeds)} subscribers"
+        state = "closed" if self._closed else f"{len(self._channels)} subscribers"
         return f"<Port {self.name!r}: {state}>"
 
     def statistics(self) -> PortStatistics:
         """Return how many subscribe, and how many values have been published and lost."""
         return PortStatistics(
-            subscribers=len(self._feeds),
+            subscribers=len(self._channels),
             published=self._published,
-            dropped=self._dropped + sum(feed.dropped for feed in self._feeds.values()),
+            dropped=self._dropped + sum(channel.dropped for channel in self._channels.values()),
             publishers_waiting=self._waiting,
         )
 
@@ -128,9 +128,9 @@ class Port(Generic[T]):
         if turn_over:  # two halves of a checkpoint: cancelled here, the value is not handed out,
             await checkpoint_if_cancelled()
             self._rest_at = self._published + TURN
-        parcel = self._hand_out(value)
-        if parcel is not None:
-            await self._wait_for(parcel)
+        delivery = self._hand_out(value)
+        if delivery is not None:
+            await self._wait_for(delivery)
         elif turn_over:  # and to yield before would let a later call overtake this one
             await cancel_shielded_checkpoint()
 
@@ -145,7 +145,7 @@ class Port(Generic[T]):
             PortClosedError: The port is closed.
         """
         self._check_open()
-        if any(feed.holds_up for feed in self._feeds.values()):
+        if any(channel.holds_up for channel in self._channels.values()):
             raise WouldBlock
         self._hand_out(value)
 
@@ -164,7 +164,7 @@ class Port(Generic[T]):
         while True:
             self._check_open()
             self._check_not_ended(last_end)
-            if len(self._feeds) >= n:
+            if len(self._channels) >= n:
                 return
             self._changed = self._changed or Event()
             await self._changed.wait()
@@ -178,28 +178,28 @@ class Port(Generic[T]):
         self._closed = True
         self._end_all(lambda: ENDED)
 
-    def _hand_out(self, value: T) -> Parcel[T] | None:
+    def _hand_out(self, value: T) -> Delivery[T] | None:
         """Hand a value to all that need not be waited for; return what is left to do."""
         self._published += 1
-        others: list[Feed] = []
-        for feed in self._feeds.values():
-            buffer = feed.buffer
+        others: list[SubscriptionChannel] = []
+        for channel in self._channels.values():
+            buffer = channel.buffer
             if len(buffer.items) < buffer.high:  # the fast path that _streams/buffer.py explains
                 buffer.items.append(value)
             else:
-                others.append(feed)
+                others.append(channel)
         if not others:
             return None
-        full = [feed.line for feed in others if not feed.offer(value)]
-        return Parcel(value, full) if full else None
+        full = [channel.line for channel in others if not channel.offer(value)]
+        return Delivery(value, full) if full else None
 
-    async def _wait_for(self, parcel: Parcel[T]) -> None:
+    async def _wait_for(self, delivery: Delivery[T]) -> None:
         self._waiting += 1
         try:
-            await parcel.wait()
+            await delivery.wait()
         finally:
             self._waiting -= 1
-        if parcel.lost:
+        if delivery.lost:
             self._check_open()
 
     def _check_open(self) -> None:
@@ -216,8 +216,8 @@ class Port(Generic[T]):
             raise error
 
     def _end_all(self, make_outcome: Callable[[], Outcome]) -> None:
-        for feed in list(self._feeds.values()):
-            feed.terminate(make_outcome())
+        for channel in list(self._channels.values()):
+            channel.terminate(make_outcome())
         self._note_change()
 
     def _note_change(self) -> None:
@@ -256,8 +256,8 @@ class Port(Generic[T]):
     async def _locate(self) -> Port[T]:  # noqa: ASYNC124 - a router may have to wait for its port
         return self
 
-    def _attach(self, options: SubscriptionOptions) -> Feed:
-        """Feed a new subscription from now on, unless its signal has been aborted.
+    def _attach(self, options: SubscriptionOptions) -> SubscriptionChannel:
+        """SubscriptionChannel a new subscription from now on, unless its signal has been aborted.
 
         Raises:
             PortClosedError: The port is closed.
@@ -265,18 +265,20 @@ class Port(Generic[T]):
         """
         self._check_open()
         home = self._find_home()
-        feed = Feed(Message(to=home.address, type=self.name), options.on_top_of(self._options))
-        early = find_early_outcome(feed.options, home.address)
+        channel = SubscriptionChannel(
+            Message(to=home.address, type=self.name), options.on_top_of(self._options)
+        )
+        early = find_early_outcome(channel.options, home.address)
         if early is not None:
-            feed.terminate(early)
-            return feed
-        self._feeds[feed] = feed
-        feed.attach(home.clock, home.call_soon, self._detach)
+            channel.terminate(early)
+            return channel
+        self._channels[channel] = channel
+        channel.attach(home.timers, home.call_soon, self._detach)
         self._note_change()
-        return feed
+        return channel
 
-    def _detach(self, feed: Channel) -> None:
-        self._dropped += self._feeds.pop(feed).dropped
+    def _detach(self, channel: Channel) -> None:
+        self._dropped += self._channels.pop(channel).dropped
 
 
 def end_port(port: Port[Any], make_outcome: Callable[[], Outcome]) -> None:

@@ -19,13 +19,13 @@ from actorstream._errors import (
     RouterClosedError,
     StreamConsumedError,
 )
-from actorstream._ports.delivery import Feed
+from actorstream._ports.delivery import SubscriptionChannel
 from actorstream._ports.options import SubscriptionOptions
 from actorstream._statistics import StreamStatistics
 from actorstream._streams.buffer import Buffer
-from actorstream._streams.channel import OVER
+from actorstream._streams.channel import END
 from actorstream._streams.outcome import CLOSED, Outcome, aborted
-from actorstream._streams.stream import NOTHING_YET, stop
+from actorstream._streams.stream import EMPTY_BUFFER, stop
 
 if TYPE_CHECKING:
     from actorstream._ports.port import Port
@@ -59,9 +59,9 @@ class Subscription(Generic[T]):
     __slots__ = (
         "__weakref__",
         "_buffer",
+        "_channel",
         "_early",
         "_entered",
-        "_feed",
         "_locate",
         "_name",
         "_options",
@@ -71,8 +71,8 @@ class Subscription(Generic[T]):
     def __init__(
         self, name: str, options: SubscriptionOptions, locate: Callable[[], Awaitable[Port[T]]]
     ) -> None:
-        self._feed: Feed | None = None
-        self._buffer: Buffer[Any] = NOTHING_YET
+        self._channel: SubscriptionChannel | None = None
+        self._buffer: Buffer[Any] = EMPTY_BUFFER
         self._name = name
         self._options = options
         self._locate = locate
@@ -81,28 +81,28 @@ class Subscription(Generic[T]):
         self._search: CancelScope | None = None
 
     def __repr__(self) -> str:
-        if self._feed is None:
+        if self._channel is None:
             state = "not attached" if self._early is None else "ended"
             return f"<Subscription {self._name!r}: {state}>"
-        return f"<Subscription {self._name!r} of {self._feed.request.to}: {self._feed.state}>"
+        return f"<Subscription {self._name!r} of {self._channel.request.to}: {self._channel.state}>"
 
     def __del__(self) -> None:
-        if self._feed is not None:
-            self._feed.abandon()
+        if self._channel is not None:
+            self._channel.abandon()
 
     @property
     def dropped(self) -> int:
         """How many values it has lost to its ``overflow`` policy."""
-        return 0 if self._feed is None else self._feed.dropped
+        return 0 if self._channel is None else self._channel.dropped
 
     def statistics(self) -> StreamStatistics:
         """Return how full the buffer is, who waits, and how many values have passed.
 
         Before it is attached, a ``buffer_size`` that was left to the port shows as 0.
         """
-        if self._feed is None:
+        if self._channel is None:
             return StreamStatistics(0, self._options.buffer_size or 0, 0, 0, False, False)
-        return self._feed.statistics()
+        return self._channel.statistics()
 
     # Reading
 
@@ -123,15 +123,15 @@ class Subscription(Generic[T]):
             value: T = buffer.items.popleft()
             return value
         try:
-            feed = self._feed or await self._open()
-            if feed is None:
+            channel = self._channel or await self._open()
+            if channel is None:
                 stop(self._take_early_error())
-            item = await feed.take()
+            item = await channel.take()
         except BaseException:
             del self  # a traceback must not keep it; see _Reader in _streams/stream.py
             raise
-        if item is OVER:
-            stop(feed.take_closing_error())
+        if item is END:
+            stop(channel.take_closing_error())
         result: T = item
         return result
 
@@ -157,11 +157,11 @@ class Subscription(Generic[T]):
 
     async def aclose(self) -> None:
         """Detach it from its port; a loop over it ends. Does no harm twice."""
-        if self._feed is None:
+        if self._channel is None:
             self._early = None
             self._terminate(CLOSED)
         else:
-            self._feed.close()
+            self._channel.close()
 
     async def __aenter__(self) -> Self:
         if self._entered or self._used_up:
@@ -182,11 +182,11 @@ class Subscription(Generic[T]):
 
     @property
     def _used_up(self) -> bool:
-        return self._early is CLOSED if self._feed is None else self._feed.concluded
+        return self._early is CLOSED if self._channel is None else self._channel.concluded
 
     def _terminate(self, outcome: Outcome) -> None:
-        if self._feed is not None:
-            self._feed.terminate(outcome)
+        if self._channel is not None:
+            self._channel.terminate(outcome)
         elif self._early is None:
             self._early = outcome
             if self._search is not None:
@@ -196,14 +196,14 @@ class Subscription(Generic[T]):
 
     def _attach(self, port: Port[T]) -> None:
         if self._early is None:
-            self._feed = port._attach(self._options)
-            self._buffer = self._feed.buffer
+            self._channel = port._attach(self._options)
+            self._buffer = self._channel.buffer
 
-    async def _open(self) -> Feed | None:
+    async def _open(self) -> SubscriptionChannel | None:
         """Attach it, unless it is, or has ended before."""
-        if self._feed is None and self._early is None:
+        if self._channel is None and self._early is None:
             await self._find_port()
-        return self._feed
+        return self._channel
 
     async def _find_port(self) -> None:
         """Find the port, and attach; an end that comes meanwhile interrupts the search."""
@@ -222,7 +222,7 @@ class Subscription(Generic[T]):
             raise
         finally:
             self._search = None
-        if self._feed is None and self._early is None and signal is not None:
+        if self._channel is None and self._early is None and signal is not None:
             self._early = aborted(signal.reason)
 
     def _heed_signal(self) -> AbstractContextManager[object]:

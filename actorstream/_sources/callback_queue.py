@@ -20,7 +20,7 @@ import attrs
 
 from actorstream._loop.wakeup import CallSoon
 from actorstream._message import AsyncStreamMessage
-from actorstream._statistics import Tally
+from actorstream._statistics import ThreadSafeCounter
 
 T = TypeVar("T")
 
@@ -39,7 +39,7 @@ NATURAL = Ending()
 OVERFLOWED = Ending()
 
 
-class Inbox(Generic[T]):
+class CallbackQueue(Generic[T]):
     """Items on their way from any thread to the event loop's; a ``Reserve`` of a buffer.
 
     Args:
@@ -55,7 +55,7 @@ class Inbox(Generic[T]):
         self,
         size: int,
         overflow: CallbackOverflow,
-        lost: Tally,
+        lost: ThreadSafeCounter,
         call_soon: CallSoon,
         on_news: Callable[[], object],
     ) -> None:
@@ -65,7 +65,7 @@ class Inbox(Generic[T]):
         self._call_soon = call_soon
         self._on_news: Callable[[], object] | None = on_news
         self._items: deque[T] = deque()
-        self._places = _Places(self.size)
+        self._slots = _Slots(self.size)
         self._waking = Lock()  # taken while the event loop has been asked to wake up
         self._ending: dict[str, Ending] = {}  # empty, or one entry
 
@@ -78,7 +78,7 @@ class Inbox(Generic[T]):
         """Put an item in, or do what the overflow policy says; nothing after the ending."""
         if self._ending:
             return
-        if self._places.take() or self._make_room():
+        if self._slots.take() or self._make_room():
             self._items.append(item)
         self._wake_soon()
 
@@ -118,7 +118,7 @@ class Inbox(Generic[T]):
             items.append(self._items.popleft())
         except IndexError:
             return
-        self._places.give_back()
+        self._slots.give_back()
 
     def drain(self, items: deque[T]) -> None:
         """Append all items to ``items``, and take in no more."""
@@ -137,7 +137,7 @@ class Inbox(Generic[T]):
             self._on_news()
 
 
-class _Places:
+class _Slots:
     """So many places. Taking one and giving it back are atomic."""
 
     def __init__(self, count: int) -> None:

@@ -12,12 +12,12 @@ from actorstream._address import Address
 from actorstream._ids import generate_correlation_id
 from actorstream._message import AsyncStreamMessage, error_event, is_event
 from actorstream._streams.channel import Channel, running_channel
-from actorstream._streams.producer import Feeder, close, pump, throw_into
+from actorstream._streams.producer import Source, close, pump, throw_into
 
 T = TypeVar("T")
 
 
-class EventSource(Feeder, Generic[T]):
+class EventIterator(Source, Generic[T]):
     """Items as events.
 
     An exception of the items becomes an error event; an item that is an
@@ -42,7 +42,7 @@ class EventSource(Feeder, Generic[T]):
         self._adopted_by: dict[Any, None] | None = None
 
     def __repr__(self) -> str:
-        return f"<EventSource of {self._items!r}>"
+        return f"<EventIterator of {self._items!r}>"
 
     def __aiter__(self) -> Self:
         return self
@@ -73,9 +73,9 @@ class EventSource(Feeder, Generic[T]):
         This is how the runtime reads a source that ``stream_async`` returned.
         """
         if self._correlation_id:
-            channel.origin = channel.origin.renamed(self._correlation_id)
+            channel.identity = channel.identity.renamed(self._correlation_id)
         self._over = True  # read here, once, and nowhere else
-        if isinstance(self._items, Feeder):
+        if isinstance(self._items, Source):
             await self._items.feed(channel)
         else:
             await pump(self._items, channel)

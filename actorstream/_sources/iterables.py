@@ -22,13 +22,13 @@ from typing import Any, Generic, Self, TypeVar
 from actorstream._checks import check_count, check_iterable
 from actorstream._message import AsyncStreamMessage
 from actorstream._streams.channel import Channel, running_channel
-from actorstream._streams.producer import Feeder, close, throw_into
+from actorstream._streams.producer import Source, close, throw_into
 
 T = TypeVar("T")
 
 OnBackpressure = Callable[[bool], Awaitable[object] | object]
 
-_END: Any = object()
+_EXHAUSTED: Any = object()
 
 
 @contextmanager
@@ -46,7 +46,7 @@ def no_end_by_accident() -> Generator[None]:
         ) from exc
 
 
-class ItemsOf(Feeder, Generic[T]):
+class IterableSource(Source, Generic[T]):
     """The items of an iterable, as an async iterator that never waits."""
 
     def __init__(self, iterable: Iterable[T]) -> None:
@@ -57,8 +57,8 @@ class ItemsOf(Feeder, Generic[T]):
 
     async def __anext__(self) -> T:
         with no_end_by_accident():
-            item = next(self._iterator, _END)
-        if item is _END:
+            item = next(self._iterator, _EXHAUSTED)
+        if item is _EXHAUSTED:
             raise StopAsyncIteration
         return item
 
@@ -98,7 +98,7 @@ class ItemsOf(Feeder, Generic[T]):
             await self.aclose()
 
 
-class WatchedItems(Generic[T]):
+class WatchedSource(Generic[T]):
     """Items that are read with an eye on whether the consumer holds their reader up.
 
     Args:
@@ -154,7 +154,7 @@ class WatchedItems(Generic[T]):
         return buffer.waits > waits or buffer.full
 
 
-def items_of(items: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[T]:
+def iterate(items: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[T]:
     """Return an async iterator over either kind of iterable.
 
     Raises:
@@ -163,4 +163,4 @@ def items_of(items: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[T]:
     if isinstance(items, AsyncIterable):
         return aiter(items)
     check_iterable(items)
-    return ItemsOf(items)
+    return IterableSource(items)

@@ -8,16 +8,16 @@ from typing import Any, Generic, Self, TypeVar, cast
 from anyio import CancelScope, to_thread
 from anyio.lowlevel import checkpoint_if_cancelled
 
-from actorstream._loop.worker import Pending, Worker
+from actorstream._loop.worker import ThreadCall, WorkerThread
 from actorstream._sources.iterables import no_end_by_accident
 from actorstream._streams.channel import running_channel
 
 T = TypeVar("T")
 
-_END: Any = object()
+_EXHAUSTED: Any = object()
 
 
-class ThreadItemsOf(Generic[T]):
+class ThreadSource(Generic[T]):
     """The items of a blocking iterable, all fetched in one worker thread.
 
     One item is fetched at a time, and only when it is asked for, so the thread is never
@@ -30,8 +30,8 @@ class ThreadItemsOf(Generic[T]):
     def __init__(self, iterable: Iterable[T]) -> None:
         self._iterable = iterable
         self._iterator: Iterator[T] | None = None
-        self._worker: Worker | None = None
-        self._pending: Pending | None = None  # a fetch whose reader was cancelled by asyncio
+        self._worker: WorkerThread | None = None
+        self._thread_call: ThreadCall | None = None  # a fetch whose reader was cancelled by asyncio
 
     def __aiter__(self) -> Self:
         return self
@@ -43,7 +43,7 @@ class ThreadItemsOf(Generic[T]):
         except Exception:
             self._stop()
             raise
-        if item is _END:
+        if item is _EXHAUSTED:
             self._stop()
             raise StopAsyncIteration
         return cast("T", item)
@@ -52,8 +52,8 @@ class ThreadItemsOf(Generic[T]):
         """Close the iterator in its thread, if it is a generator; shielded, for it cleans up."""
         try:
             with CancelScope(shield=True):
-                if self._pending is not None:
-                    await self._pending.wait()
+                if self._thread_call is not None:
+                    await self._thread_call.wait()
                 close: Callable[[], object] | None = getattr(self._iterator, "close", None)
                 if close is not None:
                     await self._close(close)
@@ -68,20 +68,20 @@ class ThreadItemsOf(Generic[T]):
 
     async def _next(self) -> object:
         await checkpoint_if_cancelled()  # the wait for the thread is shielded
-        pending, self._pending = self._pending, None
-        if pending is None:
+        thread_call, self._thread_call = self._thread_call, None
+        if thread_call is None:
             worker = self._find_worker()
             if worker is None:
                 return await to_thread.run_sync(self._fetch)
-            pending = worker.submit(self._fetch)
+            thread_call = worker.submit(self._fetch)
         try:
-            await pending.wait()
+            await thread_call.wait()
         except BaseException:
-            self._pending = pending  # its item is for the next reader
+            self._thread_call = thread_call  # its item is for the next reader
             raise
-        return pending.result()
+        return thread_call.result()
 
-    def _find_worker(self) -> Worker | None:
+    def _find_worker(self) -> WorkerThread | None:
         if self._worker is None or self._worker.gone:
             channel = running_channel()
             self._worker = None if channel is None else channel.open_worker()
@@ -90,11 +90,11 @@ class ThreadItemsOf(Generic[T]):
     def _fetch(self) -> object:
         if self._iterator is None:
             self._iterator = iter(self._iterable)
-        return next(self._iterator, _END)
+        return next(self._iterator, _EXHAUSTED)
 
     def _stop(self) -> None:
         self._iterator = None  # it is at its end, and need not be closed again
-        self._pending = None
+        self._thread_call = None
         if self._worker is not None:
             self._worker.stop()
             self._worker = None

@@ -30,7 +30,7 @@ from anyio.abc import ObjectStream
 from anyio.lowlevel import checkpoint
 from anyio.streams.memory import MemoryObjectStreamStatistics
 
-from actorstream._loop.waiter import Place, make_place
+from actorstream._loop.waiter import Waiter, make_waiter
 
 T = TypeVar("T")
 
@@ -99,10 +99,10 @@ class Buffer(ObjectStream[T]):
         self.reserve: Reserve[T] | None = None
         self._closed = False
         self._held = False
-        self._reader: Place | None = None  # where the consumer waits, if it does
-        self._writers: list[Place] = []
-        self._spare_reader: Place | None = None  # for its next wait
-        self._spare_writer: Place | None = None
+        self._reader: Waiter | None = None  # where the consumer waits, if it does
+        self._writers: list[Waiter] = []
+        self._spare_reader: Waiter | None = None  # for its next wait
+        self._spare_writer: Waiter | None = None
         self.high: int = size if size < TURN else TURN
         self.low: int = 0
         self._put_until = TURN
@@ -209,15 +209,15 @@ class Buffer(ObjectStream[T]):
     async def wait_writable(self) -> None:
         """Wait until it is worth trying to put again."""
         self.waits += 1
-        place, self._spare_writer = self._spare_writer or make_place(), None
-        self._writers.append(place)
+        waiter, self._spare_writer = self._spare_writer or make_waiter(), None
+        self._writers.append(waiter)
         self._set_marks()
         try:
-            await place.park()
+            await waiter.wait()
         finally:
-            if place in self._writers:  # it gave up
-                self._writers.remove(place)
-            self._spare_writer = place
+            if waiter in self._writers:  # it gave up
+                self._writers.remove(waiter)
+            self._spare_writer = waiter
             self._begin_turn()
 
     async def wait_readable(self) -> None:
@@ -228,27 +228,27 @@ class Buffer(ObjectStream[T]):
         """
         if self._reader is not None:
             raise BusyResourceError("receiving from")
-        place, self._spare_reader = self._spare_reader or make_place(), None
-        self._reader = place
+        waiter, self._spare_reader = self._spare_reader or make_waiter(), None
+        self._reader = waiter
         self._set_marks()
         try:
-            await place.park()
+            await waiter.wait()
         finally:
-            if self._reader is place:  # it gave up
+            if self._reader is waiter:  # it gave up
                 self._reader = None
-            self._spare_reader = place
+            self._spare_reader = waiter
             self._begin_turn()
 
     def wake_consumer(self) -> None:
         """Let the consumer look again, if it waits."""
         if self._reader is not None:
-            self._reader.unpark()
+            self._reader.wake()
             self._reader = None
             self._set_marks()
 
     def _wake_producers(self) -> None:
-        for place in self._writers:
-            place.unpark()
+        for waiter in self._writers:
+            waiter.wake()
         self._writers.clear()
         self._set_marks()
 

@@ -37,19 +37,19 @@ from actorstream._errors import (
     StreamConsumedError,
     StreamingNotSupportedError,
 )
-from actorstream._loop.timers import Clock, Timer
+from actorstream._loop.timers import Timer, Timers
 from actorstream._loop.wakeup import Callback, CallSoon
-from actorstream._loop.worker import Worker
+from actorstream._loop.worker import WorkerThread
 from actorstream._message import (
     AsyncStreamMessage,
     Message,
-    Origin,
+    StreamIdentity,
     complete,
     end_event,
     own_id_of,
 )
 from actorstream._options import StreamAsyncOptions, needs_watch
-from actorstream._statistics import StreamStatistics, Tally
+from actorstream._statistics import StreamStatistics, ThreadSafeCounter
 from actorstream._streams.buffer import TURN, Buffer
 from actorstream._streams.outcome import (
     CLOSED,
@@ -63,9 +63,9 @@ from actorstream._streams.outcome import (
     timed_out,
     unsupported,
 )
-from actorstream._streams.watchdog import Limits
+from actorstream._streams.watchdog import Watchdog
 
-OVER: Any = object()
+END: Any = object()
 """What is taken from a stream that is over."""
 
 logger = logging.getLogger("actorstream")
@@ -90,10 +90,10 @@ class Channel:
 
     Args:
         request: What the consumer asks, and of whom.
-        options: The limits of the stream.
+        options: The watchdog of the stream.
 
     Attributes:
-        began: When, on the event loop's clock.
+        began: When, on the event loop's timers.
         scope: The cancel scope of the producer, clean-up included.
         live: Whether the producer's task is running.
         awaited: Whether somebody will see ``cleanup_error``, so that no log need tell.
@@ -110,11 +110,11 @@ class Channel:
         "_closing_event",
         "_concluded",
         "_left",
-        "_limits",
         "_on_left",
         "_outcome",
         "_router_heeded",
         "_total",
+        "_watchdog",
         "_workers",
         "awaited",
         "began",
@@ -122,10 +122,10 @@ class Channel:
         "cleanup_error",
         "dropped",
         "half_read",
+        "identity",
         "live",
         "lost",
         "options",
-        "origin",
         "request",
         "scope",
         "spawn",
@@ -134,23 +134,25 @@ class Channel:
     def __init__(self, request: Message, options: StreamAsyncOptions) -> None:
         self.request: Message = request
         self.options: StreamAsyncOptions = options
-        self.origin: Origin = Origin(request.id, request.correlation_id, request.to)
+        self.identity: StreamIdentity = StreamIdentity(
+            request.id, request.correlation_id, request.to
+        )
         self.buffer: Buffer[Any] = Buffer(options.buffer_size)
         self.scope: CancelScope = CancelScope()
         self.live: bool = False
         self.awaited: bool = False
         self.cleanup_error: BaseException | None = None
         self.dropped: int = 0
-        self.lost: Tally | None = None
+        self.lost: ThreadSafeCounter | None = None
         self._closing_event: AsyncStreamMessage[Any] | None = None
         self._concluded = False
         self._router_heeded = False
         self._call_soon: CallSoon = _call_now
         self._left: Event | None = None
         self._outcome: Outcome | None = None
-        self._limits: Limits | None = None
+        self._watchdog: Watchdog | None = None
         self._total: Timer | None = None
-        self._workers: dict[Worker, None] | None = None
+        self._workers: dict[WorkerThread, None] | None = None
         self.half_read: dict[Closeable, None] | None = None
 
     def __repr__(self) -> str:
@@ -174,7 +176,7 @@ class Channel:
             buffered=self.buffer.fill,
             buffer_size=self.buffer.size,
             delivered=self.buffer.delivered,
-            dropped=self.dropped + (0 if self.lost is None else self.lost.look()),
+            dropped=self.dropped + (0 if self.lost is None else self.lost.value()),
             producer_waiting=self.buffer.producer_waiting,
             consumer_waiting=self.buffer.consumer_waiting,
         )
@@ -208,17 +210,17 @@ class Channel:
                 buffer.send_nowait(item)
                 return
             elif self.options.overflow == "wait":
-                await (buffer if self._limits is None else self).wait_writable()
+                await (buffer if self._watchdog is None else self).wait_writable()
             elif not await self._make_room():
                 return
         await checkpoint()
 
     def note_item(self) -> None:
         """The producer has made an item: time begins anew for those who count it."""
-        limits = self._limits
-        if limits is not None and limits.watches_items:
-            limits.on_item()
-            if not limits.watches_items:
+        watchdog = self._watchdog
+        if watchdog is not None and watchdog.watches_items:
+            watchdog.on_item()
+            if not watchdog.watches_items:
                 self.buffer.release()
 
     async def _make_room(self) -> bool:
@@ -241,16 +243,16 @@ class Channel:
 
     async def wait_writable(self) -> None:
         """Wait until it is worth trying to put again: the consumer holds the producer up."""
-        limits = self._limits
-        if limits is None or not limits.watches_blocking:
+        watchdog = self._watchdog
+        if watchdog is None or not watchdog.watches_blocking:
             await self.buffer.wait_writable()
             return
-        limits.on_blocked()
+        watchdog.on_blocked()
         try:
             await self.buffer.wait_writable()
         finally:
             if not self.buffer.producer_waiting:
-                limits.on_unblocked()
+                watchdog.on_unblocked()
 
     def _refuse(self, item: object, closing: AsyncStreamMessage[Any]) -> NoReturn:
         raise RuntimeError(
@@ -260,7 +262,7 @@ class Channel:
 
     def enter(
         self,
-        clock: Clock,
+        timers: Timers,
         call_soon: CallSoon,
         spawn: Spawn,
         on_left: Callable[[Channel], object],
@@ -268,7 +270,7 @@ class Channel:
         """Note that a producer's task is about to run.
 
         Args:
-            clock: Runs the timers.
+            timers: Runs the timers.
             call_soon: Reaches the event loop from anywhere.
             spawn: Starts a task beside the producer's, which is to end it.
             on_left: Called when the task is over.
@@ -276,26 +278,26 @@ class Channel:
         self.live = True
         self.spawn: Spawn = spawn
         self._on_left = on_left
-        self.watch(clock, call_soon)
+        self.watch(timers, call_soon)
 
-    def watch(self, clock: Clock, call_soon: CallSoon) -> None:
-        """Begin to heed the signal and the time limits."""
+    def watch(self, timers: Timers, call_soon: CallSoon) -> None:
+        """Begin to heed the signal and the time watchdog."""
         self._call_soon = call_soon
         self.began: float = current_time()
         options = self.options
         if options.timeout is not None and options.timeout != math.inf:
-            self._total = clock.call_at(self.began + options.timeout, self._time_out)
+            self._total = timers.call_at(self.began + options.timeout, self._time_out)
         if needs_watch(options):
-            limits = Limits(options, self.request.to, clock, self.terminate, self.interrupt)
-            self._limits = limits
-            if limits.watches_items:
+            watchdog = Watchdog(options, self.request.to, timers, self.terminate, self.interrupt)
+            self._watchdog = watchdog
+            if watchdog.watches_items:
                 self.buffer.hold()
 
-    def open_worker(self) -> Worker:
+    def open_worker(self) -> WorkerThread:
         """Start a worker thread; it is let go when the producer leaves, if not before."""
         if self._workers is None:
             self._workers = {}
-        worker = Worker(self._workers)
+        worker = WorkerThread(self._workers)
         self.spawn(worker.serve)
         return worker
 
@@ -363,7 +365,7 @@ class Channel:
         Cancelling it loses nothing.
 
         Returns:
-            The item, or ``OVER`` where there are no more.
+            The item, or ``END`` where there are no more.
 
         Raises:
             StreamConsumedError: Another task is waiting for an item.
@@ -381,7 +383,7 @@ class Channel:
             except (EndOfStream, ClosedResourceError):
                 if not self._router_heeded:
                     await self._heed_the_routers_end()
-                return OVER
+                return END
             except BusyResourceError:
                 raise StreamConsumedError(
                     "two tasks read the same stream at once; let one task read it, or call "
@@ -401,9 +403,11 @@ class Channel:
         of another stream becomes one of this stream.
         """
         own_id = own_id_of(event)
-        first_of_its_own = number == 1 and event.origin is None
-        self.origin = self.origin.after(own_id, event.correlation_id if first_of_its_own else "")
-        return complete(event, self.origin, number, own_id)
+        first_of_its_own = number == 1 and event.identity is None
+        self.identity = self.identity.after(
+            own_id, event.correlation_id if first_of_its_own else ""
+        )
+        return complete(event, self.identity, number, own_id)
 
     def take_closing_event(self) -> AsyncStreamMessage[Any] | None:
         """Return the event that closes the stream, once. The consumer has seen an end."""
@@ -411,7 +415,7 @@ class Channel:
         number = self.buffer.delivered + 1
         if outcome is ENDED:
             self._outcome = CLOSED
-            return end_event(self.origin, number)
+            return end_event(self.identity, number)
         event, outcome.event = outcome.event, None
         return event and self.complete(event, number)
 
@@ -423,8 +427,8 @@ class Channel:
 
     def _conclude(self) -> Outcome:
         self._concluded = True
-        if self._limits is not None:
-            self._limits.detach()
+        if self._watchdog is not None:
+            self._watchdog.detach()
         assert self._outcome is not None
         return self._outcome
 
@@ -442,8 +446,8 @@ class Channel:
         Does nothing if the consumer has seen an end already. An outcome that discards
         overrides one that is still waiting behind buffered items.
         """
-        if self._limits is not None:  # an abort that came first may be on its way
-            outcome = self._limits.find_abort() or outcome
+        if self._watchdog is not None:  # an abort that came first may be on its way
+            outcome = self._watchdog.find_abort() or outcome
         waiting = self._outcome
         if self._concluded or (waiting and (waiting.discards or not outcome.discards)):
             return
@@ -462,21 +466,21 @@ class Channel:
         """Close the stream soon, for its iterator is gone. Any thread."""
         if self._concluded:
             return
-        if self._limits is not None:
-            self._limits.forget_signal()  # at once, for the event loop may be gone
+        if self._watchdog is not None:
+            self._watchdog.forget_signal()  # at once, for the event loop may be gone
         self._call_soon(self.close)
 
     def _obey_signal(self) -> None:
-        assert self._limits is not None  # it is what calls interrupt()
+        assert self._watchdog is not None  # it is what calls interrupt()
         self.buffer.resume()
-        self._limits.end_by_signal()
+        self._watchdog.end_by_signal()
 
     def _end(self, outcome: Outcome) -> None:
         self._outcome = outcome
         if self._total is not None:
             self._total.cancel()
-        if self._limits is not None:
-            self._limits.stop_timers()
+        if self._watchdog is not None:
+            self._watchdog.stop_timers()
         if outcome.discards:
             self.buffer.close()
         else:

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from anyio import get_cancelled_exc_class
 
-from actorstream._context import current_channel, handling, request_in_hand
+from actorstream._context import current_cell, current_channel, current_request
 from actorstream._errors import StreamingNotSupportedError
 from actorstream._loop.failures import split_failure
 from actorstream._message import AsyncStreamMessage
@@ -31,9 +31,9 @@ T = TypeVar("T")
 
 async def produce(channel: Channel, opener: Opener, method: Callable[..., Any]) -> None:
     """Run a method to its end, in a task of its own. Its failure stays in the stream."""
-    request_in_hand.set(channel.request)
+    current_request.set(channel.request)
     current_channel.set(channel)
-    handling.set(None)
+    current_cell.set(None)
     try:
         with channel.scope:
             try:
@@ -79,7 +79,7 @@ def _forward(exc: BaseException, channel: Channel) -> None:
     raise rest
 
 
-class Feeder(ABC):
+class Source(ABC):
     """An async iterable that can put its items into a channel by itself, and faster."""
 
     @abstractmethod
@@ -92,7 +92,7 @@ async def open_iterable(channel: Channel, method: Callable[..., Any]) -> Awaitab
     made = method(channel.request.payload)
     if not hasattr(made, "__aiter__") and inspect.isawaitable(made):
         made = await made
-    if isinstance(made, Feeder):
+    if isinstance(made, Source):
         return made.feed(channel)
     if hasattr(made, "__aiter__"):
         return pump(aiter(made), channel)

@@ -23,7 +23,7 @@ from actorstream._message import AsyncStreamMessage, Message, blank_event
 from actorstream._options import StreamAsyncOptions
 from actorstream._statistics import StreamStatistics
 from actorstream._streams.buffer import Buffer
-from actorstream._streams.channel import OVER, Channel, logger
+from actorstream._streams.channel import END, Channel, logger
 from actorstream._streams.outcome import CLOSED, Outcome, aborted
 
 T = TypeVar("T")
@@ -32,7 +32,7 @@ R = TypeVar("R")
 Launch = Callable[[Message, StreamAsyncOptions, Outcome | None], Channel]
 
 
-NOTHING_YET: Buffer[Any] = Buffer(1)
+EMPTY_BUFFER: Buffer[Any] = Buffer(1)
 """What an iterator reads before its stream is started: always empty."""
 
 
@@ -90,7 +90,7 @@ class Stream(Generic[T]):
         return (
             self._request.correlation_id
             if self._channel is None
-            else self._channel.origin.correlation_id
+            else self._channel.identity.correlation_id
         )
 
     def statistics(self) -> StreamStatistics:
@@ -243,7 +243,7 @@ class _Reader(ABC, Generic[T, R]):
     def __init__(self, start: Callable[[], Channel]) -> None:
         self._start: Callable[[], Channel] | None = start
         self._channel: Any = None  # a Channel, once it is open
-        self._buffer: Buffer[Any] = NOTHING_YET
+        self._buffer: Buffer[Any] = EMPTY_BUFFER
 
     def __aiter__(self) -> Self:
         return self
@@ -298,7 +298,7 @@ class _Events(_Reader[T, AsyncStreamMessage[T]]):
                 del self  # see _Reader
                 raise
             number = channel.buffer.delivered
-            if item is OVER:
+            if item is END:
                 return channel.take_closing_event() or stop(channel.take_closing_error())
         if type(item) is AsyncStreamMessage:
             made: AsyncStreamMessage[T] = item  # pyright: ignore[reportUnknownVariableType]
@@ -308,7 +308,7 @@ class _Events(_Reader[T, AsyncStreamMessage[T]]):
         event.type = "data"
         event.payload = item
         event.timestamp = now()
-        event.origin = channel.origin
+        event.identity = channel.identity
         event.number = number
         filled_in: AsyncStreamMessage[T] = event  # cast() would be a call
         return filled_in
@@ -331,7 +331,7 @@ class _Payloads(_Reader[T, T]):
             except BaseException:
                 del self  # see _Reader
                 raise
-            if item is OVER:
+            if item is END:
                 return stop(channel.take_closing_error())
         if type(item) is AsyncStreamMessage:
             made: AsyncStreamMessage[T] = item  # pyright: ignore[reportUnknownVariableType]

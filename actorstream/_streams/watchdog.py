@@ -1,7 +1,7 @@
 """What may end a stream from outside, if its caller asks: three time limits, an abort signal.
 
 All of it leads to one call, ``end(outcome)``. What nobody asked for costs nothing: a stream
-without such options has no ``Limits``, and a channel reports items and blocking only where
+without such options has no ``Watchdog``, and a channel reports items and blocking only where
 ``watches_items`` or ``watches_blocking`` says so.
 """
 
@@ -16,7 +16,7 @@ from anyio import current_time
 from actorstream._abort import attach, deadline_of, detach
 from actorstream._address import Address
 from actorstream._errors import TimeoutKind
-from actorstream._loop.timers import Clock, Timer
+from actorstream._loop.timers import Timer, Timers
 from actorstream._options import NO_LIMIT, StreamAsyncOptions
 from actorstream._streams.outcome import Outcome, aborted, timed_out
 
@@ -36,19 +36,18 @@ def find_early_outcome(options: StreamAsyncOptions, to: Address) -> Outcome | No
     return None
 
 
-class Limits:
+class Watchdog:
     """Watches over one running stream: everything but its ``timeout``.
 
     Args:
         options: The limits and the signal.
         to: The actor, for the errors.
-        clock: Runs the timers.
+        timers: Runs the timers.
         end: Called in the event loop with the outcome when a limit passes.
         interrupt: Called on abort in the aborting thread; leads to ``end_by_signal()``.
     """
 
     __slots__ = (
-        "_clock",
         "_end",
         "_first",
         "_idle",
@@ -57,6 +56,7 @@ class Limits:
         "_signal_key",
         "_signal_timer",
         "_stall",
+        "_timers",
         "_to",
         "watches_blocking",
         "watches_items",
@@ -66,13 +66,13 @@ class Limits:
         self,
         options: StreamAsyncOptions,
         to: Address,
-        clock: Clock,
+        timers: Timers,
         end: Callable[[Outcome], object],
         interrupt: Callable[[], object],
     ) -> None:
         self._options = options
         self._to = to
-        self._clock = clock
+        self._timers = timers
         self._end = end
         self._last_item = 0.0
         self._idle: Timer | None = None
@@ -84,7 +84,7 @@ class Limits:
             self._signal_key = attach(options.signal, interrupt)
             deadline = deadline_of(options.signal)
             if deadline < math.inf:
-                self._signal_timer = clock.call_at(deadline, self.end_by_signal)
+                self._signal_timer = timers.call_at(deadline, self.end_by_signal)
         watches_idle = options.idle_timeout not in NO_LIMIT
         self.watches_items: bool = watches_idle or self._first is not None
         self.watches_blocking: bool = watches_idle or options.stall_timeout not in NO_LIMIT
@@ -150,7 +150,7 @@ class Limits:
         if seconds is None or seconds == math.inf:
             return None
         end = partial(self._end_by_time, kind)
-        return self._clock.call_at(current_time() + seconds, end)
+        return self._timers.call_at(current_time() + seconds, end)
 
     def _start_idle(self) -> None:
         self._last_item = current_time()
@@ -168,4 +168,4 @@ class Limits:
         if current_time() >= due and self._idle is not None:
             self._end_by_time("idle")
         else:
-            self._idle = self._clock.call_at(due, self._check_idle)
+            self._idle = self._timers.call_at(due, self._check_idle)

@@ -17,8 +17,8 @@ import attrs
 from anyio import current_time
 
 from actorstream._actors.actor import Actor
-from actorstream._actors.behavior import Resident, Vacancy, check_actor
-from actorstream._actors.cell import Cell, Inhabitant
+from actorstream._actors.behavior import ActorBehavior, NotStarted, check_actor
+from actorstream._actors.cell import Behavior, Cell
 from actorstream._actors.lifecycle import Ending
 from actorstream._actors.registry import Registry
 from actorstream._actors.wait_graph import waiting_for
@@ -42,7 +42,7 @@ logger = logging.getLogger("actorstream")
 
 
 @attrs.frozen
-class Rules:
+class SupervisorOptions:
     """By what a supervisor goes; see `Supervisor`."""
 
     children: tuple[ChildSpec, ...]
@@ -89,14 +89,16 @@ class Supervisor(Actor):
         backoff: Backoff = None,
     ) -> None:
         check_supervisor(children, strategy, max_restarts, within, backoff)
-        self._actorstream_rules = Rules(tuple(children), strategy, max_restarts, within, backoff)
+        self._actorstream_options = SupervisorOptions(
+            tuple(children), strategy, max_restarts, within, backoff
+        )
 
     def __repr__(self) -> str:
-        rules = self._actorstream_rules
-        return f"<Supervisor {rules.strategy}, {len(rules.children)} children>"
+        options = self._actorstream_options
+        return f"<Supervisor {options.strategy}, {len(options.children)} children>"
 
 
-class _Group:
+class _RestartBatch:
     """Children that wait for a restart together.
 
     Attributes:
@@ -117,32 +119,32 @@ class _Child:
         self.cell = cell
         self.began = -math.inf
         self.attempts = 0
-        self.group = _Group(())  # with which it was started last, or is to be started next
+        self.batch = _RestartBatch(())  # with which it was started last, or is to be started next
         self.raised = False  # its first start failed, and so does its supervisor
         self.commanded = False  # its supervisor ends it, and need not be told
 
 
-class Office(Resident):
+class SupervisorBehavior(ActorBehavior):
     """A supervisor at work: it lives in a cell, and is the host of its children's cells."""
 
     def __init__(self, supervisor: Supervisor, registry: Registry) -> None:
         super().__init__(supervisor, registry)
-        self._rules = supervisor._actorstream_rules  # pyright: ignore[reportPrivateUsage]
-        self._budget = RestartBudget(self._rules.max_restarts, self._rules.within)
+        self._options = supervisor._actorstream_options  # pyright: ignore[reportPrivateUsage]
+        self._budget = RestartBudget(self._options.max_restarts, self._options.within)
         self._children: dict[str, _Child] = {}
         self._watching = False  # while it ends, its children are not restarted
 
     # As the resident of its own cell
 
     @property
-    def begins_at_once(self) -> bool:
+    def starts_at_once(self) -> bool:
         """A supervisor never does."""
         return False
 
-    def move_in(self, cell: Cell) -> None:
+    def attach(self, cell: Cell) -> None:
         """Give the children their addresses: who knows the supervisor's may use them at once."""
-        super().move_in(cell)
-        for spec in self._rules.children:
+        super().attach(cell)
+        for spec in self._options.children:
             with suppress(ValueError):  # the id is taken; begin() tells, if it still is
                 self._add(spec)
 
@@ -150,31 +152,31 @@ class Office(Resident):
         """Call ``on_start()``, then start the children in order."""
         await super().begin()
         self._watching = True
-        for spec in self._rules.children:
+        for spec in self._options.children:
             await self._start_first(self._children.get(spec.id) or self._add(spec))
 
     async def stop_dependents(self) -> None:
         """Stop the children, in the reverse order of their start."""
         self._watching = False
-        for spec in reversed(self._rules.children):
+        for spec in reversed(self._options.children):
             if spec.id in self._children:
                 await self._stop(self._children[spec.id], again=False)
 
-    def leave(self, outcome: Callable[[], Outcome]) -> None:
+    def detach(self, outcome: Callable[[], Outcome]) -> None:
         """Leave the cell; children that were never started lose their addresses."""
         for child in self._children.values():
-            self.registry.halt(child.cell)
-        super().leave(outcome)
+            self.registry.stop(child.cell)
+        super().detach(outcome)
 
     # As the host of its children's cells
 
-    def wants_again(self, cell: Cell, ending: Ending) -> bool:
+    def should_restart(self, cell: Cell, ending: Ending) -> bool:
         """Whether a fresh actor is to come after one that came to its end by itself."""
         if not self._watching or _failed_first(cell):
             return False
         return restarts(self._child_in(cell).spec.restart, ending)
 
-    def on_ended(self, cell: Cell) -> None:
+    def on_terminated(self, cell: Cell) -> None:
         """Look, in the supervisor's own task, at what is to be done."""
         child = self._child_in(cell)
         again = cell.state == "restarting"
@@ -185,7 +187,7 @@ class Office(Resident):
             _log_failure(cell, again)
         if self._watching and not child.commanded:
             end = partial(self._on_end, child, cell.ending, cell.failure)
-            self.cell.mailbox.order(end)
+            self.cell.mailbox.put_system(end)
 
     def on_dead_letter(self, message: Message, why: str) -> None:
         """Pass a lost message on."""
@@ -199,7 +201,7 @@ class Office(Resident):
     def _add(self, spec: ChildSpec) -> _Child:
         to = Address(f"{self.cell.address.id}/{spec.id}")
         cell = self.registry.add(
-            to, Vacancy(), spec.mailbox_size, spec.stop_timeout, host=self, parent=self.cell
+            to, NotStarted(), spec.mailbox_size, spec.stop_timeout, host=self, parent=self.cell
         )
         child = self._children[spec.id] = _Child(spec, cell)
         return child
@@ -207,7 +209,7 @@ class Office(Resident):
     async def _start_first(self, child: _Child) -> None:
         if child.cell.state != "registered":
             return  # it was stopped before it was started
-        child.cell.take_in(self._make(child))
+        child.cell.put_actor(self._make(child))
         if not await self._begin(child) and child.cell.failure is not None:
             child.raised = True
             raise child.cell.failure
@@ -217,96 +219,96 @@ class Office(Resident):
         child.began = current_time()
         self.registry.launch(child.cell)
         with waiting_for(self.cell, child.cell):
-            return await child.cell.wait_begun()
+            return await child.cell.wait_started()
 
     async def _on_end(self, child: _Child, ending: Ending, failure: BaseException | None) -> None:
         """Do what is planned for the end of a child."""
         if child.commanded:
             return  # a sibling's failure brings it back already
         if child.cell.state == "stopped":
-            await self._start_again(child.group)  # those that were to start after it
+            await self._start_again(child.batch)  # those that were to start after it
             return
         self._spend(child, failure)
         logger.info("%s ended (%s), and is restarted", child.cell.address, ending)
         live = [id for id, other in self._children.items() if other.cell.state != "stopped"]
-        todo = plan(self._rules.strategy, self._rules.children, child.spec.id, ending, live)
+        todo = plan(self._options.strategy, self._options.children, child.spec.id, ending, live)
         for id in todo.stop:
             await self._stop(self._children[id], again=id in todo.start)
-        self._start_later(child, _Group(todo.start))
+        self._start_later(child, _RestartBatch(todo.start))
 
     def _spend(self, child: _Child, failure: BaseException | None) -> None:
         if not self._budget.spend(current_time()):
             raise RestartLimitError(
                 f"the children of {self.cell.address} failed too often: {child.cell.address} was "
-                f"the last, and there are {self._rules.max_restarts} restarts within "
-                f"{self._rules.within:g} s; allow more with max_restarts=... or within=..."
+                f"the last, and there are {self._options.max_restarts} restarts within "
+                f"{self._options.within:g} s; allow more with max_restarts=... or within=..."
             ) from failure
 
     async def _stop(self, child: _Child, *, again: bool) -> None:
         child.commanded = True
-        child.cell.router_left |= self.cell.router_left
-        if child.group.timer is not None:
-            child.group.timer.cancel()
-        child.cell.halt(again)
+        child.cell.router_closing |= self.cell.router_closing
+        if child.batch.timer is not None:
+            child.batch.timer.cancel()
+        child.cell.stop(again)
         with waiting_for(self.cell, child.cell):
             await (child.cell.wait_ended() if again else child.cell.wait_stopped())
         child.commanded = again
         if not again:
             self.registry.forget(child.cell)
 
-    def _start_later(self, child: _Child, group: _Group) -> None:
+    def _start_later(self, child: _Child, batch: _RestartBatch) -> None:
         """Start children again, after the backoff of the one that ended."""
-        for id in group.pending:
-            self._children[id].group = group
+        for id in batch.pending:
+            self._children[id].batch = batch
         now = current_time()
-        if now - child.began > self._rules.within:
+        if now - child.began > self._options.within:
             child.attempts = 0
         child.attempts += 1
-        seconds = delay(self._rules.backoff, child.attempts)
-        start = partial(self.cell.mailbox.order, partial(self._start_again, group))
+        seconds = delay(self._options.backoff, child.attempts)
+        start = partial(self.cell.mailbox.put_system, partial(self._start_again, batch))
         if seconds:
-            group.timer = self.registry.clock.call_at(now + seconds, start)
+            batch.timer = self.registry.timers.call_at(now + seconds, start)
         else:
             start()
 
-    async def _start_again(self, group: _Group) -> None:
+    async def _start_again(self, batch: _RestartBatch) -> None:
         """Put fresh actors into the cells that wait for one, in order, as long as they begin."""
-        while group.pending:
-            child = self._children[group.pending[0]]
-            if child.group is group and child.cell.state == "restarting":
-                if not self._take_in_again(child, group):
+        while batch.pending:
+            child = self._children[batch.pending[0]]
+            if child.batch is batch and child.cell.state == "restarting":
+                if not self._put_fresh_actor(child, batch):
                     return
-                group.pending.popleft()
+                batch.pending.popleft()
                 if not await self._begin(child):
                     return  # its end is looked at next, and the others with it
             else:
-                group.pending.popleft()  # it was stopped meanwhile, or waits for another one
+                batch.pending.popleft()  # it was stopped meanwhile, or waits for another one
 
-    def _take_in_again(self, child: _Child, group: _Group) -> bool:
+    def _put_fresh_actor(self, child: _Child, batch: _RestartBatch) -> bool:
         """Make a fresh actor; if that fails, have it tried again later, and return False."""
         try:
-            child.cell.take_in(self._make(child))
+            child.cell.put_actor(self._make(child))
         except Exception as exc:
             logger.warning("%s cannot be made again", child.cell.address, exc_info=exc)
             self._spend(child, exc)
-            self._start_later(child, group)
+            self._start_later(child, batch)
             return False
         child.commanded = False
         return True
 
-    def _make(self, child: _Child) -> Resident:
+    def _make(self, child: _Child) -> ActorBehavior:
         try:
             actor = check_actor(child.spec.factory())
-            _check_fresh(actor, child.cell.inhabitant)
+            _check_fresh(actor, child.cell.behavior)
         except (TypeError, ValueError) as exc:
             exc.add_note(f"It was made by the factory of ChildSpec({child.spec.id!r}, ...)")
             raise
-        return make_resident(actor, self.registry)
+        return make_behavior(actor, self.registry)
 
 
 def _failed_first(cell: Cell) -> bool:
     """Return whether a child's first start failed, which is a failure of its supervisor."""
-    return cell.life == 1 and not cell.begun and cell.failure is not None
+    return cell.incarnation == 1 and not cell.has_started and cell.failure is not None
 
 
 def _log_failure(cell: Cell, again: bool) -> None:
@@ -314,16 +316,16 @@ def _log_failure(cell: Cell, again: bool) -> None:
     logger.log(level, "%s failed, and %s restarted", cell.address, what, exc_info=cell.failure)
 
 
-def _check_fresh(actor: Actor, last: Inhabitant) -> None:
-    if isinstance(last, Resident) and last.actor is actor:
+def _check_fresh(actor: Actor, last: Behavior) -> None:
+    if isinstance(last, ActorBehavior) and last.actor is actor:
         raise ValueError(
             f"a restart needs a fresh actor, not {actor!r} again, which has come to its end; "
             "write a factory that makes one each time"
         )
 
 
-def make_resident(actor: Actor, registry: Registry) -> Resident:
+def make_behavior(actor: Actor, registry: Registry) -> ActorBehavior:
     """Return what lives in a cell for an actor."""
     if isinstance(actor, Supervisor):
-        return Office(actor, registry)
-    return Resident(actor, registry)
+        return SupervisorBehavior(actor, registry)
+    return ActorBehavior(actor, registry)

@@ -153,7 +153,7 @@ async def test_orders_first():
     mailbox = Mailbox(1)
     fill(mailbox, 1)
     for order in (anyio.sleep_forever, anyio.lowlevel.checkpoint):
-        mailbox.order(order)
+        mailbox.put_system(order)
     assert await take(mailbox, 3) == [anyio.sleep_forever, anyio.lowlevel.checkpoint, 0]
 
 

@@ -8,13 +8,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import anyio
 import pytest
 
-from actorstream._loop.timers import Clock, Timer
+from actorstream._loop.timers import Timer, Timers
 from actorstream.testing import settle
 
 
 @pytest.fixture
-async def clock() -> AsyncIterator[Clock]:
-    clock = Clock()
+async def clock() -> AsyncIterator[Timers]:
+    clock = Timers()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(clock.run)
         await settle()
@@ -50,7 +50,7 @@ Wait = Callable[[float], Awaitable[None]]
 
 
 async def test_a_timer_is_called_at_its_time_and_not_before(
-    clock: Clock, calls: Calls, after: At, wait: Wait
+    clock: Timers, calls: Calls, after: At, wait: Wait
 ) -> None:
     clock.call_at(after(2), calls.note("two"))
     await wait(1)
@@ -60,7 +60,7 @@ async def test_a_timer_is_called_at_its_time_and_not_before(
 
 
 async def test_timers_are_called_in_the_order_of_their_times(
-    clock: Clock, calls: Calls, after: At, wait: Wait
+    clock: Timers, calls: Calls, after: At, wait: Wait
 ) -> None:
     for units in (3, 1, 2):
         clock.call_at(after(units), calls.note(str(units)))
@@ -69,7 +69,7 @@ async def test_timers_are_called_in_the_order_of_their_times(
 
 
 async def test_timers_of_one_time_are_called_in_the_order_of_their_making(
-    clock: Clock, calls: Calls, after: At, wait: Wait
+    clock: Timers, calls: Calls, after: At, wait: Wait
 ) -> None:
     when = after(1)
     for name in "abcdef":
@@ -79,7 +79,7 @@ async def test_timers_of_one_time_are_called_in_the_order_of_their_making(
 
 
 async def test_an_earlier_timer_is_not_late_because_of_a_later_one(
-    clock: Clock, calls: Calls, after: At, wait: Wait
+    clock: Timers, calls: Calls, after: At, wait: Wait
 ) -> None:
     clock.call_at(after(50), calls.note("late"))
     await settle()
@@ -88,7 +88,7 @@ async def test_an_earlier_timer_is_not_late_because_of_a_later_one(
     assert calls == ["early"]
 
 
-async def test_a_time_that_is_past_is_now(clock: Clock, calls: Calls, after: At) -> None:
+async def test_a_time_that_is_past_is_now(clock: Timers, calls: Calls, after: At) -> None:
     clock.call_at(after(-1), calls.note("past"))
     await settle()
     assert calls == ["past"]
@@ -97,7 +97,7 @@ async def test_a_time_that_is_past_is_now(clock: Clock, calls: Calls, after: At)
 async def test_a_timer_that_was_set_before_the_clock_ran_is_called(
     calls: Calls, after: At, wait: Wait
 ) -> None:
-    clock = Clock()
+    clock = Timers()
     clock.call_at(after(1), calls.note("early bird"))
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(clock.run)
@@ -107,7 +107,7 @@ async def test_a_timer_that_was_set_before_the_clock_ran_is_called(
 
 
 async def test_a_callback_may_set_a_timer(
-    clock: Clock, calls: Calls, after: At, wait: Wait
+    clock: Timers, calls: Calls, after: At, wait: Wait
 ) -> None:
     clock.call_at(after(1), lambda: clock.call_at(after(1), calls.note("second")))
     await wait(5)
@@ -115,7 +115,7 @@ async def test_a_callback_may_set_a_timer(
 
 
 async def test_a_callback_may_cancel_a_timer_that_is_due_as_well(
-    clock: Clock, calls: Calls, after: At, wait: Wait
+    clock: Timers, calls: Calls, after: At, wait: Wait
 ) -> None:
     when = after(1)
     clock.call_at(when, lambda: second.cancel())
@@ -125,7 +125,7 @@ async def test_a_callback_may_cancel_a_timer_that_is_due_as_well(
 
 
 async def test_a_cancelled_timer_is_not_called(
-    clock: Clock, calls: Calls, after: At, wait: Wait
+    clock: Timers, calls: Calls, after: At, wait: Wait
 ) -> None:
     clock.call_at(after(1), calls.note("never")).cancel()
     clock.call_at(after(2), calls.note("after it"))
@@ -134,7 +134,7 @@ async def test_a_cancelled_timer_is_not_called(
 
 
 async def test_a_timer_lives_until_it_is_called(
-    clock: Clock, calls: Calls, after: At, wait: Wait
+    clock: Timers, calls: Calls, after: At, wait: Wait
 ) -> None:
     timer = clock.call_at(after(1), calls.note("now"))
     assert timer.live
@@ -142,14 +142,14 @@ async def test_a_timer_lives_until_it_is_called(
     assert not timer.live
 
 
-async def test_a_timer_lives_until_it_is_cancelled(clock: Clock, calls: Calls, after: At) -> None:
+async def test_a_timer_lives_until_it_is_cancelled(clock: Timers, calls: Calls, after: At) -> None:
     timer = clock.call_at(after(1), calls.note("never"))
     timer.cancel()
     assert not timer.live
 
 
 async def test_cancelling_twice_or_after_the_call_does_no_harm(
-    clock: Clock, calls: Calls, after: At, wait: Wait
+    clock: Timers, calls: Calls, after: At, wait: Wait
 ) -> None:
     timer = clock.call_at(after(-1), calls.note("once"))
     await settle()
@@ -161,7 +161,7 @@ async def test_cancelling_twice_or_after_the_call_does_no_harm(
 
 
 async def test_a_timer_is_called_once_though_it_is_fired_by_hand(
-    clock: Clock, calls: Calls, after: At, wait: Wait
+    clock: Timers, calls: Calls, after: At, wait: Wait
 ) -> None:
     timer = clock.call_at(after(1), calls.note("once"))
     timer.fire()
@@ -170,7 +170,7 @@ async def test_a_timer_is_called_once_though_it_is_fired_by_hand(
     assert calls == ["once"]
 
 
-async def test_a_cancelled_timer_forgets_its_callback_at_once(clock: Clock, after: At) -> None:
+async def test_a_cancelled_timer_forgets_its_callback_at_once(clock: Timers, after: At) -> None:
     class Callback:
         def __call__(self) -> None: ...
 
@@ -182,7 +182,7 @@ async def test_a_cancelled_timer_forgets_its_callback_at_once(clock: Clock, afte
     assert gone() is None
 
 
-async def test_cancelled_timers_do_not_pile_up(clock: Clock, calls: Calls, after: At) -> None:
+async def test_cancelled_timers_do_not_pile_up(clock: Timers, calls: Calls, after: At) -> None:
     for _ in range(5000):
         clock.call_at(after(1000), calls.note("never")).cancel()
     gc.collect()
@@ -190,7 +190,7 @@ async def test_cancelled_timers_do_not_pile_up(clock: Clock, calls: Calls, after
 
 
 async def test_sweeping_the_cancelled_ones_out_keeps_the_others_in_order(
-    clock: Clock, calls: Calls, after: At, wait: Wait
+    clock: Timers, calls: Calls, after: At, wait: Wait
 ) -> None:
     start, order = after(1), random.Random(1)
     live = [(f"{number:03}", start + number / 1000) for number in range(100)]
@@ -205,7 +205,7 @@ async def test_sweeping_the_cancelled_ones_out_keeps_the_others_in_order(
 
 
 async def test_a_stopped_clock_calls_nobody(calls: Calls, after: At, wait: Wait) -> None:
-    clock = Clock()
+    clock = Timers()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(clock.run)
         clock.call_at(after(1), calls.note("never"))
@@ -216,14 +216,14 @@ async def test_a_stopped_clock_calls_nobody(calls: Calls, after: At, wait: Wait)
 
 
 async def test_a_clock_that_was_stopped_before_it_ran_ends_at_once() -> None:
-    clock = Clock()
+    clock = Timers()
     clock.stop()
     with anyio.fail_after(60):
         await clock.run()
 
 
 async def test_a_clock_without_timers_sleeps(virtual_time: bool, unit: float) -> None:
-    clock = Clock()
+    clock = Timers()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(clock.run)
         await anyio.sleep(10**6 if virtual_time else unit)

@@ -6,7 +6,7 @@ import threading
 import pytest
 from anyio import CancelScope, create_task_group, get_cancelled_exc_class
 
-from actorstream._loop.worker import Pending, Worker
+from actorstream._loop.worker import ThreadCall, WorkerThread
 from actorstream.testing import settle
 
 pytestmark = pytest.mark.real_clock
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.real_clock
 
 async def test_calls_are_made_in_one_thread():
     """All calls run in the same thread, which is not the event loop's."""
-    worker = Worker({})
+    worker = WorkerThread({})
     async with create_task_group() as tasks:
         tasks.start_soon(worker.serve)
         idents = {await worker.call(threading.get_ident) for _ in range(3)}
@@ -25,7 +25,7 @@ async def test_calls_are_made_in_one_thread():
 
 async def test_exception_of_a_call():
     """What a call raises is raised where it was made, and the next call works."""
-    worker = Worker({})
+    worker = WorkerThread({})
     async with create_task_group() as tasks:
         tasks.start_soon(worker.serve)
         with pytest.raises(ZeroDivisionError):
@@ -36,7 +36,7 @@ async def test_exception_of_a_call():
 
 async def test_each_call_has_its_own_answer():
     """Calls that overlap each get their own answer."""
-    worker = Worker({})
+    worker = WorkerThread({})
     answers: dict[int, int] = {}
 
     async def ask(number: int) -> None:
@@ -55,7 +55,7 @@ async def test_each_call_has_its_own_answer():
 @pytest.mark.parametrize("made", [False, True], ids=["before the answer", "as it comes"])
 async def test_answer_after_a_cancellation_by_asyncio(made):
     """A wait that asyncio itself cancels leaves the answer to the next wait."""
-    pending = Pending(lambda: "answer")
+    pending = ThreadCall(lambda: "answer")
     waiting = asyncio.ensure_future(pending.wait())
     await settle()
     if made:
@@ -71,7 +71,7 @@ async def test_answer_after_a_cancellation_by_asyncio(made):
 
 async def test_cancelled_before_it_serves():
     """A worker whose task never got its thread refuses calls instead of hanging."""
-    worker = Worker({})
+    worker = WorkerThread({})
     with CancelScope() as scope:
         scope.cancel()
         await worker.serve()
@@ -82,7 +82,7 @@ async def test_cancelled_before_it_serves():
 @pytest.mark.parametrize("shield", [True, False])
 async def test_cancelled_while_a_call_waits_for_the_thread(shield):
     """A call is woken if the thread cannot be had; its own cancellation comes before an error."""
-    worker = Worker({})
+    worker = WorkerThread({})
     expected = RuntimeError if shield else get_cancelled_exc_class()
     async with create_task_group() as tasks:
         tasks.start_soon(worker.serve)
@@ -93,8 +93,8 @@ async def test_cancelled_while_a_call_waits_for_the_thread(shield):
 
 async def test_listed_until_it_is_stopped():
     """A worker is on its list from first to last; stopping it again does no harm."""
-    peers: dict[Worker, None] = {}
-    worker = Worker(peers)
+    peers: dict[WorkerThread, None] = {}
+    worker = WorkerThread(peers)
     assert list(peers) == [worker]
     worker.stop()
     worker.stop()

@@ -1023,7 +1023,7 @@ async def test_a_signal_keeps_no_subscription():
         feeds = []
         for _ in range(3):
             async with router.subscribe("a", "p", signal=controller.signal) as values:
-                feeds.append(weakref.ref(values._feed))
+                feeds.append(weakref.ref(values._channel))
         del values
         await settle()
         gc.collect()

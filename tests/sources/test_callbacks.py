@@ -849,5 +849,5 @@ async def test_bad_failure():
 def test_repr():
     """A callback stream shows what hooks it in."""
     assert repr(Actor().create_callback_stream(print)) == (
-        "<EventSource of <CallbackItems of <built-in function print>>>"
+        "<EventIterator of <CallbackSource of <built-in function print>>>"
     )

@@ -444,7 +444,7 @@ async def test_scope_around_a_helper(unit):
 
 def test_repr_of_a_helper():
     """The `repr` of a helper shows what it reads."""
-    assert repr(Actor().create_async_stream(letters())).startswith("<EventSource of <async_gen")
+    assert repr(Actor().create_async_stream(letters())).startswith("<EventIterator of <async_gen")
 
 
 # create_async_stream_with_backpressure

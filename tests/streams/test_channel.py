@@ -27,7 +27,7 @@ from actorstream import (
     StreamOverflowError,
     address,
 )
-from actorstream._loop.timers import Clock
+from actorstream._loop.timers import Timers
 from actorstream._streams.channel import Channel
 from actorstream.testing import settle
 from tests.support import ActorOf
@@ -536,7 +536,7 @@ async def test_dropping_a_finished_stream_elsewhere_leaves_the_timers_to_the_loo
     await anext(readers[0])
     await settle(20)
     touched_by: list[int] = []
-    monkeypatch.setattr(Clock, "forget_one", lambda _: touched_by.append(threading.get_ident()))
+    monkeypatch.setattr(Timers, "forget_one", lambda _: touched_by.append(threading.get_ident()))
     thread = threading.Thread(target=readers.clear)
     thread.start()
     thread.join()
