@@ -6,14 +6,13 @@ author already catches the built-in kind: a lookup that failed is a ``LookupErro
 
 from __future__ import annotations
 
-import pickle
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import Any, Literal, cast
 
 from anyio import ClosedResourceError
 
-if TYPE_CHECKING:
-    from actorstream._address import Address
-    from actorstream._message import Message
+from actorstream._address import Address
+from actorstream._message import Message
+from actorstream._pickling import portable
 
 TimeoutKind = Literal["total", "first", "idle", "stall"]
 
@@ -96,6 +95,16 @@ class UnhandledMessageError(ActorStreamError, LookupError):
         self.message = message
 
 
+def claim_unhandled(error: UnhandledMessageError, message: Message) -> bool:
+    """Return whether an error is about this message, and not about one that was sent on from here.
+
+    An error that an actor made itself is about the message that the actor handles.
+    """
+    if error.message is None:
+        error.message = message
+    return error.message is message
+
+
 class RestartLimitError(ActorStreamError):
     """The children of a supervisor failed too often. The last failure is the ``__cause__``."""
 
@@ -154,12 +163,3 @@ class StreamTimeoutError(StreamError, TimeoutError):
 
 class StreamOverflowError(StreamError):
     """The buffer was full and ``overflow="fail"`` was asked for."""
-
-
-def portable(exception: BaseException | None) -> BaseException | None:
-    """Return an exception if it can be pickled and unpickled, else ``None``."""
-    try:
-        pickle.loads(pickle.dumps(exception))
-    except Exception:  # whatever its class does: there is no cause then, as Python would have it
-        return None
-    return exception

@@ -11,8 +11,8 @@ from typing import Any, Generic, Literal, TypeGuard, TypeVar, cast, get_args
 import attrs
 
 from actorstream._address import Address
-from actorstream._errors import portable
 from actorstream._ids import generate_correlation_id, generate_message_id
+from actorstream._pickling import portable
 
 T = TypeVar("T")
 
@@ -69,6 +69,23 @@ class StreamIdentity:
         if not (own_id or correlation_id):
             return self
         return StreamIdentity(own_id or self.id, correlation_id or self.correlation_id, self.sender)
+
+    def complete(
+        self, event: AsyncStreamMessage[T], number: int
+    ) -> tuple[AsyncStreamMessage[T], StreamIdentity]:
+        """Fill in what an actor left out of its own event.
+
+        A correlation id in the actor's first event becomes that of the stream. An event that
+        came out of another stream becomes one of this stream.
+
+        Returns:
+            A copy of the event, since the actor may yield its own again; and what the events
+            share from now on.
+        """
+        own_id = own_id_of(event)
+        is_first = number == 1 and event.identity is None
+        identity = self.after(own_id, event.correlation_id if is_first else "")
+        return complete(event, identity, number, own_id), identity
 
     def renamed(self, correlation_id: str) -> StreamIdentity:
         """Return the same with another correlation id."""
@@ -243,9 +260,9 @@ def end_event(identity: StreamIdentity, number: int) -> AsyncStreamMessage[Any]:
     return cast("AsyncStreamMessage[Any]", event)
 
 
-def error_event(exception: BaseException) -> AsyncStreamMessage[Any]:
+def error_event(exception: BaseException, **fields: Any) -> AsyncStreamMessage[Any]:
     """Make an error event that knows the exception behind it."""
-    event: Any = AsyncStreamMessage("error", error=str(exception) or repr(exception))
+    event: Any = AsyncStreamMessage("error", error=str(exception) or repr(exception), **fields)
     event.exception = exception
     return cast("AsyncStreamMessage[Any]", event)
 

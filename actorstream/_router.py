@@ -17,31 +17,28 @@ from anyio import create_task_group, get_cancelled_exc_class
 from anyio.abc import TaskGroup
 
 from actorstream._abort import AbortSignal
-from actorstream._actors.actor import Actor, ports_of
+from actorstream._actors.actor import Actor
 from actorstream._actors.ask_and_tell import ask, make_message, tell, tell_nowait
-from actorstream._actors.behavior import actor_in, check_actor, find_source
-from actorstream._actors.cell import serving_cell
+from actorstream._actors.behavior import actor_in, check_actor
 from actorstream._actors.registry import OnFailure, Registry
-from actorstream._actors.stream_and_subscribe import open_when_running, wait_for_opening
+from actorstream._actors.stopping import stop_actor, wait_stopped
+from actorstream._actors.stream_and_subscribe import (
+    find_port,
+    open_stream,
+    wait_for_port,
+)
 from actorstream._actors.tree import RouterTree, make_tree
-from actorstream._actors.wait_graph import waiting_for, waits_for_this
 from actorstream._address import Address, address
 from actorstream._checks import check_count, check_name, check_seconds
 from actorstream._errors import (
-    PortNotFoundError,
     RouterClosedError,
 )
-from actorstream._message import Message
 from actorstream._options import StreamAsyncOptions, merge_options
 from actorstream._ports.options import PortOverflow, SubscriptionOptions
-from actorstream._ports.port import Port, end_port
-from actorstream._ports.subscription import Subscription, open_subscription
+from actorstream._ports.port import Port
+from actorstream._ports.subscription import Subscription
 from actorstream._statistics import RouterStatistics
-from actorstream._streams.channel import Channel
-from actorstream._streams.outcome import Outcome, router_closed
-from actorstream._streams.producer import produce
 from actorstream._streams.stream import Stream
-from actorstream._streams.watchdog import find_early_outcome
 from actorstream._supervision.supervisor import make_behavior
 
 OnChunk = Callable[[Any], Awaitable[object] | object]
@@ -77,20 +74,19 @@ class MessageRouter:
             raise ValueError(f'on_failure is "raise" or "stop", not {on_failure!r}')
         self._registry = Registry(self, on_failure)
         self._tasks: TaskGroup
-        self._opened = 0
 
     def __repr__(self) -> str:
         now = self.statistics()
         return (
-            f"<MessageRouter {self._registry.state}: {now.actors} actors, "
+            f"<MessageRouter {self._registry.runtime.state}: {now.actors} actors, "
             f"{now.active_streams} active streams>"
         )
 
     async def __aenter__(self) -> Self:
-        if self._registry.state != "not entered":
+        if self._registry.runtime.state != "not entered":
             raise RouterClosedError(
-                f"this router is {self._registry.state}; enter a router once, and make a new one "
-                "with MessageRouter()"
+                f"this router is {self._registry.runtime.state}; enter a router once, and make a "
+                "new one with MessageRouter()"
             )
         self._tasks = create_task_group()
         await self._tasks.__aenter__()
@@ -103,18 +99,11 @@ class MessageRouter:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool | None:
-        for cell in self._registry.cells:
-            cell.router_closing = True
-            outcome = partial(router_closed, cell.address)
-            for channel in list(cell.channels):
-                channel.terminate(outcome())
-            for port in cell.behavior.ports.values():
-                end_port(port, outcome)
         self._registry.close()
         try:
             return await self._leave(exc_type, exc, traceback)  # noqa: ASYNC102 - each actor has its limit
         finally:
-            self._registry.shut()
+            self._registry.finish()
 
     async def _leave(
         self,
@@ -182,22 +171,7 @@ class MessageRouter:
         Raises:
             ActorNotFoundError: Nobody is registered under that id.
         """
-        cell = self._registry.find_ending(address(id))
-        streams = list(cell.channels)
-        if cell.parent is None:
-            self._registry.forget_name(cell)
-        if drain:
-            cell.drain()
-        else:
-            cell.stop()
-        if cell.state == "stopped":
-            self._registry.forget(cell)
-        if waits_for_this(cell, self._registry.cells):
-            return
-        with waiting_for(serving_cell(), cell):
-            await cell.wait_ended()
-            for stream in streams:
-                await stream.wait_left()
+        await stop_actor(self._registry, address(id), drain=drain)
 
     async def unregister_actor(self, id: str | Address) -> None:
         """Do as ``stop_actor()``, under its older name."""
@@ -205,9 +179,7 @@ class MessageRouter:
 
     async def wait_stopped(self, id: str | Address) -> None:
         """Wait until an actor is stopped for good; return at once if there is none of that id."""
-        to = address(id)
-        for cell in [cell for cell in self._registry.cells if cell.address == to]:
-            await cell.wait_stopped()
+        await wait_stopped(self._registry, address(id))
 
     def get_actor(self, id: str | Address) -> Actor:
         """Return the actor that is registered under an id.
@@ -227,7 +199,7 @@ class MessageRouter:
         return RouterStatistics(
             actors=len(self._registry.ids()),
             active_streams=sum(len(cell.channels) for cell in cells),
-            opened_streams=self._opened,
+            opened_streams=self._registry.opened_streams,
             subscriptions=sum(
                 port.statistics().subscribers
                 for ports in (*(cell.behavior.ports.values() for cell in cells), [dead_letters])
@@ -327,7 +299,9 @@ class MessageRouter:
                 impossible value; the message names it.
         """
         request = make_message(to, type, payload)
-        return Stream(request, merge_options(options, overrides), self._launch)
+        return Stream(
+            request, merge_options(options, overrides), partial(open_stream, self._registry)
+        )
 
     async def stream_ask(
         self,
@@ -399,52 +373,9 @@ class MessageRouter:
         actor_address = address(to)
         check_name("port_name", port_name)
         options = SubscriptionOptions(buffer_size=buffer_size, overflow=overflow, signal=signal)
-        find = partial(self._find_port, actor_address, port_name)
-        locate = partial(self._locate_port, actor_address, port_name)
-        return open_subscription(port_name, options, find, locate)
-
-    async def _locate_port(self, to: Address, name: str) -> Port[Any]:
-        """Find a port once its actor has begun, for it may be made there."""
-        self._registry.check_open()
-        await self._registry.find(to).wait_running()
-        return self._find_port(to, name)
-
-    def _find_port(self, to: Address, name: str) -> Port[Any]:
-        self._registry.check_open()
-        ports = ports_of(actor_in(self._registry.find(to)))
-        if name not in ports:
-            known = ", ".join(ports) or "none"
-            raise PortNotFoundError(
-                f"{to} has no port {name!r}; its ports: {known}; "
-                f"write self.create_port({name!r}) in the actor"
-            )
-        return ports[name]
-
-    def _launch(
-        self, request: Message, options: StreamAsyncOptions, early: Outcome | None
-    ) -> Channel:
-        """Start the producer of a stream, unless the stream is over already."""
-        channel = Channel(request, options)
-        if early is None:
-            self._registry.check_open()
-            early = find_early_outcome(options, request.to)
-        if early is not None:
-            channel.terminate(early)
-            return channel
-        cell = self._registry.find(request.to)
-        if not cell.accepting:
-            channel.terminate(cell.interruption())
-            return channel
-        if cell.state == "running":
-            opener, method = find_source(actor_in(cell), request)
-        else:
-            opener, method = open_when_running, partial(wait_for_opening, cell)
-        registry = self._registry
-        channel.enter(registry.timers, registry.call_soon, self._tasks.start_soon, cell.on_left)
-        cell.channels[channel] = None
-        self._opened += 1
-        self._tasks.start_soon(produce, channel, opener, method, name=request.to.id)
-        return channel
+        find = partial(find_port, self._registry, actor_address, port_name)
+        find_later = partial(wait_for_port, self._registry, actor_address, port_name)
+        return Subscription(port_name, options, find, find_later)
 
 
 def _is_cancellation(exc: BaseException) -> bool:

@@ -25,7 +25,7 @@ import anyio
 from anyio import Event, move_on_after
 from anyio.lowlevel import checkpoint
 
-from actorstream._actors.actor import Actor
+from actorstream._actors.actor import Actor, slot_of
 from actorstream._message import Message
 from actorstream._router import MessageRouter
 
@@ -157,7 +157,7 @@ class Probe(Actor):
         self._came: Event | None = None  # set at the next message, for whoever waits for it
 
     def __repr__(self) -> str:
-        where = "unregistered" if self._actorstream_cell is None else str(self.address)
+        where = "unregistered" if slot_of(self).cell is None else str(self.address)
         return (
             f"<{type(self).__name__} {where}: {len(self.messages)} messages, "
             f"{len(self._unexpected)} not expected yet>"

@@ -195,7 +195,7 @@ def test_worker_restarted(shown: Run) -> None:
     """One worker fails on the way and is restarted once; what the library logs of it is shown."""
     assert shown.number("restarts", 6) == 1
     assert re.fullmatch(
-        r"@\(pool/[abcd]\) failed, and is to be restarted; BrokenDownError\('out of order'\)",
+        r"@\(pool/[abcd]\) failed, and will be restarted; BrokenDownError\('out of order'\)",
         shown.fact("failure", 6),
     )
 

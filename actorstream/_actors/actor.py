@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import ref
 
 from actorstream._abort import AbortSignal
 from actorstream._actors.ask_and_tell import ask, make_message, tell, tell_nowait
 from actorstream._actors.cell import Cell
-from actorstream._actors.handlers import Table, build_tables, types_of
+from actorstream._actors.handlers import build_tables, tables_of, types_of
 from actorstream._actors.registry import Registry
 from actorstream._address import Address
 from actorstream._checks import check_iterable
@@ -19,9 +19,10 @@ from actorstream._errors import (
     RouterClosedError,
     UnhandledMessageError,
 )
+from actorstream._loop.runtime import Runtime
 from actorstream._message import Message
 from actorstream._ports.options import PortOptions, PortOverflow
-from actorstream._ports.port import Home, Port
+from actorstream._ports.port import Port
 from actorstream._sources.callback_queue import CallbackOverflow
 from actorstream._sources.callbacks import CallbackSource, Register
 from actorstream._sources.events import EventIterator
@@ -49,23 +50,13 @@ class Actor:
     Either serves all callers. There is no need to call ``super().__init__()``.
     """
 
-    # Long names, for the short ones are the subclass's.
-    _actorstream_cell: Cell | None = None
-    _actorstream_registry: Registry | None = None
-    _actorstream_ports: dict[str, Port[Any]] | None = None
-    _actorstream_handlers: ClassVar[Table] = {}
-    _actorstream_streamers: ClassVar[Table] = {}
-
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls._actorstream_handlers, cls._actorstream_streamers = build_tables(cls)
+        build_tables(cls)
 
     def __repr__(self) -> str:
-        where = (
-            "unregistered"
-            if self._actorstream_cell is None
-            else str(self._actorstream_cell.address)
-        )
+        cell = slot_of(self).cell
+        where = "unregistered" if cell is None else str(cell.address)
         return f"<{type(self).__name__} {where}>"
 
     @property
@@ -75,9 +66,10 @@ class Actor:
         Raises:
             AttributeError: It is not registered.
         """
-        if self._actorstream_cell is None:
+        cell = slot_of(self).cell
+        if cell is None:
             raise AttributeError(_unregistered(self, "address"))
-        return self._actorstream_cell.address
+        return cell.address
 
     @property
     def router(self) -> MessageRouter:
@@ -86,9 +78,11 @@ class Actor:
         Raises:
             AttributeError: It is not registered.
         """
-        if self._actorstream_registry is None:
+        registry = slot_of(self).registry
+        if registry is None:
             raise AttributeError(_unregistered(self, "router"))
-        return self._actorstream_registry.router
+        router: MessageRouter = registry.router
+        return router
 
     # What an actor may do, for a subclass to say
 
@@ -116,7 +110,7 @@ class Actor:
         Raises:
             UnhandledMessageError: Always, unless it is overridden.
         """
-        known = ", ".join(types_of(self._actorstream_handlers)) or "none"
+        known = ", ".join(types_of(tables_of(type(self)).handlers)) or "none"
         raise UnhandledMessageError(
             f"{message.to} does not handle {message.type!r}; it handles: {known}; write "
             f"@handles({message.type!r}) above a method of {type(self).__name__}, or receive()",
@@ -266,54 +260,89 @@ class Actor:
             TypeError: An argument is of the wrong kind; the message names it.
         """
         options = PortOptions(buffer_size=buffer_size, overflow=overflow)
-        port: Port[Any] = Port(name, options, partial(_find_home, ref(self), name))
-        ports = ports_of(self)
-        if name in ports:
+        port: Port[Any] = Port(name, options, partial(_locate_port, ref(self), name))
+        if name in ports_of(self):
             raise ValueError(
                 f"{type(self).__name__} has a port {name!r} already; choose another name, or "
                 "keep the port that create_port() returns and publish there"
             )
-        object.__setattr__(self, "_actorstream_ports", {**ports, name: port})
+        slot_of(self).ports[name] = port
         return port
 
 
+class ActorSlot:
+    """What the runtime keeps in an actor.
+
+    Attributes:
+        cell: The cell that the actor is in, if it is registered.
+        registry: Where it is registered, if it is.
+        ports: Its ports by name, in the order of their making.
+    """
+
+    __slots__ = ("cell", "ports", "registry")
+
+    def __init__(self) -> None:
+        self.cell: Cell | None = None
+        self.registry: Registry | None = None
+        self.ports: dict[str, Port[Any]] = {}
+
+    def enter(self, cell: Cell, registry: Registry) -> None:
+        """The actor is in this cell from now on."""
+        self.cell = cell
+        self.registry = registry
+
+    def leave(self) -> None:
+        """The actor is in no cell any more."""
+        self.cell = self.registry = None
+
+
+def slot_of(actor: Actor) -> ActorSlot:
+    """Return the slot of an actor, and make it first if need be.
+
+    The slot lies in the instance's dictionary: an ``__init__`` need not call that of ``Actor``,
+    a frozen class forbids to set attributes, and short names belong to the subclass.
+    """
+    attributes = vars(actor)
+    slot: ActorSlot | None = attributes.get("_actorstream")
+    if slot is None:
+        slot = attributes["_actorstream"] = ActorSlot()
+    return slot
+
+
+def ports_of(actor: Actor) -> dict[str, Port[Any]]:
+    """Return the ports of an actor by name, in the order of their making."""
+    return slot_of(actor).ports
+
+
 def _joined(actor: Actor) -> Registry:
-    registry = actor._actorstream_registry  # pyright: ignore[reportPrivateUsage]
+    registry = slot_of(actor).registry
     if registry is None:
         raise RouterClosedError(_unregistered(actor, "router"))
     return registry
 
 
 def _own_address(actor: Actor) -> Address | None:
-    cell = actor._actorstream_cell  # pyright: ignore[reportPrivateUsage]
+    cell = slot_of(actor).cell
     return None if cell is None else cell.address
 
 
-def bind(actor: Actor, cell: Cell | None, registry: Registry | None) -> None:
-    """Tell an actor where it lives, if anywhere."""
-    for name, value in (("_actorstream_cell", cell), ("_actorstream_registry", registry)):
-        object.__setattr__(actor, name, value)  # even if its class is a frozen one
-
-
-def ports_of(actor: Actor) -> dict[str, Port[Any]]:
-    """Return the ports of an actor by name, in the order of their making."""
-    return actor._actorstream_ports or {}  # pyright: ignore[reportPrivateUsage]
-
-
-def _find_home(find_actor: Callable[[], Actor | None], name: str) -> Home:
+def _locate_port(find_actor: Callable[[], Actor | None], name: str) -> tuple[Address, Runtime]:
+    """Return where a port is: the address of its actor, and the runtime of its router."""
     actor = find_actor()
-    if actor is None or actor._actorstream_registry is None:  # pyright: ignore[reportPrivateUsage]
+    slot = None if actor is None else slot_of(actor)
+    if slot is None or slot.registry is None or slot.cell is None:
         raise RouterClosedError(
             f"the port {name!r} is in no router, for its actor is not registered; "
             'write router.register_actor("actor-id", actor)'
         )
-    to = actor.address
-    if actor._actorstream_registry.find(to) is not actor._actorstream_cell:  # pyright: ignore[reportPrivateUsage]
+    to = slot.cell.address
+    if slot.registry.find(to) is not slot.cell:
         raise ActorNotFoundError(
             f"another actor is registered as {to} by now; "
             f"write router.subscribe({to.id!r}, {name!r}) for a port of that one"
         )
-    return actor._actorstream_registry.home(to)  # pyright: ignore[reportPrivateUsage]
+    slot.registry.runtime.check_open()
+    return to, slot.registry.runtime
 
 
 def _unregistered(actor: Actor, what: str) -> str:

@@ -28,7 +28,6 @@ from actorstream._errors import (
 )
 from actorstream._message import Message
 from actorstream._options import NO_LIMIT
-from actorstream._streams.buffer import TURN
 
 
 def make_message(
@@ -77,8 +76,7 @@ async def tell(registry: Registry, message: Message) -> None:
             cell, "its actor waits for this very message to be sent; give it a larger mailbox_size"
         )
     if cell.mailbox.add(envelope):
-        registry.told += 1
-        if registry.told % TURN == 0:
+        if registry.count_tell():
             await checkpoint()
         return
     with waiting_for(teller, cell):
@@ -87,7 +85,7 @@ async def tell(registry: Registry, message: Message) -> None:
 
 def _receiver(registry: Registry, message: Message) -> Cell | None:
     """Return where a message goes; one to nobody is a dead letter."""
-    registry.check_open(closing_too=True)
+    registry.runtime.check_open(or_closing=True)
     cell = registry.get(message.to)
     if cell is not None and cell.accepting:
         return cell
@@ -101,7 +99,7 @@ async def ask(
     """Send a message and wait for the answer. Cancelling it cancels the handling."""
     check_seconds("timeout", timeout)
     check_signal("signal", signal)
-    registry.check_open(closing_too=True)
+    registry.runtime.check_open(or_closing=True)
     cell = registry.find(message.to)
     if not cell.accepting:
         raise cell.stopped_error()
@@ -127,7 +125,7 @@ async def _send_and_wait(
     timer = None
     if timeout not in NO_LIMIT:
         expire = partial(_expire, reply, message, timeout)
-        timer = registry.timers.call_at(current_time() + timeout, expire)
+        timer = registry.runtime.timers.call_at(current_time() + timeout, expire)
     cell.mailbox.add(envelope)
     try:
         return await reply.wait()
@@ -162,9 +160,9 @@ def _obeying(registry: Registry, signal: AbortSignal | None, reply: Reply) -> Ge
         if signal.aborted:
             reply.fail(StreamAbortedError(signal.reason))
 
-    key = attach(signal, lambda: registry.call_soon(abort))
+    key = attach(signal, lambda: registry.runtime.call_soon(abort))
     deadline = deadline_of(signal)
-    timer = registry.timers.call_at(deadline, abort) if deadline < math.inf else None
+    timer = registry.runtime.timers.call_at(deadline, abort) if deadline < math.inf else None
     try:
         yield
     finally:

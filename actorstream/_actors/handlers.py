@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from inspect import getattr_static
 from typing import Any, TypeVar
 
+import attrs
+
 from actorstream._message import Message
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -18,6 +20,22 @@ F = TypeVar("F", bound=Callable[..., Any])
 Table = dict[str, tuple[str, bool]]
 """For each type, the method's name and whether it takes the whole message."""
 
+
+@attrs.frozen
+class Tables:
+    """The methods of a class by message type.
+
+    Attributes:
+        handlers: Those marked with ``@handles``.
+        streamers: Those marked with ``@streams``.
+    """
+
+    handlers: Table = attrs.field(factory=dict)
+    streamers: Table = attrs.field(factory=dict)
+
+
+_NO_TABLES = Tables()
+_TABLES = "_actorstream_tables"
 _HANDLES = "_actorstream_handles"
 _STREAMS = "_actorstream_streams"
 
@@ -72,14 +90,21 @@ def _marker(mark: str, name: str, types: tuple[Any, ...]) -> Callable[[F], F]:
     return set_mark
 
 
-def build_tables(cls: type) -> tuple[Table, Table]:
-    """Return the tables of a class: of its handlers, and of its streaming methods.
+def build_tables(cls: type) -> None:
+    """Build the tables of a class, and keep them with it.
 
     Raises:
         ValueError: Two methods of one class are for the same type.
         TypeError: A method cannot be called with a message or a payload, or handles and yields.
     """
-    return _build(cls, _HANDLES, "message"), _build(cls, _STREAMS, "payload")
+    tables = Tables(_build(cls, _HANDLES, "message"), _build(cls, _STREAMS, "payload"))
+    setattr(cls, _TABLES, tables)
+
+
+def tables_of(cls: type) -> Tables:
+    """Return the tables of a class."""
+    tables: Tables = getattr(cls, _TABLES, _NO_TABLES)
+    return tables
 
 
 def _build(cls: type, mark: str, usual: str) -> Table:

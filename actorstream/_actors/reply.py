@@ -13,19 +13,27 @@ class Reply:
     """What an asker waits for.
 
     Attributes:
-        given: Whether there is an answer, or a reason why there will be none, or nobody who
-            waits for it.
-        scope: The cancel scope of the handling, while it runs.
+        given: Whether there is an answer, an error instead of one, or no asker any more.
     """
 
-    __slots__ = ("_error", "_value", "_waiter", "given", "scope")
+    __slots__ = ("_error", "_scope", "_value", "_waiter", "given")
 
     def __init__(self) -> None:
         self.given: bool = False
-        self.scope: CancelScope | None = None
+        self._scope: CancelScope | None = None  # of the handling, while it runs
         self._value: Any = None
         self._error: BaseException | None = None
         self._waiter: Waiter | None = None
+
+    # The side that answers
+
+    def start_handling(self, scope: CancelScope) -> None:
+        """The message is handled from now on, in this scope."""
+        self._scope = scope
+
+    def end_handling(self) -> None:
+        """The message has been handled."""
+        self._scope = None
 
     def give(self, value: Any) -> None:
         """Answer with a value; only the first answer counts."""
@@ -34,18 +42,20 @@ class Reply:
             self._settle()
 
     def fail(self, error: BaseException) -> bool:
-        """Answer with an error, which the asker raises; return whether it will."""
+        """Answer with an error, which the asker raises; return whether this is the first answer."""
         if self.given:
             return False
         self._error = error
         self._settle()
         return True
 
+    # The side that asks
+
     def abandon(self) -> None:
-        """Wait no more; the handling is cancelled, if it runs."""
+        """Do not wait any more; the handling is cancelled, if it runs."""
         self.given = True
-        if self.scope is not None:
-            self.scope.cancel()
+        if self._scope is not None:
+            self._scope.cancel()
 
     async def wait(self) -> Any:
         """Wait for the answer, and return or raise it. May be cancelled freely."""
@@ -57,7 +67,7 @@ class Reply:
             try:
                 raise error
             finally:
-                del error  # or its traceback would lead back to itself
+                del error  # break the cycle traceback -> frame -> error
         return self._value
 
     def _settle(self) -> None:

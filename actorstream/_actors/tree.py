@@ -114,7 +114,7 @@ def make_tree(cells: Iterable[Cell]) -> RouterTree:
     """Look at all cells."""
     under: defaultdict[Cell | None, list[Cell]] = defaultdict(list)
     for cell in cells:
-        under[cell.parent].append(cell)
+        under[cell.supervisor].append(cell)
     return RouterTree(_look_at_all(under, None))
 
 
@@ -131,7 +131,7 @@ def _look(cell: Cell, under: Under) -> ActorInfo:
         state=cell.state,
         queued=len(cell.mailbox) + cell.mailbox.waiting,
         mailbox_size=cell.mailbox.size,
-        restarts=max(cell.incarnation - 1, 0),
+        restarts=max(cell.incarnation.number - 1, 0),
         streams=tuple(map(_look_at_stream, cell.channels)),
         ports=tuple(
             PortInfo(name, port.statistics().subscribers, port.statistics().published)

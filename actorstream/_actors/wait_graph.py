@@ -1,55 +1,77 @@
-"""Who waits for whom, so that nobody begins to wait for himself.
+"""The wait-for graph: it refuses an ask that would deadlock.
 
 An actor handles one message at a time. So a handler that waits for an actor, which waits for
-another, which waits for the first one's actor, would wait for ever.
+another, which waits for the first handler's actor, would wait for ever.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
-from actorstream._actors.cell import Cell, serving_cell
-from actorstream._context import current_channel
+from actorstream._address import Address
+
+
+class Node(Protocol):
+    """An actor in the graph."""
+
+    address: Address
+
+    @property
+    def waits_for(self) -> WaitsFor:
+        """The actors that its running code waits for."""
+        ...
+
+
+class WaitsFor:
+    """The actors that some code waits for, and how many times each."""
+
+    __slots__ = ("_counts",)
+
+    def __init__(self) -> None:
+        self._counts: dict[Node, int] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._counts)
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self._counts)
+
+    def add(self, other: Node) -> None:
+        """One more wait begins."""
+        self._counts[other] = self._counts.get(other, 0) + 1
+
+    def remove(self, other: Node) -> None:
+        """One wait has ended."""
+        self._counts[other] -= 1
+        if not self._counts[other]:
+            del self._counts[other]
 
 
 @contextmanager
-def waiting_for(waiter: Cell | None, other: Cell) -> Generator[None]:
-    """Note that what runs in a cell's task, if in any, waits for another actor."""
+def waiting_for(waiter: Node | None, other: Node) -> Generator[None]:
+    """Note that the code of one actor, if of any, waits for another actor."""
     if waiter is None:
         yield
         return
-    waits_for = waiter.waits_for
-    waits_for[other] = waits_for.get(other, 0) + 1
+    waits_for = waiter.waits_for  # this one, though the actor may go on to its next message
+    waits_for.add(other)
     try:
         yield
     finally:
-        waits_for[other] -= 1
-        if not waits_for[other]:
-            del waits_for[other]
+        waits_for.remove(other)
 
 
-def find_cycle(waiter: Cell, other: Cell) -> list[str] | None:
+def find_cycle(waiter: Node, other: Node) -> list[str] | None:
     """Return the ids on the way from ``waiter`` over ``other`` back to it, if there is one."""
     ways = [(other, [waiter.address.id, other.address.id])]
-    seen: set[Cell] = set()
+    seen: set[Node] = set()
     while ways:
-        cell, path = ways.pop()
-        if cell is waiter:
+        node, path = ways.pop()
+        if node is waiter:
             return path
-        if cell not in seen:
-            seen.add(cell)
-            ways += [(next, [*path, next.address.id]) for next in cell.waits_for]
+        if node not in seen:
+            seen.add(node)
+            ways += [(next, [*path, next.address.id]) for next in node.waits_for]
     return None
-
-
-def waits_for_this(cell: Cell, cells: Iterable[Cell]) -> bool:
-    """Return whether a cell's end waits for the actor that runs this code, or for its handler."""
-    here, channel = serving_cell(), current_channel.get()
-    if here is not None and find_cycle(here, cell):
-        return True
-    if here is None and channel is not None:
-        here = next((other for other in cells if channel in other.channels), None)
-    while here is not None and here is not cell:
-        here = here.parent
-    return here is cell

@@ -1,9 +1,9 @@
-"""One subscriber's way from a port: its channel, fed by ``publish()`` and not by a task.
+"""How a value reaches one subscriber: its channel is fed by ``publish()`` and not by a task.
 
-A value that finds a subscriber's buffer full, and is to wait, lines up there as a delivery. The
-subscriber itself moves it into the buffer when it takes a value out. So each subscriber gets
-the values in the order of publishing, whoever published them, as soon as *it* has room and
-whatever the others do; and a publisher waits for one event, however many subscribers are full.
+A value that finds a subscriber's buffer full, and that the policy ``"wait"`` keeps, waits in the
+buffer's backlog as a delivery. The subscriber itself moves it into the buffer when it takes a value
+out. So each subscriber gets the values in the order of publishing, as soon as *it* has room and
+whatever the other subscribers do; and a publisher waits for one event, however many are full.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from typing import Any, ClassVar, Generic, TypeVar, cast
 
 from anyio import Event
 
-from actorstream._loop.timers import Timers
-from actorstream._loop.wakeup import CallSoon
+from actorstream._loop.runtime import Runtime
 from actorstream._message import Message
 from actorstream._options import StreamAsyncOptions
 from actorstream._streams.buffer import Buffer
@@ -34,48 +33,48 @@ class Delivery(Generic[T]):
         lost: Whether a subscription ended before it had room.
     """
 
-    __slots__ = ("_lines", "_settled", "lost", "value")
+    __slots__ = ("_buffers", "_settled", "lost", "value")
 
-    def __init__(self, value: T, lines: Iterable[BackloggedBuffer[T]]) -> None:
+    def __init__(self, value: T, buffers: Iterable[BackloggedBuffer[T]]) -> None:
         self.value: T = value
         self.lost: bool = False
         self._settled = Event()
-        self._lines: dict[BackloggedBuffer[T], None] = dict.fromkeys(lines)
-        for line in self._lines:
-            line.enqueue(self)
+        self._buffers: dict[BackloggedBuffer[T], None] = dict.fromkeys(buffers)
+        for buffer in self._buffers:
+            buffer.enqueue(self)
 
     async def wait(self) -> None:
-        """Wait until no subscriber is left that has to make room.
+        """Wait until each subscriber has the value, or has left.
 
-        If cancelled, it goes to no more subscribers; those that have it keep it.
+        If cancelled, the value goes to no more subscribers; those that have it keep it.
         """
         try:
             await self._settled.wait()
         finally:
-            for line in self._lines:
-                line.withdraw(self)
+            for buffer in self._buffers:
+                buffer.withdraw(self)
 
-    def settle(self, line: BackloggedBuffer[T], *, lost: bool) -> None:
-        """Note that it has left a line."""
-        del self._lines[line]
+    def settle(self, buffer: BackloggedBuffer[T], *, lost: bool) -> None:
+        """The value has left the backlog of a buffer."""
+        del self._buffers[buffer]
         self.lost = self.lost or lost
-        if not self._lines:
+        if not self._buffers:
             self._settled.set()
 
 
 class BackloggedBuffer(Buffer[T]):
-    """A buffer at which values line up while it is full, to come in as others are taken."""
+    """A buffer with a backlog: while it is full, deliveries wait there for items to be taken."""
 
-    __slots__ = ("_line",)
+    __slots__ = ("_backlog",)
 
     def __init__(self, size: int) -> None:
         super().__init__(size)
-        self._line: deque[Delivery[T]] = deque()
+        self._backlog: deque[Delivery[T]] = deque()
 
     @property
     def producer_waiting(self) -> bool:
         """Whether a publisher waits for room."""
-        return bool(self._line)
+        return bool(self._backlog)
 
     def send_nowait(self, item: T) -> None:
         """Put an item in; see ``Buffer``."""
@@ -84,35 +83,35 @@ class BackloggedBuffer(Buffer[T]):
         super().send_nowait(item)
 
     def receive_nowait(self) -> T:
-        """Take the oldest item out, and let in what is first in line; see ``Buffer``."""
+        """Take the oldest item out, and let the oldest delivery in; see ``Buffer``."""
         item = super().receive_nowait()
-        if self._line:
-            delivery = self._line.popleft()
+        if self._backlog:
+            delivery = self._backlog.popleft()
             self.items.append(delivery.value)
             delivery.settle(self, lost=False)
             self._set_marks()
         return item
 
     def enqueue(self, delivery: Delivery[T]) -> None:
-        """Let a delivery wait its turn. The buffer is full."""
-        self._line.append(delivery)
+        """Let a delivery wait for room. The buffer is full."""
+        self._backlog.append(delivery)
         self._set_marks()
 
     def withdraw(self, delivery: Delivery[T]) -> None:
-        """Take a delivery out of the line."""
-        self._line.remove(delivery)
+        """Take a delivery out of the backlog."""
+        self._backlog.remove(delivery)
         self._set_marks()
 
     def end(self) -> None:
-        """Let nothing more in, what is in line included; see ``Buffer``."""
-        while self._line:
-            self._line.popleft().settle(self, lost=True)
+        """Let nothing more in, nor what is in the backlog; see ``Buffer``."""
+        while self._backlog:
+            self._backlog.popleft().settle(self, lost=True)
         super().end()
 
     def _set_marks(self) -> None:
         super()._set_marks()
-        if self._line:
-            self.low = maxsize  # the consumer is to come to receive_nowait()
+        if self._backlog:
+            self.low = maxsize  # the consumer comes to receive_nowait()
 
 
 class SubscriptionChannel(Channel):
@@ -120,54 +119,53 @@ class SubscriptionChannel(Channel):
 
     opened_by: ClassVar[str] = "subscribe()"
 
-    __slots__ = ()
+    __slots__ = ("_attached",)
 
     def __init__(self, request: Message, options: StreamAsyncOptions) -> None:
         super().__init__(request, options)
         self.buffer = BackloggedBuffer(options.buffer_size)
+        self._attached = False
 
     @property
-    def line(self) -> BackloggedBuffer[Any]:
-        """The buffer, as what values line up at."""
+    def live(self) -> bool:
+        """Whether its port feeds it."""
+        return self._attached
+
+    @property
+    def backlog(self) -> BackloggedBuffer[Any]:
+        """The buffer, as what deliveries wait at."""
         return cast("BackloggedBuffer[Any]", self.buffer)
-
-    @property
-    def concluded(self) -> bool:
-        """Whether the subscriber has come to the end."""
-        return self._concluded
 
     @property
     def holds_up(self) -> bool:
         """Whether a publisher would have to wait for this subscriber."""
         return self.options.overflow == "wait" and self.buffer.full and not self.over
 
-    def attach(
-        self, timers: Timers, call_soon: CallSoon, on_left: Callable[[Channel], object]
-    ) -> None:
-        """Note that a port channels it from now on.
+    def attach(self, runtime: Runtime, on_left: Callable[[Channel], object]) -> None:
+        """The port feeds this channel from now on.
 
         Args:
-            timers: Runs the timers.
-            call_soon: Reaches the event loop from anywhere.
-            on_left: Called when the port is to channel it no more.
+            runtime: The router's.
+            on_left: Called when the port is to stop.
         """
-        self.live = True
-        self._on_left = on_left
-        self.watch(timers, call_soon)
+        self._attached = True
+        self.start(runtime, on_left)
 
     def offer(self, value: Any) -> bool:
-        """Do with a value what needs no waiting; return whether that was all."""
+        """Take a value if that needs no waiting; return whether the value is dealt with."""
         while not self.over:
             if not self.buffer.full:
                 self.buffer.send_nowait(value)
                 return True
             if self.options.overflow == "wait":
                 return False
-            if not self.make_room_nowait():
+            if not self.make_room():
                 return True
         return True
 
-    def _end(self, outcome: Outcome) -> None:
-        super()._end(outcome)
-        if self.live:
-            self.leave()
+    def end(self, outcome: Outcome) -> None:
+        """Decide the outcome, and leave the port."""
+        super().end(outcome)
+        if self._attached:
+            self._attached = False
+            self._on_left(self)

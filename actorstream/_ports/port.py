@@ -1,6 +1,6 @@
 """One producer, many subscribers: what is published at a port goes to each of them."""
 
-# The runtime ends ports, which is not for users to do.
+# Actors end ports and post to them, which users do not.
 # pyright: reportPrivateUsage=false
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-import attrs
 from anyio import Event, WouldBlock
 from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint, checkpoint_if_cancelled
 
@@ -16,12 +15,11 @@ from actorstream._abort import AbortSignal
 from actorstream._address import Address
 from actorstream._checks import check_count, check_name
 from actorstream._errors import PortClosedError
-from actorstream._loop.timers import Timers
-from actorstream._loop.wakeup import CallSoon
+from actorstream._loop.runtime import Runtime
 from actorstream._message import Message
 from actorstream._ports.delivery import Delivery, SubscriptionChannel
 from actorstream._ports.options import PortOptions, PortOverflow, SubscriptionOptions
-from actorstream._ports.subscription import Subscription, open_subscription
+from actorstream._ports.subscription import Attach, Subscription
 from actorstream._statistics import PortStatistics
 from actorstream._streams.buffer import TURN
 from actorstream._streams.channel import Channel
@@ -29,21 +27,6 @@ from actorstream._streams.outcome import ENDED, Outcome
 from actorstream._streams.watchdog import find_early_outcome
 
 T = TypeVar("T")
-
-
-@attrs.frozen
-class Home:
-    """Where a port is: its actor's address, and what the router lends to subscriptions.
-
-    Attributes:
-        address: Of the actor.
-        timers: Runs the timers.
-        call_soon: Reaches the router's event loop from anywhere.
-    """
-
-    address: Address
-    timers: Timers
-    call_soon: CallSoon
 
 
 class Port(Generic[T]):
@@ -70,8 +53,8 @@ class Port(Generic[T]):
         "_channels",
         "_closed",
         "_dropped",
-        "_find_home",
         "_last_end",
+        "_locate",
         "_options",
         "_published",
         "_rest_at",
@@ -79,11 +62,13 @@ class Port(Generic[T]):
         "name",
     )
 
-    def __init__(self, name: str, options: PortOptions, find_home: Callable[[], Home]) -> None:
+    def __init__(
+        self, name: str, options: PortOptions, locate: Callable[[], tuple[Address, Runtime]]
+    ) -> None:
         check_name("name", name)
         self.name: str = name
         self._options = options
-        self._find_home = find_home
+        self._locate = locate
         self._channels: dict[Channel, SubscriptionChannel] = {}  # in the order of attaching
         self._closed = False
         self._published = 0
@@ -190,7 +175,7 @@ class Port(Generic[T]):
                 others.append(channel)
         if not others:
             return None
-        full = [channel.line for channel in others if not channel.offer(value)]
+        full = [channel.backlog for channel in others if not channel.offer(value)]
         return Delivery(value, full) if full else None
 
     async def _wait_for(self, delivery: Delivery[T]) -> None:
@@ -251,29 +236,28 @@ class Port(Generic[T]):
         """
         self._check_open()
         options = SubscriptionOptions(buffer_size=buffer_size, overflow=overflow, signal=signal)
-        return open_subscription(self.name, options, lambda: self, self._locate)
+        return Subscription(self.name, options, lambda: self._attach, self._find_later)
 
-    async def _locate(self) -> Port[T]:  # noqa: ASYNC124 - a router may have to wait for its port
-        return self
+    async def _find_later(self) -> Attach:  # noqa: ASYNC124 - a router may wait for its port
+        return self._attach
 
     def _attach(self, options: SubscriptionOptions) -> SubscriptionChannel:
-        """SubscriptionChannel a new subscription from now on, unless its signal has been aborted.
+        """Feed a new subscription from now on, unless its signal has been aborted.
 
         Raises:
             PortClosedError: The port is closed.
             RouterClosedError: It is in no router that is running.
         """
         self._check_open()
-        home = self._find_home()
-        channel = SubscriptionChannel(
-            Message(to=home.address, type=self.name), options.on_top_of(self._options)
-        )
-        early = find_early_outcome(channel.options, home.address)
+        to, runtime = self._locate()
+        request = Message(to=to, type=self.name)
+        channel = SubscriptionChannel(request, options.on_top_of(self._options))
+        early = find_early_outcome(channel.options, to)
         if early is not None:
             channel.terminate(early)
             return channel
         self._channels[channel] = channel
-        channel.attach(home.timers, home.call_soon, self._detach)
+        channel.attach(runtime, self._detach)
         self._note_change()
         return channel
 
@@ -297,3 +281,8 @@ def post(port: Port[T], value: T) -> None:
     At one whose policy is ``"wait"`` it lines up, however many do.
     """
     port._hand_out(value)
+
+
+def attach_to(port: Port[T]) -> Attach:
+    """Return what attaches a subscription to a port."""
+    return port._attach

@@ -1,14 +1,11 @@
 """The subscriber's side of a port: values to iterate, bare or scoped."""
 
-# A port, its subscriptions and the runtime share what is not for users.
-# pyright: reportPrivateUsage=false
-
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, AsyncExitStack, nullcontext, suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 from anyio import CancelScope
 from anyio.lowlevel import checkpoint_if_cancelled
@@ -19,21 +16,20 @@ from actorstream._errors import (
     RouterClosedError,
     StreamConsumedError,
 )
+from actorstream._message import AsyncStreamMessage
 from actorstream._ports.delivery import SubscriptionChannel
 from actorstream._ports.options import SubscriptionOptions
 from actorstream._statistics import StreamStatistics
-from actorstream._streams.buffer import Buffer
-from actorstream._streams.channel import END
 from actorstream._streams.outcome import CLOSED, Outcome, aborted
-from actorstream._streams.stream import EMPTY_BUFFER, stop
-
-if TYPE_CHECKING:
-    from actorstream._ports.port import Port
+from actorstream._streams.reader import Reader, stop
 
 T = TypeVar("T")
 
+Attach = Callable[[SubscriptionOptions], SubscriptionChannel]
+"""Attaches a subscription to a port."""
 
-class Subscription(Generic[T]):
+
+class Subscription(Reader[T]):
     """What comes from a port, from the moment on at which it is attached to it.
 
     An async iterator of the values, to be used once::
@@ -56,39 +52,30 @@ class Subscription(Generic[T]):
     may be cancelled at any time and loses nothing.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_buffer",
-        "_channel",
-        "_early",
-        "_entered",
-        "_locate",
-        "_name",
-        "_options",
-        "_search",
-    )
+    __slots__ = ("_early", "_entered", "_find_later", "_name", "_options", "_search")
 
     def __init__(
-        self, name: str, options: SubscriptionOptions, locate: Callable[[], Awaitable[Port[T]]]
+        self,
+        name: str,
+        options: SubscriptionOptions,
+        find: Callable[[], Attach],
+        find_later: Callable[[], Awaitable[Attach]],
     ) -> None:
-        self._channel: SubscriptionChannel | None = None
-        self._buffer: Buffer[Any] = EMPTY_BUFFER
+        super().__init__()
         self._name = name
         self._options = options
-        self._locate = locate
+        self._find_later = find_later
         self._entered = False
         self._early: Outcome | None = None
         self._search: CancelScope | None = None
+        with suppress(RouterClosedError, ActorNotFoundError, PortNotFoundError):
+            self._attach(find())
 
     def __repr__(self) -> str:
         if self._channel is None:
             state = "not attached" if self._early is None else "ended"
             return f"<Subscription {self._name!r}: {state}>"
         return f"<Subscription {self._name!r} of {self._channel.request.to}: {self._channel.state}>"
-
-    def __del__(self) -> None:
-        if self._channel is not None:
-            self._channel.abandon()
 
     @property
     def dropped(self) -> int:
@@ -102,7 +89,8 @@ class Subscription(Generic[T]):
         """
         if self._channel is None:
             return StreamStatistics(0, self._options.buffer_size or 0, 0, 0, False, False)
-        return self._channel.statistics()
+        now: StreamStatistics = self._channel.statistics()
+        return now
 
     # Reading
 
@@ -115,25 +103,6 @@ class Subscription(Generic[T]):
         if self._used_up:
             raise StreamConsumedError(f"{self!r} is over; call subscribe() again for a new one")
         return self
-
-    async def __anext__(self) -> T:
-        buffer = self._buffer
-        if len(buffer.items) > buffer.low:  # the fast path that _streams/buffer.py explains
-            buffer.delivered += 1
-            value: T = buffer.items.popleft()
-            return value
-        try:
-            channel = self._channel or await self._open()
-            if channel is None:
-                stop(self._take_early_error())
-            item = await channel.take()
-        except BaseException:
-            del self  # a traceback must not keep it; see _Reader in _streams/stream.py
-            raise
-        if item is END:
-            stop(channel.take_closing_error())
-        result: T = item
-        return result
 
     async def collect(self) -> list[T]:
         """Return all values until the end as a list. Cancelling it closes the subscription.
@@ -169,7 +138,8 @@ class Subscription(Generic[T]):
                 f"{self!r} is in use already; call subscribe() again for a new one"
             )
         self._entered = True
-        await self._open()
+        if self._channel is None and self._early is None:
+            await self._find_port()
         return self
 
     async def __aexit__(
@@ -194,16 +164,26 @@ class Subscription(Generic[T]):
 
     # Attaching
 
-    def _attach(self, port: Port[T]) -> None:
+    def _attach(self, attach: Attach) -> None:
+        """Attach it to a port, unless it has ended before."""
         if self._early is None:
-            self._channel = port._attach(self._options)
+            self._channel = attach(self._options)
             self._buffer = self._channel.buffer
 
-    async def _open(self) -> SubscriptionChannel | None:
-        """Attach it, unless it is, or has ended before."""
+    async def _open(self) -> SubscriptionChannel:
+        """Attach it, and return its channel.
+
+        Raises:
+            ActorStreamError: It has ended before.
+            StopAsyncIteration: It has been closed before.
+        """
         if self._channel is None and self._early is None:
             await self._find_port()
-        return self._channel
+        if self._channel is None:
+            outcome, self._early = self._early, CLOSED
+            stop(None if outcome is None else outcome.error)
+        channel: SubscriptionChannel = self._channel
+        return channel
 
     async def _find_port(self) -> None:
         """Find the port, and attach; an end that comes meanwhile interrupts the search."""
@@ -216,7 +196,7 @@ class Subscription(Generic[T]):
         try:
             with CancelScope() as self._search, self._heed_signal():
                 await checkpoint_if_cancelled()  # the signal may have been aborted before
-                self._attach(await self._locate())
+                self._attach(await self._find_later())
         except Exception:
             self._early = CLOSED
             raise
@@ -229,29 +209,6 @@ class Subscription(Generic[T]):
         signal = self._options.signal
         return nullcontext() if signal is None else signal.cancel_scope()
 
-    def _take_early_error(self) -> BaseException | None:
-        outcome, self._early = self._early, CLOSED
-        return None if outcome is None else outcome.error
-
-
-def open_subscription(
-    name: str,
-    options: SubscriptionOptions,
-    find: Callable[[], Port[T]],
-    locate: Callable[[], Awaitable[Port[T]]],
-) -> Subscription[T]:
-    """Make a subscription, and attach it already now if its port is there.
-
-    Args:
-        name: The port's.
-        options: What the subscriber asks for.
-        find: Returns the port, or raises that it is not there.
-        locate: Does the same later, if it has to, and may wait for the port.
-
-    Raises:
-        PortClosedError: The port is closed.
-    """
-    subscription = Subscription(name, options, locate)
-    with suppress(RouterClosedError, ActorNotFoundError, PortNotFoundError):
-        subscription._attach(find())
-    return subscription
+    def _unwrap(self, event: AsyncStreamMessage[Any]) -> T:
+        value: Any = event  # a published value like any other
+        return cast("T", value)

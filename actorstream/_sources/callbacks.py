@@ -42,7 +42,7 @@ from actorstream._statistics import ThreadSafeCounter
 from actorstream._streams.buffer import TURN
 from actorstream._streams.channel import Channel, running_channel
 from actorstream._streams.outcome import Outcome
-from actorstream._streams.producer import Source
+from actorstream._streams.producer import Source, put
 
 T = TypeVar("T")
 
@@ -166,7 +166,7 @@ class CallbackSource(Source, Generic[T]):
     async def feed(self, channel: Channel) -> None:
         """Have the consumer of a channel take the items out by itself, until their end."""
         queue = self._open(channel)
-        channel.buffer.reserve = queue
+        channel.buffer.attach_reserve(queue)
         self._fed = True
         try:
             await self._hook_in(queue)
@@ -182,7 +182,7 @@ class CallbackSource(Source, Generic[T]):
         size, overflow, lost = DEFAULTS.buffer_size, self._overflow, ThreadSafeCounter()
         if channel is not None:
             size = channel.buffer.size
-            lost = channel.lost = channel.lost or lost
+            lost = channel.lost_counter()
             if channel.options.overflow != "wait":  # the consumer's own wish
                 overflow = channel.options.overflow
         self._channel = channel
@@ -280,7 +280,7 @@ async def _end(channel: Channel, queue: CallbackQueue[Any], ending: Ending) -> N
     elif ending.error is not None:
         raise ending.error
     elif ending.event is not None:
-        await channel.put(ending.event)
+        await put(channel, ending.event)
 
 
 def _overflow_error(queue: CallbackQueue[Any]) -> StreamOverflowError:

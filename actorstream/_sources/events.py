@@ -11,8 +11,9 @@ from typing import Any, Generic, Self, TypeVar
 from actorstream._address import Address
 from actorstream._ids import generate_correlation_id
 from actorstream._message import AsyncStreamMessage, error_event, is_event
-from actorstream._streams.channel import Channel, running_channel
+from actorstream._streams.channel import Channel
 from actorstream._streams.producer import Source, close, pump, throw_into
+from actorstream._streams.producer_task import ProducerTask, running_task
 
 T = TypeVar("T")
 
@@ -24,10 +25,10 @@ class EventIterator(Source, Generic[T]):
     ``AsyncStreamMessage`` already is passed on as it is.
 
     Args:
-        items: What to read. It is closed when this is.
-        sender: The actor, where it is registered.
-        correlation_id: For the events; by default the stream's own, or one made for a source
-            that is read outside of any producer.
+        items: What to read. They are closed when this is.
+        sender: The actor, if it is registered.
+        correlation_id: For the events; by default that of the stream, or a new one for items
+            that are read outside of a stream.
     """
 
     def __init__(
@@ -36,10 +37,11 @@ class EventIterator(Source, Generic[T]):
         self._items = items
         self._sender = sender
         self._correlation_id = correlation_id or ""
-        self._id_outside = ""  # the correlation id of what is read outside of any producer
+        self._id_outside = ""  # the correlation id of what is read outside of a stream
+        self._started = False
         self._over = False
         self._closed = False  # whether the items are events, and have brought their own end
-        self._adopted_by: dict[Any, None] | None = None
+        self._owner: ProducerTask | None = None  # closes this if the actor leaves it half-read
 
     def __repr__(self) -> str:
         return f"<EventIterator of {self._items!r}>"
@@ -50,7 +52,7 @@ class EventIterator(Source, Generic[T]):
     async def __anext__(self) -> AsyncStreamMessage[T]:
         if self._over:
             raise StopAsyncIteration
-        if self._adopted_by is None:
+        if not self._started:
             self._find_owner()
         return await self._event_of(anext(self._items))
 
@@ -73,7 +75,7 @@ class EventIterator(Source, Generic[T]):
         This is how the runtime reads a source that ``stream_async`` returned.
         """
         if self._correlation_id:
-            channel.identity = channel.identity.renamed(self._correlation_id)
+            channel.rename(self._correlation_id)
         self._over = True  # read here, once, and nowhere else
         if isinstance(self._items, Source):
             await self._items.feed(channel)
@@ -87,35 +89,29 @@ class EventIterator(Source, Generic[T]):
             self._retire()
             if self._closed:
                 raise
-            return self._signed(AsyncStreamMessage("end"))
-        except Exception as exc:  # it becomes an event
+            return AsyncStreamMessage("end", **self._signature())
+        except Exception as exc:  # becomes an event
             self._retire()
-            return self._signed(error_event(exc))
+            return error_event(exc, **self._signature())
         if not is_event(item):
-            return self._signed(AsyncStreamMessage("data", item))
+            return AsyncStreamMessage("data", item, **self._signature())
         self._closed = self._closed or item.type != "data"
         return item
 
-    def _signed(self, event: AsyncStreamMessage[Any]) -> AsyncStreamMessage[T]:
-        event.correlation_id = self._correlation_id
-        if self._id_outside and running_channel() is None:
-            event.correlation_id = self._id_outside
-        event.sender = self._sender
-        return event
+    def _signature(self) -> dict[str, Any]:
+        outside = self._id_outside and running_task() is None
+        correlation_id = self._id_outside if outside else self._correlation_id
+        return {"correlation_id": correlation_id, "sender": self._sender}
 
     def _find_owner(self) -> None:
-        """Have the producer that reads this close it, should it be left half-read."""
-        channel = running_channel()
-        if channel is None:
-            self._adopted_by = {}  # by nobody: whoever drops it half-read lets it go at once
+        self._started = True
+        self._owner = running_task()
+        if self._owner is None:
             self._id_outside = self._correlation_id or generate_correlation_id()
         else:
-            if channel.half_read is None:
-                channel.half_read = {}
-            self._adopted_by = channel.half_read
-            self._adopted_by[self] = None
+            self._owner.adopt(self)
 
     def _retire(self) -> None:
         self._over = True
-        if self._adopted_by is not None:
-            self._adopted_by.pop(self, None)
+        if self._owner is not None:
+            self._owner.release(self)

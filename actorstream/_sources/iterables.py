@@ -22,7 +22,7 @@ from typing import Any, Generic, Self, TypeVar
 from actorstream._checks import check_count, check_iterable
 from actorstream._message import AsyncStreamMessage
 from actorstream._streams.channel import Channel, running_channel
-from actorstream._streams.producer import Source, close, throw_into
+from actorstream._streams.producer import Source, close, put, throw_into
 
 T = TypeVar("T")
 
@@ -89,7 +89,7 @@ class IterableSource(Source, Generic[T]):
                     buffer.items.extend(fetched)
                 else:
                     for item in fetched:
-                        await channel.put(item)
+                        await put(channel, item)
                 fetched.clear()
                 if over and failure is None:
                     return

@@ -10,7 +10,7 @@ from anyio.lowlevel import checkpoint_if_cancelled
 
 from actorstream._loop.worker import ThreadCall, WorkerThread
 from actorstream._sources.iterables import no_end_by_accident
-from actorstream._streams.channel import running_channel
+from actorstream._streams.producer_task import running_task
 
 T = TypeVar("T")
 
@@ -83,8 +83,8 @@ class ThreadSource(Generic[T]):
 
     def _find_worker(self) -> WorkerThread | None:
         if self._worker is None or self._worker.gone:
-            channel = running_channel()
-            self._worker = None if channel is None else channel.open_worker()
+            task = running_task()
+            self._worker = None if task is None else task.open_worker()
         return self._worker
 
     def _fetch(self) -> object:

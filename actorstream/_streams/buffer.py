@@ -309,6 +309,10 @@ class Buffer(ObjectStream[T]):
         self.paused = False
         self._set_marks()
 
+    def attach_reserve(self, reserve: Reserve[T]) -> None:
+        """Let the consumer look there, too, when there is nothing in the buffer."""
+        self.reserve = reserve
+
     def drop_oldest(self) -> None:
         """Throw the oldest item away to make room."""
         self.items.popleft()

@@ -19,6 +19,7 @@ is still waiting behind buffered items.
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import attrs
@@ -39,8 +40,10 @@ from actorstream._errors import (
 from actorstream._message import AsyncStreamMessage, Message, error_event
 from actorstream._options import StreamAsyncOptions
 
+logger = logging.getLogger("actorstream")
 
-@attrs.define(kw_only=True)
+
+@attrs.frozen(kw_only=True)
 class Outcome:
     """What the consumer finds where the items end.
 
@@ -54,15 +57,37 @@ class Outcome:
     error: ActorStreamError | None = None
     discards: bool = False
 
+    def overrides(self, waiting: Outcome) -> bool:
+        """Whether this outcome, from outside, counts more than one that the consumer will see."""
+        return self.discards and not waiting.discards
+
+    def log_unseen(self, request: Message) -> None:
+        """Log a failure of the actor that is overridden before its consumer has seen it."""
+        if self.event is not None and self.error is not None:
+            logger.warning(
+                "%s failed unseen by the consumer of its stream of %r",
+                request.to,
+                request.type,
+                exc_info=self.error.__cause__,
+            )
+
 
 CLOSED = Outcome(discards=True)
 ENDED = Outcome()
 """The natural end; its event is made when the consumer comes to it."""
 
 
-def ended_by_event(event: AsyncStreamMessage[Any]) -> Outcome:
-    """The producer came to its natural end, and has said so in an end event of its own."""
-    return Outcome(event=event)
+def done(request: Message, closing_event: AsyncStreamMessage[Any] | None) -> Outcome:
+    """The actor came to its natural end; it may have yielded an end or error event of its own."""
+    if closing_event is None:
+        return ENDED
+    if closing_event.type == "end":
+        return Outcome(event=closing_event)
+    error = StreamError(
+        f"{request.to} failed while it streamed {request.type!r}: {closing_event.error}"
+    )
+    error.__cause__ = closing_event.exception
+    return Outcome(event=closing_event, error=error)
 
 
 def unsupported(error: StreamingNotSupportedError) -> Outcome:
@@ -78,13 +103,6 @@ def failed(request: Message, exception: BaseException) -> Outcome:
     )
     error.__cause__ = exception
     return Outcome(event=error_event(exception), error=error)
-
-
-def failed_by_event(request: Message, event: AsyncStreamMessage[Any]) -> Outcome:
-    """The actor told of its failure in an error event of its own."""
-    error = StreamError(f"{request.to} failed while it streamed {request.type!r}: {event.error}")
-    error.__cause__ = event.exception
-    return Outcome(event=event, error=error)
 
 
 def aborted(reason: object) -> Outcome:

@@ -13,40 +13,54 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
+from functools import partial
+from math import inf
 from typing import Any, TypeVar
 
-from anyio import get_cancelled_exc_class
+from anyio import current_effective_deadline, get_cancelled_exc_class
+from anyio.lowlevel import checkpoint
 
 from actorstream._context import current_cell, current_channel, current_request
 from actorstream._errors import StreamingNotSupportedError
 from actorstream._loop.failures import split_failure
 from actorstream._message import AsyncStreamMessage
-from actorstream._streams.channel import Channel, Closeable
+from actorstream._streams.buffer import TURN
+from actorstream._streams.channel import Channel
+from actorstream._streams.outcome import Outcome, done, failed, router_closed, unsupported
+from actorstream._streams.producer_task import Closeable, ProducerTask
 
-Opener = Callable[[Channel, Callable[..., Any]], Awaitable[Awaitable[None]]]
-"""Calls a method of an actor, and gives what puts all that it makes into a channel."""
+Opener = Callable[[Channel], Awaitable[Awaitable[None]]]
+"""Calls a method of an actor, and gives what puts all that the method makes into a channel."""
 
 T = TypeVar("T")
 
 
-async def produce(channel: Channel, opener: Opener, method: Callable[..., Any]) -> None:
-    """Run a method to its end, in a task of its own. Its failure stays in the stream."""
+async def produce(channel: Channel, task: ProducerTask, opener: Opener) -> None:
+    """Run a method of an actor to its end. Its failure stays in the stream.
+
+    Args:
+        channel: Where the items go.
+        task: The task that this runs in.
+        opener: Calls the method.
+    """
     current_request.set(channel.request)
     current_channel.set(channel)
     current_cell.set(None)
     try:
-        with channel.scope:
+        with task.scope:
             try:
                 try:
                     if not channel.over:
-                        await (await opener(channel, method))
+                        await (await opener(channel))
                 finally:
-                    if channel.half_read:
-                        await _close_half_read(channel.half_read)  # noqa: ASYNC102
-                channel.finish()
+                    half_read = task.take_half_read()
+                    if half_read:
+                        await _close_half_read(half_read)  # noqa: ASYNC102
+                _settle(done(channel.request, channel.closing_event), channel, task)
             except BaseException as exc:  # noqa: ASYNC103 - forwarded, or raised again
-                _forward(exc, channel)
+                _forward(exc, channel, task)
     finally:
+        task.finish()
         channel.leave()
 
 
@@ -64,18 +78,28 @@ class NothingToStreamError(Exception):
     """
 
 
-def _forward(exc: BaseException, channel: Channel) -> None:
+def _settle(outcome: Outcome, channel: Channel, task: ProducerTask) -> None:
+    """End the stream as its actor did; an error after its end is one of the clean-up."""
+    if not channel.over and current_effective_deadline() == -inf:
+        channel.end(router_closed(channel.request.to))  # cancelled from outside, but it returned
+    if not channel.over:
+        channel.end(outcome)
+    elif outcome.error is not None:
+        task.fail_cleanup(outcome.error.__cause__ or outcome.error)
+
+
+def _forward(exc: BaseException, channel: Channel, task: ProducerTask) -> None:
     """Tell the consumer of the actor's failure; raise again what is not the actor's."""
     if isinstance(exc, NothingToStreamError):
-        channel.fail_unsupported(StreamingNotSupportedError(*exc.args))
+        _settle(unsupported(StreamingNotSupportedError(*exc.args)), channel, task)
         return
     failure, rest = split_failure(exc)
     if failure is not None:
-        channel.fail(failure)
+        _settle(failed(channel.request, failure), channel, task)
     if rest is None:
         return
     if not isinstance(rest, (get_cancelled_exc_class(), BaseExceptionGroup)):
-        channel.fail(rest)
+        _settle(failed(channel.request, rest), channel, task)
     raise rest
 
 
@@ -87,9 +111,9 @@ class Source(ABC):
         """Put all items into a channel."""
 
 
-async def open_iterable(channel: Channel, method: Callable[..., Any]) -> Awaitable[None]:
+async def open_iterable(call: Callable[[], Any], channel: Channel) -> Awaitable[None]:
     """Call a ``stream_async`` method."""
-    made = method(channel.request.payload)
+    made = call()
     if not hasattr(made, "__aiter__") and inspect.isawaitable(made):
         made = await made
     if isinstance(made, Source):
@@ -98,20 +122,20 @@ async def open_iterable(channel: Channel, method: Callable[..., Any]) -> Awaitab
         return pump(aiter(made), channel)
     raise NothingToStreamError(
         f"{channel.request.to} does not support async streaming: its stream_async() returned "
-        f"{made!r}, which is no async iterable; write `yield` in it, or "
+        f"{made!r}, which is not an async iterable; write `yield` in it, or "
         "`return self.create_async_stream(items)`"
     )
 
 
 async def open_callback(  # noqa: ASYNC124 - one kind of opener with open_iterable()
-    channel: Channel, method: Callable[..., Any]
+    method: Callable[..., Any], channel: Channel
 ) -> Awaitable[None]:
     """Call a ``stream`` method, the older form."""
-    made = method(channel.request.payload, channel.put)
+    made = method(channel.request.payload, partial(put, channel))
     if inspect.isawaitable(made):
         return made
     raise NothingToStreamError(
-        f"{channel.request.to} does not support async streaming: its stream() is no coroutine "
+        f"{channel.request.to} does not support async streaming: its stream() is not a coroutine "
         "function; write `async def stream(self, payload, on_chunk)`"
     )
 
@@ -125,7 +149,7 @@ async def pump(iterator: AsyncIterator[Any], channel: Channel) -> None:
             if len(items) < buffer.high and (
                 type(item) is not AsyncStreamMessage or item.type == "data"
             ):
-                items.append(item)  # the fast path that _streams/buffer.py explains
+                items.append(item)  # the fast path that buffer.py explains
             elif not await _hand_over(item, channel, iterator):
                 return
     except BaseException:
@@ -142,7 +166,7 @@ async def _hand_over(item: Any, channel: Channel, iterator: AsyncIterator[Any]) 
     """
     while True:
         try:
-            await channel.put(item)
+            await put(channel, item)
             return True
         except BaseException as exc:  # noqa: ASYNC103 - forwarded
             try:
@@ -164,3 +188,46 @@ async def close(iterator: AsyncIterator[Any]) -> None:
     aclose: Callable[[], Awaitable[None]] | None = getattr(iterator, "aclose", None)
     if aclose is not None:
         await aclose()
+
+
+async def put(channel: Channel, item: Any) -> None:
+    """Hand an item over; wait while the buffer is full. The slow path of the producer.
+
+    If the wait raises, a cancellation above all, the item was not handed over. Once the stream
+    is over, this is a checkpoint and the item is dropped.
+
+    Raises:
+        RuntimeError: The actor has yielded its end event already.
+    """
+    if channel.closing_event is not None:
+        await checkpoint()  # other tasks run even if the actor keeps yielding
+        raise RuntimeError(
+            f"{channel.request.to} yielded {item!r} after its {channel.closing_event.type!r} "
+            "event; yield nothing after it, or leave it out: the stream ends by itself"
+        )
+    if type(item) is AsyncStreamMessage and item.type != "data":
+        channel.keep_closing_event(item)
+        return
+    channel.note_item()
+    buffer = channel.buffer
+    while not channel.over:
+        if buffer.paused:
+            channel.heed_signal()
+        elif buffer.put_turn_over:
+            await buffer.rest()
+        elif len(buffer.items) < buffer.size:
+            buffer.send_nowait(item)
+            return
+        elif channel.options.overflow == "wait":
+            await channel.wait_writable()
+        elif not await _make_room(channel):
+            return
+    await checkpoint()
+
+
+async def _make_room(channel: Channel) -> bool:
+    """Apply the overflow policy; return whether to try again."""
+    try_again = channel.make_room()
+    if channel.dropped and channel.dropped % TURN == 0:  # nothing else makes this producer rest
+        await channel.buffer.rest()
+    return try_again

@@ -1,39 +1,24 @@
-"""The consumer's side: a stream to iterate, bare or scoped.
-
-The iterators are classes and not async generators. A generator that holds a scope open while
-it yields to the consumer breaks when the consumer leaves, and one that is dropped half-read
-is a warning on trio. These hold nothing but the channel, and when the last reference to one
-goes (that is what ``break`` does) its ``__del__`` asks the event loop to close the channel.
-"""
+"""The consumer's side: a stream to iterate, bare or scoped."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
-from time import time as now
 from types import TracebackType
-from typing import Any, Generic, NoReturn, Self, TypeVar, cast
+from typing import Generic, Self, TypeVar
 
-from anyio import CancelScope, get_cancelled_exc_class
-
-from actorstream._context import current_channel
 from actorstream._errors import StreamConsumedError
-from actorstream._message import AsyncStreamMessage, Message, blank_event
+from actorstream._message import AsyncStreamMessage, Message
 from actorstream._options import StreamAsyncOptions
 from actorstream._statistics import StreamStatistics
-from actorstream._streams.buffer import Buffer
-from actorstream._streams.channel import END, Channel, logger
+from actorstream._streams.channel import Channel, logger
 from actorstream._streams.outcome import CLOSED, Outcome, aborted
+from actorstream._streams.reader import EventReader, PayloadReader, close_and_wait
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 Launch = Callable[[Message, StreamAsyncOptions, Outcome | None], Channel]
-
-
-EMPTY_BUFFER: Buffer[Any] = Buffer(1)
-"""What an iterator reads before its stream is started: always empty."""
 
 
 class Stream(Generic[T]):
@@ -106,7 +91,7 @@ class Stream(Generic[T]):
             StreamConsumedError: It has been iterated, or closed, before.
         """
         self._claim_iteration()
-        return _Events[T](self._start)
+        return EventReader[T](self._start)
 
     def payloads(self) -> AsyncIterator[T]:
         """Iterate the bare payloads; a failure of the actor is raised as ``StreamError``.
@@ -115,7 +100,7 @@ class Stream(Generic[T]):
             StreamConsumedError: The stream has been iterated, or closed, before.
         """
         self._claim_iteration()
-        return _Payloads[T](self._start)
+        return PayloadReader[T](self._start)
 
     async def collect(self) -> list[T]:
         """Return all payloads as a list. Cancelling it closes the stream.
@@ -158,7 +143,9 @@ class Stream(Generic[T]):
                 f"{self!r} is in use already; call stream_async() again for a new stream"
             )
         self._entered = self._iterated = True  # should it not start, it is used up
-        self._start().awaited = True
+        channel = self._start()
+        if channel.task is not None:
+            channel.task.will_be_awaited()
         self._iterated = False
         return self
 
@@ -187,7 +174,7 @@ class Stream(Generic[T]):
         if self._channel is None:
             self._early = CLOSED
             return None
-        return await _close(self._channel)
+        return await close_and_wait(self._channel)
 
     def _claim_iteration(self) -> None:
         if self._iterated:
@@ -195,154 +182,3 @@ class Stream(Generic[T]):
                 f"{self!r} can be iterated only once; call stream_async() again for a new stream"
             )
         self._iterated = True
-
-
-async def _close(channel: Channel) -> BaseException | None:
-    """Close a channel, wait for its producer, and return what that raised in its clean-up."""
-    channel.awaited = True
-    channel.close()
-    if channel.live and channel is not current_channel.get():
-        try:
-            await _wait_shielded(channel)
-        except BaseException:
-            channel.log_cleanup_error()  # this is raised instead of it
-            channel.cleanup_error = None
-            raise
-    error, channel.cleanup_error = channel.cleanup_error, None
-    return error
-
-
-async def _wait_shielded(channel: Channel) -> None:
-    """Wait for a producer as a task group waits for its tasks, then let a cancellation through.
-
-    A shield holds off AnyIO's cancellations; asyncio's own come in, and wait here.
-    """
-    cancelled: BaseException | None = None
-    with CancelScope(shield=True):
-        while channel.live:
-            try:
-                await channel.wait_left()
-            except get_cancelled_exc_class() as exc:  # noqa: ASYNC103 - asyncio's own; see below
-                cancelled = exc
-    try:
-        if cancelled is not None:
-            raise cancelled
-    finally:
-        del cancelled  # or its traceback would lead back to itself
-
-
-class _Reader(ABC, Generic[T, R]):
-    """An iterator that starts the stream when it is first pulled, and closes it when dropped.
-
-    A traceback keeps the frames that it came through. They must not keep the iterator, whose
-    end is what tells the channel that nobody reads on; hence the ``del self`` below.
-    """
-
-    __slots__ = ("__weakref__", "_buffer", "_channel", "_start")
-
-    def __init__(self, start: Callable[[], Channel]) -> None:
-        self._start: Callable[[], Channel] | None = start
-        self._channel: Any = None  # a Channel, once it is open
-        self._buffer: Buffer[Any] = EMPTY_BUFFER
-
-    def __aiter__(self) -> Self:
-        return self
-
-    @abstractmethod
-    async def __anext__(self) -> R: ...
-
-    async def aclose(self) -> None:
-        """Close the stream and wait until its producer is gone.
-
-        Raises:
-            Exception: What the producer raised in its clean-up.
-        """
-        if self._channel is None:
-            self._start = None
-            return
-        error = await _close(self._channel)
-        if error is not None:
-            raise error
-
-    def __del__(self) -> None:
-        if self._channel is not None:
-            self._channel.abandon()
-
-    def _open(self) -> Channel:
-        if self._channel is None:
-            start, self._start = self._start, None  # once; the stream need not be kept
-            if start is None:
-                raise StopAsyncIteration
-            self._channel = start()
-            self._buffer = self._channel.buffer
-        return cast("Channel", self._channel)
-
-
-class _Events(_Reader[T, AsyncStreamMessage[T]]):
-    """Iterates events, the closing one included."""
-
-    __slots__ = ()
-
-    async def __anext__(self) -> AsyncStreamMessage[T]:
-        buffer = self._buffer
-        channel: Channel = self._channel
-        items = buffer.items
-        if len(items) > buffer.low:  # the fast path that _streams/buffer.py explains
-            number = buffer.delivered = buffer.delivered + 1
-            item = items.popleft()
-        else:
-            try:
-                channel = self._open()
-                item = await channel.take()
-            except BaseException:
-                del self  # see _Reader
-                raise
-            number = channel.buffer.delivered
-            if item is END:
-                return channel.take_closing_event() or stop(channel.take_closing_error())
-        if type(item) is AsyncStreamMessage:
-            made: AsyncStreamMessage[T] = item  # pyright: ignore[reportUnknownVariableType]
-            return channel.complete(made, number)
-        # The constructor would make what few consumers ask for; see AsyncStreamMessage.
-        event = blank_event()
-        event.type = "data"
-        event.payload = item
-        event.timestamp = now()
-        event.identity = channel.identity
-        event.number = number
-        filled_in: AsyncStreamMessage[T] = event  # cast() would be a call
-        return filled_in
-
-
-class _Payloads(_Reader[T, T]):
-    """Iterates bare payloads."""
-
-    __slots__ = ()
-
-    async def __anext__(self) -> T:
-        buffer = self._buffer
-        if len(buffer.items) > buffer.low:  # the fast path that _streams/buffer.py explains
-            buffer.delivered += 1
-            item = buffer.items.popleft()
-        else:
-            try:
-                channel = self._open()
-                item = await channel.take()
-            except BaseException:
-                del self  # see _Reader
-                raise
-            if item is END:
-                return stop(channel.take_closing_error())
-        if type(item) is AsyncStreamMessage:
-            made: AsyncStreamMessage[T] = item  # pyright: ignore[reportUnknownVariableType]
-            return made.payload
-        payload: T = item
-        return payload
-
-
-def stop(error: BaseException | None) -> NoReturn:
-    """Raise what an iterator raises where the items are over."""
-    try:
-        raise StopAsyncIteration if error is None else error
-    finally:
-        del error  # or its traceback would lead back to itself

@@ -1,8 +1,8 @@
 """What may end a stream from outside, if its caller asks: three time limits, an abort signal.
 
-All of it leads to one call, ``end(outcome)``. What nobody asked for costs nothing: a stream
-without such options has no ``Watchdog``, and a channel reports items and blocking only where
-``watches_items`` or ``watches_blocking`` says so.
+All of it leads to one call, ``end(outcome)``. An option that is not used costs nothing: a stream
+without such options has no ``Watchdog``, and one that does not count items leaves the buffer's
+fast path alone.
 """
 
 from __future__ import annotations
@@ -10,14 +10,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from anyio import current_time
 
 from actorstream._abort import attach, deadline_of, detach
 from actorstream._address import Address
 from actorstream._errors import TimeoutKind
-from actorstream._loop.timers import Timer, Timers
+from actorstream._loop.runtime import Runtime
+from actorstream._loop.timers import Timer
 from actorstream._options import NO_LIMIT, StreamAsyncOptions
+from actorstream._streams.buffer import Buffer
 from actorstream._streams.outcome import Outcome, aborted, timed_out
 
 
@@ -42,37 +45,39 @@ class Watchdog:
     Args:
         options: The limits and the signal.
         to: The actor, for the errors.
-        timers: Runs the timers.
+        buffer: Its producer reports each item, as long as items are counted.
+        runtime: The router's.
         end: Called in the event loop with the outcome when a limit passes.
-        interrupt: Called on abort in the aborting thread; leads to ``end_by_signal()``.
     """
 
     __slots__ = (
+        "_buffer",
         "_end",
         "_first",
         "_idle",
         "_last_item",
         "_options",
+        "_runtime",
         "_signal_key",
         "_signal_timer",
         "_stall",
-        "_timers",
         "_to",
-        "watches_blocking",
-        "watches_items",
+        "_watches_blocking",
+        "_watches_items",
     )
 
     def __init__(
         self,
         options: StreamAsyncOptions,
         to: Address,
-        timers: Timers,
+        buffer: Buffer[Any],
+        runtime: Runtime,
         end: Callable[[Outcome], object],
-        interrupt: Callable[[], object],
     ) -> None:
         self._options = options
         self._to = to
-        self._timers = timers
+        self._buffer = buffer
+        self._runtime = runtime
         self._end = end
         self._last_item = 0.0
         self._idle: Timer | None = None
@@ -81,17 +86,25 @@ class Watchdog:
         self._signal_key: object = None
         self._signal_timer: Timer | None = None
         if options.signal is not None:
-            self._signal_key = attach(options.signal, interrupt)
+            self._signal_key = attach(options.signal, self._interrupt)
             deadline = deadline_of(options.signal)
             if deadline < math.inf:
-                self._signal_timer = timers.call_at(deadline, self.end_by_signal)
+                self._signal_timer = runtime.timers.call_at(deadline, self.heed_signal)
         watches_idle = options.idle_timeout not in NO_LIMIT
-        self.watches_items: bool = watches_idle or self._first is not None
-        self.watches_blocking: bool = watches_idle or options.stall_timeout not in NO_LIMIT
+        self._watches_items = watches_idle or self._first is not None
+        self._watches_blocking = watches_idle or options.stall_timeout not in NO_LIMIT
+        if self._watches_items:
+            buffer.hold()
 
-    def end_by_signal(self) -> None:
+    def _interrupt(self) -> None:
+        """Let nothing more pass, and end the stream soon. Runs in the aborting thread."""
+        self._buffer.pause()
+        self._runtime.call_soon(self.heed_signal)
+
+    def heed_signal(self) -> None:
         """End the stream for the signal's reason: the signal has been aborted, or is due."""
         assert self._options.signal is not None
+        self._buffer.resume()
         self._end(aborted(self._options.signal.reason))
 
     def find_abort(self) -> Outcome | None:
@@ -100,27 +113,38 @@ class Watchdog:
         return aborted(signal.reason) if signal is not None and signal.aborted else None
 
     def on_item(self) -> None:
-        """The producer made an item."""
+        """The producer has made an item: the time limits between items start anew."""
+        if not self._watches_items:
+            return
         if self._first is not None:
             self._first.cancel()
             self._first = None
         if self._options.idle_timeout in NO_LIMIT:
-            self.watches_items = False
-            return
-        self._start_idle()
+            self._watches_items = False
+            self._buffer.release()
+        else:
+            self._start_idle()
 
-    def on_blocked(self) -> None:
-        """The producer begins to wait for its consumer: idle time stands still."""
+    async def wait_writable(self) -> None:
+        """Wait until it is worth trying to put again; meanwhile, idle time stands still."""
+        if not self._watches_blocking:
+            await self._buffer.wait_writable()
+            return
+        self._on_blocked()
+        try:
+            await self._buffer.wait_writable()
+        finally:
+            if self._watches_blocking and not self._buffer.producer_waiting:
+                self._on_unblocked()
+
+    def _on_blocked(self) -> None:
         if self._idle is not None:
             self._idle.cancel()
             self._idle = None
         if self._stall is None:
             self._stall = self._start("stall", self._options.stall_timeout)
 
-    def on_unblocked(self) -> None:
-        """The producer goes on."""
-        if not self.watches_blocking:
-            return
+    def _on_unblocked(self) -> None:
         if self._stall is not None:
             self._stall.cancel()
             self._stall = None
@@ -132,7 +156,7 @@ class Watchdog:
         for timer in (self._first, self._idle, self._stall):
             if timer is not None:
                 timer.cancel()
-        self.watches_items = self.watches_blocking = False
+        self._watches_items = self._watches_blocking = False
 
     def detach(self) -> None:
         """Forget the signal, too: the consumer is at its end."""
@@ -150,7 +174,7 @@ class Watchdog:
         if seconds is None or seconds == math.inf:
             return None
         end = partial(self._end_by_time, kind)
-        return self._timers.call_at(current_time() + seconds, end)
+        return self._runtime.timers.call_at(current_time() + seconds, end)
 
     def _start_idle(self) -> None:
         self._last_item = current_time()
@@ -168,4 +192,4 @@ class Watchdog:
         if current_time() >= due and self._idle is not None:
             self._end_by_time("idle")
         else:
-            self._idle = self._timers.call_at(due, self._check_idle)
+            self._idle = self._runtime.timers.call_at(due, self._check_idle)

@@ -177,45 +177,34 @@ def _check_backoff_seconds(subject: str, value: Any) -> None:
 
 @attrs.frozen
 class Plan:
-    """What a supervisor is to do, in this order.
+    """What a supervisor does, in this order.
 
     Attributes:
         stop: Live siblings to stop, in the reverse order of their start.
         start: Children to start, in order; the one that ended is among them.
-        forget: Temporary children that are over, and are not started again.
     """
 
     stop: tuple[str, ...] = ()
     start: tuple[str, ...] = ()
-    forget: tuple[str, ...] = ()
 
 
-def plan(
-    strategy: Strategy,
-    specs: Sequence[ChildSpec],
-    ended: str,
-    ending: Ending,
-    live: Collection[str],
-) -> Plan:
-    """Decide what to do after a child came to its end by itself.
+def plan(strategy: Strategy, specs: Sequence[ChildSpec], ended: str, live: Collection[str]) -> Plan:
+    """Decide what to do for a child that ended and is restarted.
 
-    If it is not to be restarted, its siblings are left alone. From OTP's ``supervisor``,
+    A temporary sibling that is stopped is not started again. From OTP's ``supervisor``,
     "Restart Strategies".
 
     Args:
         strategy: Which siblings are restarted with it.
         specs: All children, in the order of their start.
         ended: The id of the child.
-        ending: How it ended.
-        live: The ids of the children that are to be alive; whether ``ended`` is among them
-            makes no difference. One that waits for its restart belongs to them.
+        live: The ids of the children that have not been stopped for good; whether ``ended`` is
+            among them makes no difference. One that waits for its restart belongs to them.
 
     Raises:
-        RuntimeError: ``ended`` is none of ``specs``, which is a bug of this library.
+        RuntimeError: ``ended`` is not one of ``specs``, which is a bug of this library.
     """
     child = _find(specs, ended)
-    if not restarts(child.restart, ending):
-        return Plan(forget=(ended,) if child.restart == "temporary" else ())
     touched = [
         spec
         for spec in _within_reach(strategy, specs, child)
@@ -224,7 +213,6 @@ def plan(
     return Plan(
         stop=tuple(spec.id for spec in reversed(touched) if spec.id != ended),
         start=tuple(spec.id for spec in touched if spec.restart != "temporary"),
-        forget=tuple(spec.id for spec in touched if spec.restart == "temporary"),
     )
 
 
@@ -233,7 +221,7 @@ def _find(specs: Sequence[ChildSpec], child_id: str) -> ChildSpec:
         if spec.id == child_id:
             return spec
     raise RuntimeError(
-        f"{child_id!r} is none of the children {', '.join(repr(spec.id) for spec in specs)}; "
+        f"{child_id!r} is not one of the children {', '.join(repr(spec.id) for spec in specs)}; "
         "this is a bug in actorstream, please report it"
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -19,6 +19,7 @@ from anyio import current_time
 from actorstream._actors.actor import Actor
 from actorstream._actors.behavior import ActorBehavior, NotStarted, check_actor
 from actorstream._actors.cell import Behavior, Cell
+from actorstream._actors.incarnation import Incarnation
 from actorstream._actors.lifecycle import Ending
 from actorstream._actors.registry import Registry
 from actorstream._actors.wait_graph import waiting_for
@@ -39,6 +40,8 @@ from actorstream._supervision.policy import (
 )
 
 logger = logging.getLogger("actorstream")
+
+_OPTIONS = "_actorstream_options"
 
 
 @attrs.frozen
@@ -99,42 +102,82 @@ class Supervisor(Actor):
 
 
 class _RestartBatch:
-    """Children that wait for a restart together.
+    """Children that wait for a restart together, in order."""
 
-    Attributes:
-        pending: The ids of those that have not been started yet, in order.
-        timer: Ends the backoff.
-    """
+    def __init__(self, ids: Sequence[str] = ()) -> None:
+        self._pending = deque(ids)
+        self._timer: Timer | None = None
 
-    def __init__(self, ids: Sequence[str]) -> None:
-        self.pending = deque(ids)
-        self.timer: Timer | None = None
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._pending)
+
+    @property
+    def first(self) -> str | None:
+        """The id of the next one to start."""
+        return self._pending[0] if self._pending else None
+
+    def pop_first(self) -> None:
+        """The next one has been started, or does not wait any more."""
+        self._pending.popleft()
+
+    def wait(self, timer: Timer) -> None:
+        """Wait for the end of a backoff."""
+        self._timer = timer
+
+    def cancel(self) -> None:
+        """Do not start them after the backoff."""
+        if self._timer is not None:
+            self._timer.cancel()
 
 
 class _Child:
-    """One child: its specification, its cell, and how often it came back in a row."""
+    """One child: its specification, its cell, and how often it was restarted in a row.
+
+    Attributes:
+        batch: With which it was started last, or is to be started next.
+        failed_first: Its first start failed, and so does its supervisor.
+    """
 
     def __init__(self, spec: ChildSpec, cell: Cell) -> None:
         self.spec = spec
         self.cell = cell
-        self.began = -math.inf
-        self.attempts = 0
-        self.batch = _RestartBatch(())  # with which it was started last, or is to be started next
-        self.raised = False  # its first start failed, and so does its supervisor
-        self.commanded = False  # its supervisor ends it, and need not be told
+        self.batch = _RestartBatch()
+        self.failed_first = False
+        self._started_at = -math.inf
+        self._attempts = 0
+
+    def note_start(self, now: float) -> None:
+        """It is being started."""
+        self._started_at = now
+
+    def note_failed_first(self) -> None:
+        """Its first start failed."""
+        self.failed_first = True
+
+    def join(self, batch: _RestartBatch) -> None:
+        """Wait for a restart, with others."""
+        self.batch = batch
+
+    def next_attempt(self, now: float, within: float) -> int:
+        """Return which restart in a row comes next; the first is 1."""
+        if now - self._started_at > within:
+            self._attempts = 0
+        self._attempts += 1
+        return self._attempts
 
 
 class SupervisorBehavior(ActorBehavior):
-    """A supervisor at work: it lives in a cell, and is the host of its children's cells."""
+    """A supervisor at work, and the parent of its children's cells."""
 
     def __init__(self, supervisor: Supervisor, registry: Registry) -> None:
         super().__init__(supervisor, registry)
-        self._options = supervisor._actorstream_options  # pyright: ignore[reportPrivateUsage]
+        self._options: SupervisorOptions = getattr(supervisor, _OPTIONS)
         self._budget = RestartBudget(self._options.max_restarts, self._options.within)
         self._children: dict[str, _Child] = {}
-        self._watching = False  # while it ends, its children are not restarted
+        self._by_cell: dict[Cell, _Child] = {}
+        self._restarts_children = False  # not before it has started, nor while it ends
 
-    # As the resident of its own cell
+    # As an actor in its own cell
 
     @property
     def starts_at_once(self) -> bool:
@@ -142,25 +185,25 @@ class SupervisorBehavior(ActorBehavior):
         return False
 
     def attach(self, cell: Cell) -> None:
-        """Give the children their addresses: who knows the supervisor's may use them at once."""
+        """Give the children their addresses, which may be used at once."""
         super().attach(cell)
         for spec in self._options.children:
-            with suppress(ValueError):  # the id is taken; begin() tells, if it still is
+            with suppress(ValueError):  # the id is taken; start() raises if it still is
                 self._add(spec)
 
-    async def begin(self) -> None:
+    async def start(self) -> None:
         """Call ``on_start()``, then start the children in order."""
-        await super().begin()
-        self._watching = True
+        await super().start()
+        self._restarts_children = True
         for spec in self._options.children:
             await self._start_first(self._children.get(spec.id) or self._add(spec))
 
-    async def stop_dependents(self) -> None:
+    async def stop_children(self) -> None:
         """Stop the children, in the reverse order of their start."""
-        self._watching = False
+        self._restarts_children = False
         for spec in reversed(self._options.children):
             if spec.id in self._children:
-                await self._stop(self._children[spec.id], again=False)
+                await self._stop(self._children[spec.id], restart=False)
 
     def detach(self, outcome: Callable[[], Outcome]) -> None:
         """Leave the cell; children that were never started lose their addresses."""
@@ -168,72 +211,67 @@ class SupervisorBehavior(ActorBehavior):
             self.registry.stop(child.cell)
         super().detach(outcome)
 
-    # As the host of its children's cells
+    # As the parent of its children's cells
 
     def should_restart(self, cell: Cell, ending: Ending) -> bool:
-        """Whether a fresh actor is to come after one that came to its end by itself."""
-        if not self._watching or _failed_first(cell):
+        """Whether a fresh actor is to come after one that ended by itself, or was stopped."""
+        if not self._restarts_children or _failed_first(cell):
             return False
-        return restarts(self._child_in(cell).spec.restart, ending)
+        return restarts(self._by_cell[cell].spec.restart, ending)
 
     def on_terminated(self, cell: Cell) -> None:
-        """Look, in the supervisor's own task, at what is to be done."""
-        child = self._child_in(cell)
-        again = cell.state == "restarting"
-        if not again:
+        """Log a failure; let the supervisor's own task do what is to be done."""
+        child, ended = self._by_cell[cell], cell.incarnation
+        if cell.state == "stopped":
             self.registry.forget(cell)
-        raised = child.raised or (self._watching and _failed_first(cell))
-        if cell.failure is not None and not raised:
-            _log_failure(cell, again)
-        if self._watching and not child.commanded:
-            end = partial(self._on_end, child, cell.ending, cell.failure)
-            self.cell.mailbox.put_system(end)
+        is_raised = child.failed_first or (self._restarts_children and _failed_first(cell))
+        if ended.failure is not None and not is_raised:
+            _log_failure(cell)
+        if self._restarts_children and not ended.ordered:
+            self.cell.mailbox.put_system(partial(self._on_end, child, ended))
 
     def on_dead_letter(self, message: Message, why: str) -> None:
-        """Pass a lost message on."""
+        """Pass an undeliverable message on."""
         self.registry.on_dead_letter(message, why)
-
-    def _child_in(self, cell: Cell) -> _Child:
-        return next(child for child in self._children.values() if child.cell is cell)
 
     # What it does
 
     def _add(self, spec: ChildSpec) -> _Child:
         to = Address(f"{self.cell.address.id}/{spec.id}")
-        cell = self.registry.add(
-            to, NotStarted(), spec.mailbox_size, spec.stop_timeout, host=self, parent=self.cell
-        )
-        child = self._children[spec.id] = _Child(spec, cell)
+        cell = self.registry.add(to, NotStarted(), spec.mailbox_size, spec.stop_timeout, self)
+        child = self._children[spec.id] = self._by_cell[cell] = _Child(spec, cell)
         return child
 
     async def _start_first(self, child: _Child) -> None:
         if child.cell.state != "registered":
             return  # it was stopped before it was started
         child.cell.put_actor(self._make(child))
-        if not await self._begin(child) and child.cell.failure is not None:
-            child.raised = True
-            raise child.cell.failure
+        started = await self._start(child)
+        failure = child.cell.incarnation.failure
+        if not started and failure is not None:
+            child.note_failed_first()
+            raise failure
 
-    async def _begin(self, child: _Child) -> bool:
+    async def _start(self, child: _Child) -> bool:
         """Start a child; return whether it has come to its messages."""
-        child.began = current_time()
+        child.note_start(current_time())
         self.registry.launch(child.cell)
         with waiting_for(self.cell, child.cell):
             return await child.cell.wait_started()
 
-    async def _on_end(self, child: _Child, ending: Ending, failure: BaseException | None) -> None:
+    async def _on_end(self, child: _Child, ended: Incarnation) -> None:
         """Do what is planned for the end of a child."""
-        if child.commanded:
-            return  # a sibling's failure brings it back already
         if child.cell.state == "stopped":
             await self._start_again(child.batch)  # those that were to start after it
             return
-        self._spend(child, failure)
-        logger.info("%s ended (%s), and is restarted", child.cell.address, ending)
+        if ended.ordered:
+            return  # a sibling's failure restarts it already
+        self._spend(child, ended.failure)
+        logger.info("%s ended (%s), and is restarted", child.cell.address, ended.ending)
         live = [id for id, other in self._children.items() if other.cell.state != "stopped"]
-        todo = plan(self._options.strategy, self._options.children, child.spec.id, ending, live)
+        todo = plan(self._options.strategy, self._options.children, child.spec.id, live)
         for id in todo.stop:
-            await self._stop(self._children[id], again=id in todo.start)
+            await self._stop(self._children[id], restart=id in todo.start)
         self._start_later(child, _RestartBatch(todo.start))
 
     def _spend(self, child: _Child, failure: BaseException | None) -> None:
@@ -244,48 +282,41 @@ class SupervisorBehavior(ActorBehavior):
                 f"{self._options.within:g} s; allow more with max_restarts=... or within=..."
             ) from failure
 
-    async def _stop(self, child: _Child, *, again: bool) -> None:
-        child.commanded = True
-        child.cell.router_closing |= self.cell.router_closing
-        if child.batch.timer is not None:
-            child.batch.timer.cancel()
-        child.cell.stop(again)
+    async def _stop(self, child: _Child, *, restart: bool) -> None:
+        child.batch.cancel()
+        child.cell.stop(restart=restart, router_closing=self.cell.router_closing)
         with waiting_for(self.cell, child.cell):
-            await (child.cell.wait_ended() if again else child.cell.wait_stopped())
-        child.commanded = again
-        if not again:
+            await (child.cell.wait_ended() if restart else child.cell.wait_stopped())
+        if not restart:
             self.registry.forget(child.cell)
 
     def _start_later(self, child: _Child, batch: _RestartBatch) -> None:
         """Start children again, after the backoff of the one that ended."""
-        for id in batch.pending:
-            self._children[id].batch = batch
+        for id in batch:
+            self._children[id].join(batch)
         now = current_time()
-        if now - child.began > self._options.within:
-            child.attempts = 0
-        child.attempts += 1
-        seconds = delay(self._options.backoff, child.attempts)
+        seconds = delay(self._options.backoff, child.next_attempt(now, self._options.within))
         start = partial(self.cell.mailbox.put_system, partial(self._start_again, batch))
         if seconds:
-            batch.timer = self.registry.timers.call_at(now + seconds, start)
+            batch.wait(self.registry.runtime.timers.call_at(now + seconds, start))
         else:
             start()
 
     async def _start_again(self, batch: _RestartBatch) -> None:
-        """Put fresh actors into the cells that wait for one, in order, as long as they begin."""
-        while batch.pending:
-            child = self._children[batch.pending[0]]
+        """Put fresh actors into the cells that wait for one, in order, as long as they start."""
+        while batch.first is not None:
+            child = self._children[batch.first]
             if child.batch is batch and child.cell.state == "restarting":
                 if not self._put_fresh_actor(child, batch):
                     return
-                batch.pending.popleft()
-                if not await self._begin(child):
+                batch.pop_first()
+                if not await self._start(child):
                     return  # its end is looked at next, and the others with it
             else:
-                batch.pending.popleft()  # it was stopped meanwhile, or waits for another one
+                batch.pop_first()  # it was stopped meanwhile, or waits in another batch
 
     def _put_fresh_actor(self, child: _Child, batch: _RestartBatch) -> bool:
-        """Make a fresh actor; if that fails, have it tried again later, and return False."""
+        """Make a fresh actor; if that fails, try again later, and return False."""
         try:
             child.cell.put_actor(self._make(child))
         except Exception as exc:
@@ -293,7 +324,6 @@ class SupervisorBehavior(ActorBehavior):
             self._spend(child, exc)
             self._start_later(child, batch)
             return False
-        child.commanded = False
         return True
 
     def _make(self, child: _Child) -> ActorBehavior:
@@ -308,24 +338,27 @@ class SupervisorBehavior(ActorBehavior):
 
 def _failed_first(cell: Cell) -> bool:
     """Return whether a child's first start failed, which is a failure of its supervisor."""
-    return cell.incarnation == 1 and not cell.has_started and cell.failure is not None
+    first = cell.incarnation
+    return first.number == 1 and not first.has_started and first.failure is not None
 
 
-def _log_failure(cell: Cell, again: bool) -> None:
-    level, what = (logging.WARNING, "is to be") if again else (logging.ERROR, "is not")
-    logger.log(level, "%s failed, and %s restarted", cell.address, what, exc_info=cell.failure)
+def _log_failure(cell: Cell) -> None:
+    restarts = cell.state == "restarting"
+    level, what = (logging.WARNING, "will be") if restarts else (logging.ERROR, "is not")
+    failure = cell.incarnation.failure
+    logger.log(level, "%s failed, and %s restarted", cell.address, what, exc_info=failure)
 
 
 def _check_fresh(actor: Actor, last: Behavior) -> None:
     if isinstance(last, ActorBehavior) and last.actor is actor:
         raise ValueError(
-            f"a restart needs a fresh actor, not {actor!r} again, which has come to its end; "
+            f"a restart needs a fresh actor, not {actor!r} again, which has ended; "
             "write a factory that makes one each time"
         )
 
 
 def make_behavior(actor: Actor, registry: Registry) -> ActorBehavior:
-    """Return what lives in a cell for an actor."""
+    """Return what is in a cell for an actor."""
     if isinstance(actor, Supervisor):
         return SupervisorBehavior(actor, registry)
     return ActorBehavior(actor, registry)

@@ -788,7 +788,10 @@ async def test_failure_of_a_clean_up(caplog):
             tasks.cancel_scope.cancel()
         assert await router.ask("a", "next") == "alive"
     (record,) = caplog.records
-    assert "@(a) failed while it handled 'x', for which nobody waits" in record.getMessage()
+    assert (
+        "@(a) failed while it handled 'x', and the asker does not wait any more"
+        in record.getMessage()
+    )
     assert "RuntimeError: clean-up" in caplog.text
 
 

@@ -692,7 +692,7 @@ async def test_search_for_the_port_is_interrupted(how, unit):
         async def never() -> Any:
             await anyio.sleep_forever()
 
-        subscription._locate = never  # what a router may have to do while an actor starts
+        subscription._find_later = never  # what a router may have to do while an actor starts
         outcome: list[object] = []
 
         async def read() -> None:

@@ -11,7 +11,6 @@ import anyio
 import pytest
 
 from actorstream import Actor, AsyncStreamMessage, MessageRouter, Stream, StreamError, address
-from actorstream._streams.channel import running_channel
 from actorstream.testing import settle
 from tests.support import ActorOf, serving
 
@@ -286,21 +285,6 @@ def test_never_read(helper):
     numbers = Numbers()
     getattr(Actor(), helper)(numbers.sync())
     assert (numbers.made, numbers.closed) == (0, 0)
-
-
-async def test_one_list_of_what_is_half_read():
-    """All sources that one producer reads are on one list, even if it was empty in between."""
-    lists: list[Any] = []
-
-    async def read_two(actor):
-        for _ in range(2):
-            async for event in actor.create_async_stream([1]):
-                lists.append(running_channel().half_read)  # type: ignore[union-attr]
-                yield event.payload
-
-    await collect(read_two)
-    assert len(lists) == 4
-    assert all(each is lists[0] for each in lists)
 
 
 async def test_half_read_outside_of_an_actor():

@@ -467,7 +467,7 @@ async def test_failure_of_a_child_that_comes_back_is_a_warning(caplog):
 
 
 async def test_transient_child_that_fails_in_on_stop():
-    """A transient child whose `on_stop()` fails after a normal end has failed, and comes back."""
+    """A transient child that is stopped stays stopped, even if its `on_stop()` fails."""
     log: Log = []
 
     class Broken(Worker):
@@ -481,8 +481,33 @@ async def test_transient_child_that_fails_in_on_stop():
         router.register_actor("s", Supervisor([spec]))
         await router.ask("s/a", "hello")
         await router.stop_actor("s/a")
-        assert await router.ask("s/a", "hello") == 1
-    assert log == ["+a", "-a", "+a", "-a"]
+        with pytest.raises(ActorNotFoundError):
+            await router.ask("s/a", "hello")
+    assert log == ["+a", "-a"]
+
+
+@pytest.mark.parametrize(("restart", "starts"), [("transient", 2), ("permanent", 3)])
+async def test_stop_of_a_child_whose_start_fails_then(restart, starts, unit):
+    """A stop during a start counts, whether or not that start fails."""
+    log: Log = []
+
+    class FailingLater(Worker):
+        async def on_start(self) -> None:
+            await super().on_start()
+            if log.count("+a") == 2:
+                await sleep(unit)
+                raise ConnectionError("no answer")
+
+    async with MessageRouter() as router:
+        spec = ChildSpec("a", lambda: FailingLater("a", log), restart=restart)
+        router.register_actor("s", Supervisor([spec]))
+        await router.ask("s/a", "hello")
+        await router.tell("s/a", "fail")
+        await settle(20)
+        await router.stop_actor("s/a")
+        await sleep(2 * unit)
+        assert log.count("+a") == starts
+        assert ("s/a" in router.list_actors()) is (restart == "permanent")
 
 
 async def test_failure_in_on_stop_that_its_supervisor_ordered(caplog):
@@ -909,19 +934,20 @@ async def test_a_backoff_keeps_no_supervisor_that_is_stopped():
 
 
 @pytest.mark.parametrize("drain", [True, False])
-async def test_stop_of_a_child_during_its_backoff(drain, unit):
-    """A child that waits for its restart and is stopped does not come back."""
+@pytest.mark.parametrize("restart", ["transient", "permanent"])
+async def test_stop_of_a_child_during_its_backoff(restart, drain, unit):
+    """A stop means the same while a child waits for its restart as while it runs."""
     log: Log = []
     async with MessageRouter() as router:
-        router.register_actor("s", Supervisor([child("a", log)], backoff=unit))
+        spec = ChildSpec("a", lambda: Worker("a", log), restart=restart)
+        router.register_actor("s", Supervisor([spec], backoff=unit))
         await router.ask("s/a", "hello")
         await router.tell("s/a", "fail")
         await settle(20)
         await router.stop_actor("s/a", drain=drain)
-        with pytest.raises(ActorNotFoundError):
-            await router.ask("s/a", "hello")
+        assert ("s/a" in router.list_actors()) is (restart == "permanent")
         await sleep(2 * unit)
-        assert log == ["+a", "-a"]
+        assert log == (["+a", "-a"] if restart == "transient" else ["+a", "-a", "+a"])
 
 
 async def test_router_exit_during_a_backoff():

@@ -1,0 +1,116 @@
+"""The task of one actor: it starts, handles messages one at a time, and cleans up."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from anyio import CancelScope, get_cancelled_exc_class, move_on_after
+
+from actorstream._actors.cell import Cell
+from actorstream._address import Address
+from actorstream._context import current_cell, current_request
+from actorstream._errors import ActorError
+from actorstream._loop.failures import split_failure
+
+logger = logging.getLogger("actorstream")
+
+
+async def run_actor(cell: Cell) -> None:
+    """Run the actor that is in a cell to its end.
+
+    Raises:
+        BaseException: What ends the router, too: a failure that nothing supervises, a
+            cancellation, a ``KeyboardInterrupt``.
+    """
+    current_cell.set(cell)
+    current_request.set(None)  # it may have been registered in another actor's handler
+    is_fatal = False
+    try:
+        # A cancellation of the router does not reach a child: its supervisor stops it in turn.
+        with cell.incarnation.open_scope(shield=cell.supervisor is not None):
+            await _live(cell)
+    except BaseException as exc:  # what comes from around the cell ends the router, too
+        cell.note_router_closing()
+        is_fatal = not isinstance(exc, get_cancelled_exc_class())
+        raise
+    finally:
+        try:
+            await _end(cell, is_fatal=is_fatal)  # noqa: ASYNC102 - shielded inside, and bounded
+        finally:
+            cell.parent.on_terminated(cell)
+
+
+async def _live(cell: Cell) -> None:
+    try:
+        if cell.state == "starting":
+            await cell.behavior.start()
+            cell.messages.forget_waits()
+            cell.note_started()
+        await cell.messages.run(cell.behavior)
+    except BaseException as exc:  # noqa: ASYNC103 - kept, or raised again
+        failure, rest = split_failure(exc)
+        cell.incarnation.fail(None if failure is None else _as_exception(cell.address, failure))
+        del failure  # break the cycle traceback -> frame -> error
+        if rest is not None:
+            raise rest from None  # noqa: ASYNC104 - what is a failure is kept
+
+
+async def _end(cell: Cell, *, is_fatal: bool) -> None:
+    """End the incarnation: whoever waits is told, and the actor cleans up."""
+    cell.start_stopping()
+    try:
+        with CancelScope(shield=True):
+            await _clean_up(cell, is_fatal=is_fatal)
+    finally:
+        cell.leave()
+
+
+async def _clean_up(cell: Cell, *, is_fatal: bool) -> None:
+    streams = list(cell.channels)
+    cell.end_streams()
+    await cell.behavior.stop_children()
+    with _limit(cell, "the streams of %s did not end within %g s; its on_stop() runs now"):
+        for stream in streams:
+            await stream.wait_left()
+    with _limit(cell, "%s did not stop within %g s, and was cancelled"):
+        await _stop(cell, is_fatal=is_fatal)
+
+
+@contextmanager
+def _limit(cell: Cell, warning: str) -> Generator[None]:
+    with move_on_after(cell.stop_timeout) as scope:
+        yield
+    if scope.cancelled_caught:
+        logger.warning(warning, cell.address, cell.stop_timeout)
+
+
+async def _stop(cell: Cell, *, is_fatal: bool) -> None:
+    """Call ``on_stop()``. Its failure is the actor's, unless there is one already."""
+    incarnation = cell.incarnation
+    try:
+        await cell.behavior.stop(incarnation.failure or incarnation.ending)
+    except BaseException as exc:  # noqa: ASYNC103 - kept, or raised again
+        failure, rest = split_failure(exc)
+        if failure is not None:
+            _fail_in_hook(cell, failure, is_told=is_fatal or incarnation.failure is not None)
+        del failure  # break the cycle traceback -> frame -> error
+        if rest is not None:
+            raise rest from None  # noqa: ASYNC104 - what is a failure is kept
+
+
+def _fail_in_hook(cell: Cell, failure: BaseException, *, is_told: bool) -> None:
+    if is_told:  # of another failure, which comes first
+        logger.error("%s failed in its on_stop(), too", cell.address, exc_info=failure)
+    else:
+        cell.incarnation.fail(failure)
+
+
+def _as_exception(address: Address, failure: BaseException) -> Exception:
+    """Return a failure as what no task group takes for the end of a cancellation."""
+    if isinstance(failure, Exception):
+        return failure
+    error = ActorError(f"{address} failed: {failure!r}, though it was not cancelled")
+    error.__cause__ = failure
+    return error

@@ -1,0 +1,143 @@
+"""How an actor handles its messages: one at a time, each told, asked, or lost."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from anyio import CancelScope
+
+from actorstream._actors.mailbox import Envelope, Mailbox
+from actorstream._actors.reply import Reply
+from actorstream._actors.wait_graph import WaitsFor
+from actorstream._address import Address
+from actorstream._context import current_request
+from actorstream._errors import ActorError, UnhandledMessageError, claim_unhandled
+from actorstream._loop.failures import split_failure
+from actorstream._message import Message
+
+logger = logging.getLogger("actorstream")
+
+
+class Handler(Protocol):
+    """What handles a message."""
+
+    async def handle(self, message: Message) -> Any:
+        """Handle a message, and return the reply."""
+        ...
+
+
+class DeadLetters(Protocol):
+    """Where a message goes that is not handled."""
+
+    def on_dead_letter(self, message: Message, why: str) -> None:
+        """A message was lost."""
+        ...
+
+
+class MessageLoop:
+    """Takes the messages out of a mailbox and has them handled.
+
+    Args:
+        address: The actor's.
+        mailbox: Where its messages wait.
+        dead_letters: Where a tell goes that the actor has no handler for.
+
+    Attributes:
+        waits_for: The actors whose answers the running code awaits. A new one for each message:
+            what a handler leaves running does not hold up the actor.
+    """
+
+    __slots__ = ("_address", "_dead_letters", "_in_hand", "_mailbox", "waits_for")
+
+    def __init__(self, address: Address, mailbox: Mailbox, dead_letters: DeadLetters) -> None:
+        self._address = address
+        self._mailbox = mailbox
+        self._dead_letters = dead_letters
+        self._in_hand: Envelope | None = None
+        self.waits_for = WaitsFor()
+
+    @property
+    def message_in_hand(self) -> Message | None:
+        """The message that is being handled."""
+        return None if self._in_hand is None else self._in_hand.message
+
+    def forget_waits(self) -> None:
+        """The code that waited is done; what it left running waits for itself alone."""
+        if self.waits_for:
+            self.waits_for = WaitsFor()
+
+    def drop(self, make_error: Callable[[], BaseException]) -> None:
+        """Forget the message that is being handled; if it was asked, the asker gets an error."""
+        if self._in_hand is not None and self._in_hand.reply is not None:
+            self._in_hand.reply.fail(make_error())
+        self._in_hand = None
+
+    async def run(self, handler: Handler) -> None:
+        """Handle messages until the mailbox has ended and is empty."""
+        while True:
+            got = await self._mailbox.get()
+            if got is None:
+                return
+            if not isinstance(got, Envelope):
+                await got()
+                continue
+            self._in_hand = got
+            token = current_request.set(got.message)
+            try:
+                if got.reply is None:
+                    await self._tell(handler, got.message)
+                else:
+                    await self._ask(handler, got.message, got.reply)
+            finally:
+                current_request.reset(token)
+                self.forget_waits()
+            self._in_hand = got = None  # do not keep the last message alive while idle
+
+    async def _tell(self, handler: Handler, message: Message) -> None:
+        try:
+            await handler.handle(message)
+        except UnhandledMessageError as exc:
+            if not claim_unhandled(exc, message):
+                raise
+            self._dead_letters.on_dead_letter(message, str(exc))
+
+    async def _ask(self, handler: Handler, message: Message, reply: Reply) -> None:
+        if reply.given:  # the asker does not wait any more
+            return
+        with CancelScope() as scope:
+            reply.start_handling(scope)
+            try:
+                reply.give(await handler.handle(message))
+            except BaseException as exc:  # noqa: ASYNC103 - given to the asker, or raised again
+                failure, rest = split_failure(exc)
+                if failure is not None:
+                    self._answer_with(failure, reply, message)
+                del failure  # break the cycle traceback -> frame -> error
+                if rest is not None:
+                    raise rest from None  # noqa: ASYNC104 - what is a failure is kept
+            finally:
+                reply.end_handling()
+
+    def _answer_with(self, failure: BaseException, reply: Reply, message: Message) -> None:
+        """Tell the asker of a failure, or the log if the asker has gone."""
+        if not reply.fail(_answer_for(message, failure)):
+            logger.error(
+                "%s failed while it handled %r, and the asker does not wait any more",
+                self._address,
+                message.type,
+                exc_info=failure,
+            )
+
+
+def _answer_for(message: Message, failure: BaseException) -> BaseException:
+    """Return what the asker raises when the handler has raised ``failure``."""
+    if isinstance(failure, UnhandledMessageError) and claim_unhandled(failure, message):
+        return failure
+    error = ActorError(
+        f"{message.to} failed while it handled {message.type!r}: "
+        f"{type(failure).__name__}: {failure}"
+    )
+    error.__cause__ = failure
+    return error

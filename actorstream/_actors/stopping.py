@@ -1,0 +1,48 @@
+"""Stopping one actor from outside, and waiting until it has stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from actorstream._actors.cell import Cell, serving_cell
+from actorstream._actors.registry import Registry
+from actorstream._actors.wait_graph import find_cycle, waiting_for
+from actorstream._address import Address
+from actorstream._context import current_channel
+
+
+async def stop_actor(registry: Registry, to: Address, *, drain: bool) -> None:
+    """Stop an actor, and wait for its end unless that end waits for the caller."""
+    cell = registry.find_ending(to)
+    streams = list(cell.channels)
+    if cell.supervisor is None:
+        registry.forget_name(cell)
+    if drain:
+        cell.drain()
+    else:
+        cell.stop()
+    registry.forget_if_stopped(cell)
+    if _waits_for_caller(cell, registry.cells):
+        return
+    with waiting_for(serving_cell(), cell):
+        await cell.wait_ended()
+        for stream in streams:
+            await stream.wait_left()
+
+
+async def wait_stopped(registry: Registry, to: Address) -> None:
+    """Wait until an actor is stopped for good; return at once if there is none."""
+    for cell in [cell for cell in registry.cells if cell.address == to]:
+        await cell.wait_stopped()
+
+
+def _waits_for_caller(cell: Cell, cells: Iterable[Cell]) -> bool:
+    """Return whether a cell's end waits for the code that runs here, or for its actor."""
+    here, channel = serving_cell(), current_channel.get()
+    if here is not None and find_cycle(here, cell):
+        return True
+    if here is None and channel is not None:
+        here = next((other for other in cells if channel in other.channels), None)
+    while here is not None and here is not cell:
+        here = here.supervisor
+    return here is cell

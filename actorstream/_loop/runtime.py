@@ -1,0 +1,102 @@
+"""What all parts of one router share: its state, its event loop, its timers, its tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from contextvars import Context, copy_context
+from functools import partial
+from typing import Any, Literal
+
+from anyio.abc import TaskGroup
+
+from actorstream._errors import RouterClosedError
+from actorstream._loop.timers import Timers
+from actorstream._loop.wakeup import Callback, CallSoon, current_call_soon, watch_loop
+
+RuntimeState = Literal["not entered", "open", "closing", "closed"]
+
+
+class Runtime:
+    """The event loop side of a router. It is opened once, in the loop where it is used.
+
+    Attributes:
+        state: ``"closing"`` while the actors end, ``"closed"`` when all of them are gone.
+        timers: Runs callbacks at points in time.
+        observer: Told what happens in the router, if there is one.
+    """
+
+    def __init__(self, observer: object = None) -> None:
+        self.state: RuntimeState = "not entered"
+        self.observer = observer
+        self.timers: Timers  # these belong to an event loop: made by open()
+        self._tasks: TaskGroup
+        self._context: Context
+        self._call_soon: CallSoon
+        self._is_in_loop: Callable[[], bool]
+
+    def open(self, tasks: TaskGroup) -> None:
+        """Begin, in the running event loop; every task of the router runs in ``tasks``."""
+        self._tasks = tasks
+        self._context = copy_context()
+        self._is_in_loop = watch_loop()
+        self._call_soon = current_call_soon()
+        self.timers = Timers()
+        tasks.start_soon(self.timers.run)
+        self.state = "open"
+
+    def start_closing(self) -> None:
+        """The router is being left: actors end, and nothing new begins."""
+        self.state = "closing"
+
+    def close(self) -> None:
+        """All actors are gone. Does no harm twice."""
+        if self.state == "closing":
+            self.timers.stop()
+        self.state = "closed"
+
+    def check_open(self, *, or_closing: bool = False) -> None:
+        """Raise ``RouterClosedError`` unless the router runs, and in this event loop.
+
+        Args:
+            or_closing: Whether a router that is being left will do.
+        """
+        if self.state != "open" and not (or_closing and self.state == "closing"):
+            raise RouterClosedError(
+                f"the router is {self.state}; use it inside of "
+                "`async with MessageRouter() as router:`"
+            )
+        if not self._is_in_loop():
+            raise RouterClosedError(
+                "the router runs in another event loop; use it in the thread and loop where it "
+                "was entered, or through anyio.from_thread.run()"
+            )
+
+    def start_soon(
+        self,
+        function: Callable[..., Coroutine[Any, Any, Any]],
+        *args: Any,
+        name: str | None = None,
+    ) -> None:
+        """Start a task, in a copy of the caller's context."""
+        self._tasks.start_soon(function, *args, name=name)
+
+    def start_soon_apart(
+        self, function: Callable[..., Coroutine[Any, Any, Any]], *args: Any, name: str
+    ) -> None:
+        """Start a task, in a copy of the context in which the router was entered.
+
+        An actor may be registered, or restarted, while a request is served that is not its own.
+        """
+        start = partial(self._tasks.start_soon, function, *args, name=name)
+        self._context.copy().run(start)
+
+    def call_soon(self, callback: Callback) -> None:
+        """Run a callback soon in the event loop. Any thread may call this."""
+        self._call_soon(callback)
+
+    def run_in_loop(self, callback: Callback) -> None:
+        """Run a callback at once in the event loop's thread, and soon from any other."""
+        if self._is_in_loop():
+            callback()
+        else:
+            self._call_soon(callback)

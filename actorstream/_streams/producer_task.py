@@ -1,0 +1,169 @@
+"""The task of one producer, as others see it: they cancel it, wait for it, and learn its error.
+
+The task also owns what the actor opened and may leave behind: worker threads, and sources that
+it did not read to their end.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Protocol
+
+from anyio import CancelScope, Event, get_cancelled_exc_class
+
+from actorstream._context import current_channel
+from actorstream._loop.runtime import Runtime
+from actorstream._loop.worker import WorkerThread
+from actorstream._message import Message
+
+logger = logging.getLogger("actorstream")
+
+
+class Closeable(Protocol):
+    """A source that can be closed before its end."""
+
+    async def aclose(self) -> None: ...
+
+
+class ProducerTask:
+    """The task that runs an actor's code for one stream.
+
+    Attributes:
+        live: Whether the task is running, clean-up included.
+        scope: The cancel scope that it runs in.
+    """
+
+    __slots__ = (
+        "_cleanup_error",
+        "_ended",
+        "_half_read",
+        "_is_awaited",
+        "_request",
+        "_runtime",
+        "_workers",
+        "live",
+        "scope",
+    )
+
+    def __init__(self, request: Message, runtime: Runtime) -> None:
+        self.live: bool = True
+        self.scope: CancelScope = CancelScope()
+        self._request = request
+        self._runtime = runtime
+        self._is_awaited = False
+        self._cleanup_error: BaseException | None = None
+        self._ended: Event | None = None
+        self._half_read: dict[Closeable, None] | None = None
+        self._workers: dict[WorkerThread, None] | None = None
+
+    def cancel(self) -> None:
+        """Cancel the task; does nothing once it has ended."""
+        if self.live:
+            self.scope.cancel()
+
+    # What the actor opens
+
+    def open_worker(self) -> WorkerThread:
+        """Start a worker thread. It is stopped with this task, if not before."""
+        if self._workers is None:
+            self._workers = {}
+        worker = WorkerThread(self._workers)
+        self._runtime.start_soon(worker.serve)
+        return worker
+
+    def adopt(self, source: Closeable) -> None:
+        """Close a source with this task, unless it is released before."""
+        if self._half_read is None:
+            self._half_read = {}
+        self._half_read[source] = None
+
+    def release(self, source: Closeable) -> None:
+        """Forget a source that has come to its end, or is closed already."""
+        if self._half_read is not None:
+            self._half_read.pop(source, None)
+
+    def take_half_read(self) -> list[Closeable]:
+        """Return the sources to close, in the order of their opening."""
+        adopted, self._half_read = self._half_read, None
+        return list(adopted or ())
+
+    # Its end
+
+    def finish(self) -> None:
+        """The task has ended. Its worker threads go, and those who wait for it go on."""
+        self.live = False
+        for worker in list(self._workers or ()):
+            worker.stop()  # another task may still hold its source, half-read
+        if self._ended is not None:
+            self._ended.set()
+        if not self._is_awaited:
+            self._log_cleanup_error()
+
+    def fail_cleanup(self, error: BaseException | None) -> None:
+        """Keep what the task raised after its stream had ended."""
+        self._cleanup_error = error
+
+    def will_be_awaited(self) -> None:
+        """Somebody is going to call ``join()``, so the log need not tell of a clean-up error."""
+        self._is_awaited = True
+
+    async def wait(self) -> None:
+        """Wait until the task has ended."""
+        while self.live:
+            if self._ended is None:
+                self._ended = Event()
+            await self._ended.wait()
+
+    async def join(self) -> BaseException | None:
+        """Wait until the task has ended, shielded, as a task group waits for its tasks.
+
+        The task itself does not wait: an actor may close the stream that it produces.
+
+        Returns:
+            What the task raised in its clean-up, to whoever asks first.
+        """
+        self._is_awaited = True
+        here = current_channel.get()
+        if self.live and (here is None or here.task is not self):
+            try:
+                await self._wait_shielded()
+            except BaseException:
+                self._log_cleanup_error()  # the cancellation is raised instead
+                self._cleanup_error = None
+                raise
+        error, self._cleanup_error = self._cleanup_error, None
+        return error
+
+    async def _wait_shielded(self) -> None:
+        """Wait, then let a cancellation through.
+
+        A shield holds off AnyIO's cancellations. Those of asyncio itself come through it.
+        """
+        cancelled: BaseException | None = None
+        with CancelScope(shield=True):
+            while self.live:
+                try:
+                    await self.wait()
+                except get_cancelled_exc_class() as exc:  # noqa: ASYNC103 - raised below
+                    cancelled = exc
+        try:
+            if cancelled is not None:
+                raise cancelled
+        finally:
+            del cancelled  # break the cycle traceback -> frame -> error
+
+    def _log_cleanup_error(self) -> None:
+        if self._cleanup_error is not None:
+            logger.error(
+                "%s failed in its clean-up, after the end of its stream of %r",
+                self._request.to,
+                self._request.type,
+                exc_info=self._cleanup_error,
+            )
+
+
+def running_task() -> ProducerTask | None:
+    """Return the task of the producer that this code runs for, while that task is live."""
+    channel = current_channel.get()
+    task: ProducerTask | None = None if channel is None else channel.task
+    return task if task is not None and task.live else None

@@ -1,0 +1,180 @@
+"""The consumer's iterators: of values, and of events.
+
+They are classes and not async generators. A generator that holds a scope open while it yields to
+the consumer breaks when the consumer leaves, and one that is dropped half-read is a warning on
+trio. A reader holds nothing but its channel. When the last reference to the reader goes, which is
+what ``break`` does, its ``__del__`` asks the event loop to close the channel.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from time import time as now
+from typing import Any, Generic, NoReturn, Self, TypeVar
+
+from actorstream._message import AsyncStreamMessage, blank_event
+from actorstream._streams.buffer import Buffer
+from actorstream._streams.channel import END, Channel
+
+R = TypeVar("R")
+T = TypeVar("T")
+
+EMPTY_BUFFER: Buffer[Any] = Buffer(1)
+"""What a reader reads before its channel is open."""
+
+
+class Reader(ABC, Generic[R]):
+    """Takes the items out of a channel, and gives them as they are.
+
+    A traceback keeps the frames that it passed through. Those frames must not keep the reader,
+    whose end is what tells the channel that it is not read any more; hence ``del self``.
+    """
+
+    __slots__ = ("__weakref__", "_buffer", "_channel")
+
+    def __init__(self) -> None:
+        self._channel: Any = None  # a Channel, once it is open
+        self._buffer: Buffer[Any] = EMPTY_BUFFER
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> R:
+        buffer = self._buffer
+        if len(buffer.items) > buffer.low:  # the fast path that buffer.py explains
+            buffer.delivered += 1
+            item = buffer.items.popleft()
+        else:
+            try:
+                item = await self._take()
+            except BaseException:
+                del self
+                raise
+            if item is END:
+                return self._finish()
+        if type(item) is AsyncStreamMessage:
+            return self._unwrap(item)  # pyright: ignore[reportUnknownArgumentType]
+        value: R = item
+        return value
+
+    def __del__(self) -> None:
+        if self._channel is not None:
+            self._channel.abandon()
+
+    async def _take(self) -> Any:
+        """Take the next item, or ``END``; open the channel first, if need be."""
+        channel = self._channel
+        try:
+            if channel is None:
+                channel = await self._open()
+                self._buffer = channel.buffer
+            return await channel.take()
+        except BaseException:
+            del self
+            raise
+
+    @abstractmethod
+    async def _open(self) -> Channel:
+        """Return the channel; called once, where the reader is first read."""
+
+    @abstractmethod
+    def _unwrap(self, event: AsyncStreamMessage[Any]) -> R:
+        """Return what is given for an event that the actor made itself."""
+
+    def _finish(self) -> R:
+        """Return what comes after the items, or raise it."""
+        return stop(self._channel.take_closing_error())
+
+
+class StreamReader(Reader[R]):
+    """Starts a stream when it is first read, and closes it when it is dropped."""
+
+    __slots__ = ("_start",)
+
+    def __init__(self, start: Callable[[], Channel]) -> None:
+        super().__init__()
+        self._start: Callable[[], Channel] | None = start
+
+    async def aclose(self) -> None:
+        """Close the stream and wait until its producer is gone.
+
+        Raises:
+            Exception: What the producer raised in its clean-up.
+        """
+        self._start = None
+        if self._channel is not None:
+            error = await close_and_wait(self._channel)
+            if error is not None:
+                raise error
+
+    async def _open(self) -> Channel:  # noqa: ASYNC124 - a subscription waits for its port
+        start, self._start = self._start, None  # the stream need not be kept
+        if start is None:
+            raise StopAsyncIteration
+        channel = self._channel = start()
+        return channel
+
+
+class PayloadReader(StreamReader[T]):
+    """Gives bare payloads."""
+
+    __slots__ = ()
+
+    def _unwrap(self, event: AsyncStreamMessage[T]) -> T:
+        return event.payload
+
+
+class EventReader(StreamReader[AsyncStreamMessage[T]]):
+    """Gives events, the closing one included."""
+
+    __slots__ = ()
+
+    async def __anext__(self) -> AsyncStreamMessage[T]:
+        buffer = self._buffer
+        items = buffer.items
+        if len(items) > buffer.low:  # the fast path that buffer.py explains
+            number = buffer.delivered = buffer.delivered + 1
+            item = items.popleft()
+        else:
+            try:
+                item = await self._take()
+            except BaseException:
+                del self
+                raise
+            if item is END:
+                return self._finish()
+            number = self._buffer.delivered
+        if type(item) is AsyncStreamMessage:
+            return self._unwrap(item)
+        # The constructor would make what few consumers ask for; see AsyncStreamMessage.
+        event = blank_event()
+        event.type = "data"
+        event.payload = item
+        event.timestamp = now()
+        event.identity = self._channel.identity
+        event.number = number
+        filled_in: AsyncStreamMessage[T] = event  # cast() would be a call
+        return filled_in
+
+    def _unwrap(self, event: AsyncStreamMessage[Any]) -> AsyncStreamMessage[T]:
+        completed: AsyncStreamMessage[T] = self._channel.complete(event, self._buffer.delivered)
+        return completed
+
+    def _finish(self) -> AsyncStreamMessage[T]:
+        event: AsyncStreamMessage[T] | None = self._channel.take_closing_event()
+        return super()._finish() if event is None else event
+
+
+async def close_and_wait(channel: Channel) -> BaseException | None:
+    """Close a channel, wait for its producer, and return what that raised in its clean-up."""
+    channel.close()
+    return None if channel.task is None else await channel.task.join()
+
+
+def stop(error: BaseException | None) -> NoReturn:
+    """Raise what an iterator raises where there are no more items."""
+    try:
+        raise StopAsyncIteration if error is None else error
+    finally:
+        del error  # break the cycle traceback -> frame -> error
