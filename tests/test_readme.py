@@ -19,7 +19,7 @@ TOOLS = {"actorstream", "memory stream", "asyncio.Queue", "aiostream", "tractor"
 
 def rows() -> list[str]:
     """Read the rows of the table, without its two lines of heading."""
-    section = TEXT.partition("\n## Compared with\n")[2].partition("\n## ")[0]
+    section = TEXT.partition("\n## Comparison\n")[2].partition("\n## ")[0]
     return [line for line in section.splitlines() if line.startswith("| ")][2:]
 
 

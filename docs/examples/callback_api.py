@@ -1,4 +1,4 @@
-"""The callback API: an older actor and an older caller, each beside its newer counterpart.
+"""The callback API: combine callback-style and streaming-style actors and callers.
 
 Run it: python callback_api.py [asyncio|trio]
 """
@@ -16,7 +16,7 @@ class Older(Actor):
 
     async def stream(self, payload: int, on_chunk: Callable[[int], Awaitable[None]]) -> None:
         for number in range(payload):
-            await on_chunk(number)  # waits while the consumer is behind
+            await on_chunk(number)  # waits while the buffer is full
 
 
 class Newer(Actor):
@@ -41,7 +41,7 @@ async def main() -> None:
             print(f"{actor} actor, newer caller: {items}")
 
         async def slow(chunk: int) -> None:
-            await anyio.sleep(0.001)  # while this waits, the actor is held up
+            await anyio.sleep(0.001)  # while this waits, the actor waits, too
             if chunk == 2:
                 raise ValueError("two is enough")
 

@@ -1,4 +1,4 @@
-"""Leave a stream early, in each way that there is; the producer's clean-up always runs.
+"""Leave a stream early in every possible way; the producer's cleanup always runs.
 
 Run it: python early_termination.py [asyncio|trio]
 """
@@ -12,7 +12,7 @@ from actorstream import Actor, MessageRouter, Stream
 
 
 class Endless(Actor):
-    """Counts for ever."""
+    """Counts forever."""
 
     async def stream_async(self, payload: str) -> AsyncIterator[int]:
         number = 0

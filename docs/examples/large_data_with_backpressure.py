@@ -1,4 +1,4 @@
-"""Read a large data set at the consumer's pace, and see how far ahead the producer ever is.
+"""Read a large data set at the consumer's pace, and measure how far ahead the producer gets.
 
 Run it: python large_data_with_backpressure.py [asyncio|trio]
 """
@@ -15,7 +15,7 @@ BUFFER_SIZE = 20
 
 
 class Table(Actor):
-    """Produces rows as fast as it is let, and counts them."""
+    """Produces rows as fast as backpressure allows, and counts them."""
 
     def __init__(self) -> None:
         self.produced = 0
@@ -44,7 +44,7 @@ async def main() -> None:
         async for row in router.stream_async("table", "read", buffer_size=BUFFER_SIZE).payloads():
             assert row == consumed
             consumed += 1
-            await anyio.sleep(0)  # the work on a row: the producer may run meanwhile
+            await anyio.sleep(0)  # work on the row; the producer can run meanwhile
             furthest_ahead = max(furthest_ahead, table.produced - consumed)
 
     print("rows consumed, in order:", consumed)

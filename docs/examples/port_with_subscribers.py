@@ -1,4 +1,4 @@
-"""One thermometer, many readers: a diligent one, a late one, and one that wants the newest only.
+"""A port with several subscribers: one reads every value, one is late, one wants the newest only.
 
 Run it: python port_with_subscribers.py [asyncio|trio]
 """
@@ -11,7 +11,7 @@ from actorstream import Actor, ActorStoppedError, MessageRouter, Subscription, h
 
 
 class Thermometer(Actor):
-    """Publishes what it measures, whoever listens."""
+    """Publishes its measurements to all subscribers."""
 
     def __init__(self) -> None:
         self.degrees = self.create_port("degrees", buffer_size=3, overflow="drop_oldest")
@@ -25,7 +25,7 @@ class Thermometer(Actor):
 
 
 async def chart(degrees: Subscription[int]) -> None:
-    """Read each value as it comes, until the thermometer is stopped."""
+    """Read each value as it arrives, until the thermometer is stopped."""
     line = "the chart:"
     try:
         async for value in degrees:
@@ -45,8 +45,8 @@ async def main() -> None:
             tasks.start_soon(chart, router.subscribe("thermometer", "degrees", overflow="wait"))
             async with router.subscribe("thermometer", "degrees") as first:
                 await router.tell("thermometer", "measure", range(10, 20))
-                print("the first value:", await anext(first))  # and then it leaves
-            await router.stop_actor("thermometer")  # it measures to the end of the range
+                print("the first value:", await anext(first))  # then it leaves
+            await router.stop_actor("thermometer")  # drains: the measurement runs to its end
 
         for name, subscription in (("late", late), ("newest", newest)):
             try:

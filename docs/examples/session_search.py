@@ -1,4 +1,4 @@
-"""Search the messages of a session: a filter in the actor, events at the consumer.
+"""Search the messages of a session: the actor filters, the consumer reads events.
 
 Run it: python session_search.py [asyncio|trio]
 """
@@ -43,7 +43,7 @@ async def main() -> None:
             elif event.type == "error":
                 print("the search failed:", event.error)
 
-        # Those who need nothing but the items write less.
+        # If you only need the items, there is less to write.
         stream = router.stream_async("sessions/42", "search", {"query": "model:"})
         print("the model spoke", len(await stream.collect()), "times")
 

@@ -1,8 +1,8 @@
-"""A web service with a router in its lifespan; a client reads an answer, and leaves another early.
+"""A web service with a router in its lifespan; a client leaves one of two responses early.
 
 Run it: python starlette_lifespan.py [asyncio|trio]
 
-It needs starlette, uvicorn and httpx. The client runs on either backend, uvicorn on asyncio only.
+Requires starlette, uvicorn and httpx. The client runs on either backend, uvicorn on asyncio only.
 """
 
 import socket
@@ -24,7 +24,7 @@ from actorstream import Actor, MessageRouter, Stream
 
 
 class Model(Actor):
-    """Stands in for a language model: it talks until nobody listens."""
+    """Stands in for a language model: it can talk until the client disconnects."""
 
     async def stream_async(self, payload: str) -> AsyncIterator[str]:
         try:
@@ -38,7 +38,7 @@ class Model(Actor):
 
 
 class StreamResponse(Response):
-    """Sends a stream in the scoped form: when the client has gone, so has the producer."""
+    """Sends a stream in the scoped form: when the client disconnects, the producer stops."""
 
     media_type = "text/plain"
 
@@ -62,7 +62,7 @@ async def lifespan(app: Starlette) -> AsyncIterator[dict[str, MessageRouter]]:
 
 async def complete(request: Request) -> StreamResponse:
     prompt = request.query_params["prompt"]
-    # A client that keeps the connection open and does not read is given ten seconds.
+    # A client that keeps the connection open without reading is dropped after ten seconds.
     return StreamResponse(
         request.state.router.stream_async("model", "complete", prompt, stall_timeout=10)
     )
@@ -79,7 +79,7 @@ app = Starlette(
 
 @contextmanager
 def serving() -> Iterator[str]:
-    """Run the application in a thread, on a free local port, and hand out its address."""
+    """Run the application in a thread on a free local port, and yield its URL."""
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(app, lifespan="on", log_level="error", ws="none"))
     thread = Thread(target=server.run, kwargs={"sockets": [listener]})

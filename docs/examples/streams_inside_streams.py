@@ -1,4 +1,4 @@
-"""An actor that streams what other actors stream: forwarding, merging, and stopping them all.
+"""An actor that streams through other actors: it forwards, merges and stops their streams.
 
 Run it: python streams_inside_streams.py [asyncio|trio]
 """
@@ -28,7 +28,7 @@ class Shelf(Actor):
 
 
 class Library(Actor):
-    """Streams the matching titles of all its shelves, one shelf after the other."""
+    """Streams the matching titles of all shelves, one shelf after another."""
 
     async def stream_async(self, payload: str) -> AsyncIterator[str]:
         for shelf in ("shelves/a", "shelves/b"):
@@ -39,7 +39,7 @@ class Library(Actor):
 
 
 class Everywhere(Actor):
-    """Streams what all shelves stream, at the same time, whichever comes first."""
+    """Streams the titles of all shelves concurrently, in order of arrival."""
 
     async def stream_async(self, payload: str) -> AsyncIterator[str]:
         send, receive = anyio.create_memory_object_stream[str](10)
@@ -49,7 +49,7 @@ class Everywhere(Actor):
                 async for title in titles.payloads():
                     await send.send(title)
 
-        # A task group open across `yield`: in an actor, that is allowed.
+        # In an actor, a task group may stay open across `yield`.
         async with receive, anyio.create_task_group() as tasks:
             async with send:
                 for shelf in ("shelves/a", "shelves/b"):

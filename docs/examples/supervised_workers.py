@@ -1,4 +1,4 @@
-"""A pool of workers that count words; one fails at a bad text, and is restarted.
+"""A pool of workers counts words; one worker fails on bad input and is restarted.
 
 Run it: python supervised_workers.py [asyncio|trio]
 """
@@ -22,7 +22,7 @@ TEXTS = [
 
 
 class Worker(Actor):
-    """Counts words, and how many texts it has seen."""
+    """Counts words, and the texts that it has processed."""
 
     def __init__(self) -> None:
         self.texts = 0
@@ -50,23 +50,23 @@ async def main() -> None:
         async def count(worker: str, text: str) -> None:
             counts[text] = await router.ask(f"workers/{worker}", "count", text)
 
-        async with anyio.create_task_group() as tasks:  # all at once, two for each worker
+        async with anyio.create_task_group() as tasks:  # concurrently, two texts per worker
             for number, text in enumerate(TEXTS):
                 tasks.start_soon(count, WORKERS[number % len(WORKERS)], text)
         print("words:", sum(counts.values()))
 
-        # An ask that fails is the asker's to handle; the worker lives on.
+        # An error in an ask goes to the asker; the worker keeps running.
         try:
             await router.ask("workers/b", "count", None)
         except ActorError as error:
             print("the ask failed:", error)
 
-        # After a tell nobody waits, so the worker itself has failed, and a fresh one comes.
+        # An error in a tell fails the worker, and the supervisor restarts it.
         await router.tell("workers/b", "count", None)
         print("words:", await router.ask("workers/b", "count", "back again"))
         print(router.tree())
 
 
 if __name__ == "__main__":
-    logging.getLogger("actorstream").setLevel(logging.ERROR)  # a restart is a warning
+    logging.getLogger("actorstream").setLevel(logging.ERROR)  # a restart logs a warning
     anyio.run(main, backend=sys.argv[1] if sys.argv[1:] else "asyncio")

@@ -1,4 +1,4 @@
-"""The four timeouts of a stream, each passed once.
+"""Exceed each of the four timeouts of a stream once.
 
 Run it: python timeouts.py [asyncio|trio]
 """
@@ -13,7 +13,7 @@ from actorstream import Actor, MessageRouter, StreamTimeoutError
 
 
 class Slow(Actor):
-    """Waits before the first item, and between the items, as long as it is told."""
+    """Waits before the first item and between items, as long as the payload says."""
 
     async def stream_async(self, payload: dict[str, float]) -> AsyncIterator[int]:
         await anyio.sleep(payload.get("before", 0))

@@ -1,4 +1,4 @@
-"""Stream tokens of a blocking client, and stop them with a button.
+"""Stream tokens from a blocking client, and stop the stream with a button.
 
 Run it: python token_streaming_with_abort.py [asyncio|trio]
 """
@@ -13,7 +13,7 @@ from actorstream import AbortController, Actor, MessageRouter, StreamAbortedErro
 
 
 def generate(prompt: str) -> Iterator[str]:
-    """Stand in for a client library that knows nothing of async: each token blocks."""
+    """Stand in for a synchronous client library: each token blocks."""
     try:
         yield from prompt.split()
         while True:

@@ -274,11 +274,11 @@ def rows(settings: Settings) -> list[Row]:
 
 SECTION = Section(
     name="endings",
-    title="From the cause to the producer's finally",
+    title="Latency of abort, timeout and break",
     note=(
-        "Time, turns of the loop (median), and the most turns ever seen, from abort, from the "
-        "deadline of a timeout and from break, until the producer's finally runs. A counting task "
-        "keeps the loop turning meanwhile. The deadline counts from before the stream is opened."
+        "Time, event loop turns (median), and the most turns seen, from abort, from the deadline "
+        "of a timeout and from break, until the producer's finally runs. A counting task keeps "
+        "the loop turning meanwhile. The deadline counts from before the stream is opened."
     ),
     take=take,
     derive=derive,

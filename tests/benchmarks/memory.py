@@ -96,8 +96,8 @@ PEAK_SECTION = Section(
     name="peak",
     title="Peak memory of one stream",
     note=(
-        "Highest traced memory (tracemalloc) while one stream is read to its end, in a process "
-        "of its own, after a short stream that fills the caches."
+        "Peak traced memory (tracemalloc) while one stream is read to its end, in a process of "
+        "its own, after a short stream that fills the caches."
     ),
     take=take_peaks,
     derive=derive_peaks,
@@ -107,12 +107,12 @@ PEAK_SECTION = Section(
 )
 OPEN_SECTION = Section(
     name="open",
-    title="Many streams open at once",
+    title="Memory of many open streams",
     note=(
-        "What each of 10,000 open streams takes (2,000 with --quick), in a process of its own: "
-        "its task, its buffer, its iterator and the actor's generator. Each has delivered two "
-        "items and waits for more. Python objects are counted by tracemalloc; resident memory is "
-        "what the system says, in another process without it."
+        "Memory of each of 10,000 open streams (2,000 with --quick), in a process of its own: its "
+        "task, its buffer, its iterator and the actor's generator. Each has delivered two items "
+        "and waits for more. Python objects are counted by tracemalloc; resident memory is what "
+        "the operating system reports, in another process without tracemalloc."
     ),
     take=take_open,
     derive=derive_each,
@@ -122,9 +122,9 @@ OPEN_SECTION = Section(
 )
 IDLE_SECTION = Section(
     name="idle",
-    title="Many idle actors",
+    title="Memory of many idle actors",
     note=(
-        "What each of 10,000 registered actors takes (2,000 with --quick), in a process of its "
+        "Memory of each of 10,000 registered actors (2,000 with --quick), in a process of its "
         "own: its task, its mailbox, its address. Each has answered one message and waits for "
         "more. By hand: a task and a memory stream each. Counted as above."
     ),

@@ -202,10 +202,10 @@ SECTION = Section(
     name="messages",
     title="Messages per second",
     note=(
-        "Asks answered and tells handled per second, and how many times the same by hand in the "
-        "same round: a task that reads a memory stream with room for 100, as the mailbox has, and "
-        "for an ask an AnyIO event that says that the answer is there. By hand there is no time "
-        "limit, no error from the other side, no supervision."
+        "Asks answered and tells handled per second, and the ratio to the same by hand in the "
+        "same round: a task that reads a memory stream with a buffer of 100, like the mailbox, "
+        "and for an ask an AnyIO event that signals the answer. The version by hand has no time "
+        "limit, no errors from the other side and no supervision."
     ),
     take=take,
     derive=derive,

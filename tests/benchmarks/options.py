@@ -123,11 +123,11 @@ def rows(settings: Settings) -> list[Row]:
 
 SECTION = Section(
     name="options",
-    title="What an option costs",
+    title="Cost of each option",
     note=(
-        "Time of a stream with the option, over the time of one with the defaults: 1.0x is free. "
-        'The overflow policies are compared with "wait" and the same buffer, which holds the '
-        "whole stream, so that nothing is dropped."
+        "Time of a stream with the option, divided by the time of a stream with the defaults: "
+        '1.0x is free. The overflow policies are compared with "wait" and the same buffer, which '
+        "holds the whole stream, so that nothing is dropped."
     ),
     take=take,
     derive=derive,

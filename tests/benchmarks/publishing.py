@@ -142,8 +142,8 @@ SECTION = Section(
     title="Ports: one publisher, many subscribers",
     note=(
         "Values published per second; in brackets deliveries per second (each value goes to every "
-        'subscriber) and how many times those by hand in the same round. The policy is "wait", '
-        "with a buffer of 100 for each subscriber on both sides, so nobody loses anything."
+        "subscriber) and the ratio to the deliveries by hand in the same round. The policy is "
+        '"wait", with a buffer of 100 for each subscriber on both sides, so no value is lost.'
     ),
     take=take,
     derive=derive,

@@ -99,11 +99,11 @@ def rows(settings: Settings) -> list[Row]:
 
 SECTION = Section(
     name="restart",
-    title="Restarts",
+    title="Restart latency",
     note=(
-        "Time from `await router.tell(...)` with a message that the actor fails of, to the first "
-        'answer of the fresh actor: supervised, "one_for_one", no backoff, with the log lines '
-        "switched off."
+        "Time from `await router.tell(...)` with a message that makes the actor fail to the first "
+        'answer of the fresh actor: supervised, "one_for_one", no backoff, with logging switched '
+        "off."
     ),
     take=take,
     derive=derive,

@@ -127,8 +127,8 @@ SECTION = Section(
     name="short",
     title="Short streams",
     note=(
-        "Streams opened, read (one item) and finished per second, one after the other, and the "
-        "time of each over the time by hand in the same round: less is better."
+        "Streams opened, read (one item) and finished per second, one after another, and the "
+        "ratio of the time of each to the time by hand in the same round: less is better."
     ),
     take=take,
     derive=derive,

@@ -162,9 +162,9 @@ SECTION = Section(
     name="throughput",
     title="Items per second",
     note=(
-        "Items per second, and how many times the plain send/receive loop of the same round and "
-        "length. A stream is opened, consumed to its end and finished inside the timed region; "
-        "the router is entered before it."
+        "Items per second, and the ratio to the plain send/receive loop of the same round and "
+        "length. The timed region includes opening a stream, consuming it to its end and "
+        "finishing it; the router is entered before that."
     ),
     take=take,
     derive=derive,
