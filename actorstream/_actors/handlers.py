@@ -30,11 +30,11 @@ class Tables:
         streamers: Those marked with ``@streams``.
     """
 
-    handlers: Table = attrs.field(factory=dict)
-    streamers: Table = attrs.field(factory=dict)
+    handlers: Table
+    streamers: Table
 
 
-_NO_TABLES = Tables()
+_NO_TABLES = Tables({}, {})
 _TABLES = "_actorstream_tables"
 _HANDLES = "_actorstream_handles"
 _STREAMS = "_actorstream_streams"

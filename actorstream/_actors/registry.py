@@ -6,8 +6,6 @@ import logging
 from functools import partial
 from typing import Any, Literal
 
-from anyio.abc import TaskGroup
-
 from actorstream._actors.actor_task import run_actor
 from actorstream._actors.cell import Behavior, Cell, Parent
 from actorstream._actors.lifecycle import Ending
@@ -54,9 +52,9 @@ class Registry:
 
     # Opening and closing
 
-    def open(self, tasks: TaskGroup) -> None:
+    async def open(self) -> None:
         """Begin: the actors that are registered already are launched."""
-        self.runtime.open(tasks)
+        await self.runtime.open()
         for cell in list(self.cells):
             self._launch_registered(cell)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from functools import partial
+from inspect import isawaitable
 from typing import Any
 
 from anyio.lowlevel import checkpoint
@@ -16,13 +17,22 @@ from actorstream._address import Address
 from actorstream._errors import PortNotFoundError, StreamingNotSupportedError
 from actorstream._message import Message
 from actorstream._options import StreamAsyncOptions
+from actorstream._ports.options import SubscriptionOptions
 from actorstream._ports.port import attach_to
-from actorstream._ports.subscription import Attach
+from actorstream._ports.subscription import Attach, Subscription
 from actorstream._streams.channel import Channel
 from actorstream._streams.outcome import Outcome
 from actorstream._streams.producer import NothingToStreamError, produce
 from actorstream._streams.producer_task import ProducerTask
+from actorstream._streams.stream import Stream
 from actorstream._streams.watchdog import find_early_outcome
+
+OnChunk = Callable[[Any], Awaitable[object] | object]
+
+
+def make_stream(registry: Registry, request: Message, options: StreamAsyncOptions) -> Stream[Any]:
+    """Make a stream that is opened where it is first iterated or entered."""
+    return Stream(request, options, partial(open_stream, registry))
 
 
 def open_stream(
@@ -72,6 +82,30 @@ async def _open_when_running(cell: Cell, channel: Channel) -> Awaitable[None]:
     except StreamingNotSupportedError as exc:
         raise NothingToStreamError(*exc.args) from None
     return await opener(channel)
+
+
+async def call_with_chunks(stream: Stream[Any], on_chunk: OnChunk) -> None:
+    """Call a function with each payload of a stream, one after the other.
+
+    Raises:
+        TypeError: ``on_chunk`` is not callable.
+    """
+    if not callable(on_chunk):
+        raise TypeError(f"on_chunk is a function of one chunk, not {on_chunk!r}")
+    async with stream:
+        async for chunk in stream.payloads():
+            told = on_chunk(chunk)
+            if isawaitable(told):
+                await told
+
+
+def subscribe(
+    registry: Registry, to: Address, name: str, options: SubscriptionOptions
+) -> Subscription[Any]:
+    """Make a subscription. It is attached now, or else where it is first read or entered."""
+    find = partial(find_port, registry, to, name)
+    find_later = partial(wait_for_port, registry, to, name)
+    return Subscription(name, options, find, find_later)
 
 
 def find_port(registry: Registry, to: Address, name: str) -> Attach:

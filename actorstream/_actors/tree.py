@@ -10,6 +10,8 @@ from anyio import current_time
 
 from actorstream._actors.cell import Cell
 from actorstream._actors.lifecycle import State
+from actorstream._actors.registry import Registry
+from actorstream._statistics import RouterStatistics
 from actorstream._streams.channel import Channel
 
 Under = Mapping[Cell | None, list[Cell]]
@@ -108,6 +110,21 @@ class RouterTree:
 
     def __str__(self) -> str:
         return "\n".join(_draw(self.actors)) or "no actors"
+
+
+def count_all(registry: Registry) -> RouterStatistics:
+    """Count what is in a router."""
+    cells, dead_letters = registry.cells, registry.dead_letters
+    ports = [*(port for cell in cells for port in cell.behavior.ports.values()), dead_letters]
+    return RouterStatistics(
+        actors=len(registry.ids()),
+        active_streams=sum(len(cell.channels) for cell in cells),
+        opened_streams=registry.opened_streams,
+        subscriptions=sum(port.statistics().subscribers for port in ports),
+        dead_letters=dead_letters.statistics().published,
+        restarts=registry.restarts,
+        queued_messages=sum(len(cell.mailbox) + cell.mailbox.waiting for cell in cells),
+    )
 
 
 def make_tree(cells: Iterable[Cell]) -> RouterTree:

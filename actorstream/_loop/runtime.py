@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from contextvars import Context, copy_context
 from functools import partial
-from typing import Any, Literal
+from types import TracebackType
+from typing import Any, Literal, cast
 
+from anyio import create_task_group, get_cancelled_exc_class
 from anyio.abc import TaskGroup
 
 from actorstream._errors import RouterClosedError
@@ -28,20 +31,23 @@ class Runtime:
     def __init__(self, observer: object = None) -> None:
         self.state: RuntimeState = "not entered"
         self.observer = observer
-        self.timers: Timers  # these belong to an event loop: made by open()
+        self.timers: Timers  # this and what follows belong to an event loop: made by open()
         self._tasks: TaskGroup
         self._context: Context
         self._call_soon: CallSoon
         self._is_in_loop: Callable[[], bool]
 
-    def open(self, tasks: TaskGroup) -> None:
-        """Begin, in the running event loop; every task of the router runs in ``tasks``."""
-        self._tasks = tasks
+    # Opening and closing
+
+    async def open(self) -> None:
+        """Enter the task group, in the running event loop."""
+        self._tasks = create_task_group()
+        await self._tasks.__aenter__()
         self._context = copy_context()
         self._is_in_loop = watch_loop()
         self._call_soon = current_call_soon()
         self.timers = Timers()
-        tasks.start_soon(self.timers.run)
+        self._tasks.start_soon(self.timers.run)
         self.state = "open"
 
     def start_closing(self) -> None:
@@ -53,6 +59,28 @@ class Runtime:
         if self.state == "closing":
             self.timers.stop()
         self.state = "closed"
+
+    async def wait_tasks(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        """Leave the task group: wait for all tasks.
+
+        A task group would wrap the exception of the router's block, even alone. This does so
+        only if a task failed as well.
+        """
+        if exc is None or _is_cancellation(exc):
+            return await self._tasks.__aexit__(exc_type, exc, traceback)
+        try:
+            with suppress(get_cancelled_exc_class()):  # the block's exception comes instead
+                await self._tasks.__aexit__(None, None, None)
+        except BaseExceptionGroup as group:
+            raise group.derive([exc, *group.exceptions]) from None
+        return False
+
+    # What its parts use
 
     def check_open(self, *, or_closing: bool = False) -> None:
         """Raise ``RouterClosedError`` unless the router runs, and in this event loop.
@@ -100,3 +128,10 @@ class Runtime:
             callback()
         else:
             self._call_soon(callback)
+
+
+def _is_cancellation(exc: BaseException) -> bool:
+    if isinstance(exc, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", exc)
+        return group.subgroup(get_cancelled_exc_class()) is not None
+    return isinstance(exc, get_cancelled_exc_class())

@@ -23,7 +23,7 @@ from anyio.lowlevel import checkpoint
 from actorstream._context import current_cell, current_channel, current_request
 from actorstream._errors import StreamingNotSupportedError
 from actorstream._loop.failures import split_failure
-from actorstream._message import AsyncStreamMessage
+from actorstream._message import AsyncStreamMessage, is_event
 from actorstream._streams.buffer import TURN
 from actorstream._streams.channel import Channel
 from actorstream._streams.outcome import Outcome, done, failed, router_closed, unsupported
@@ -205,7 +205,7 @@ async def put(channel: Channel, item: Any) -> None:
             f"{channel.request.to} yielded {item!r} after its {channel.closing_event.type!r} "
             "event; yield nothing after it, or leave it out: the stream ends by itself"
         )
-    if type(item) is AsyncStreamMessage and item.type != "data":
+    if is_event(item) and item.type != "data":
         channel.keep_closing_event(item)
         return
     channel.note_item()

@@ -146,7 +146,7 @@ class EventReader(StreamReader[AsyncStreamMessage[T]]):
                 return self._finish()
             number = self._buffer.delivered
         if type(item) is AsyncStreamMessage:
-            return self._unwrap(item)
+            return self._unwrap(item)  # pyright: ignore[reportUnknownArgumentType]
         # The constructor would make what few consumers ask for; see AsyncStreamMessage.
         event = blank_event()
         event.type = "data"
