@@ -1,4 +1,4 @@
-"""What several test modules share: an actor made of a function, and a router with one actor."""
+"""What several test modules share: actors, routers that serve them, expected failures."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from actorstream import Actor, MessageRouter
+from actorstream.testing import assert_nothing_left
 
 
 class ActorOf(Actor):
@@ -16,12 +17,19 @@ class ActorOf(Actor):
         self.stream_async = stream_async
 
 
+def serve(router: MessageRouter, *functions: Callable[[Any], Any]) -> None:
+    """Register each function as an actor of the same name."""
+    for function in functions:
+        router.register_actor(function.__name__, ActorOf(function))
+
+
 @asynccontextmanager
 async def serving(actor: Actor) -> AsyncIterator[MessageRouter]:
-    """Open a router with one actor, `a`."""
+    """Open a router with one actor, `a`, for a test that looks on after the router's exit."""
     async with MessageRouter() as router:
         router.register_actor("a", actor)
         yield router
+    assert_nothing_left(router)
 
 
 @contextmanager

@@ -69,12 +69,6 @@ class HelpedCounter(Counter):
         return self.create_async_stream(self.numbers(count))
 
 
-@pytest.fixture
-async def router() -> AsyncIterator[MessageRouter]:
-    async with MessageRouter() as router:
-        yield router
-
-
 @pytest.fixture(params=[GeneratingCounter, CallbackCounter, HelpedCounter])
 def counter(request: pytest.FixtureRequest, router: MessageRouter) -> Counter:
     counter: Counter = request.param()

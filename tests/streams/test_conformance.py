@@ -2,7 +2,7 @@
 
 Each test is named after its rule, R01 to R61, and its docstring is the claim that it proves. The
 table at the end tells which rules do not apply, and why. Every stream of these tests runs on the
-``router`` below, which demands after each test that no producer is left.
+``router`` fixture, which makes sure after each test that no producer is left.
 """
 
 import gc
@@ -49,7 +49,7 @@ from actorstream import (
     StreamOverflowError,
     StreamTimeoutError,
 )
-from actorstream.testing import assert_nothing_left, settle
+from actorstream.testing import settle
 
 SIZES = [1, 2, 100]
 
@@ -131,14 +131,6 @@ class OlderForm(Actor):
 
     async def stream(self, payload: object, on_chunk: Any) -> None:
         await self.function(on_chunk)
-
-
-@pytest.fixture
-async def router() -> AsyncIterator[MessageRouter]:
-    async with MessageRouter() as router:
-        yield router
-        await settle(20)
-        assert_nothing_left(router)
 
 
 def ask(router: MessageRouter, actor: Actor | Callable[[], Any], **options: Any) -> Stream[Any]:

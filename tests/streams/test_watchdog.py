@@ -66,12 +66,6 @@ class Bench:
 
 
 @pytest.fixture
-async def router() -> AsyncIterator[MessageRouter]:
-    async with MessageRouter() as router:
-        yield router
-
-
-@pytest.fixture
 def bench(router: MessageRouter, unit: float) -> Bench:
     return Bench(router, unit)
 
