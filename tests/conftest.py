@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Generator, Iterator
 from importlib.util import find_spec
 from typing import Any
 
+import anyio
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -61,13 +62,22 @@ def unit(virtual_time: bool) -> float:
 
 
 @pytest.fixture
-async def router() -> AsyncIterator[MessageRouter]:
+async def router(request: pytest.FixtureRequest) -> AsyncIterator[MessageRouter]:
     """Give an open router; after the test it must hold nothing, before it is left and after."""
     async with MessageRouter() as router:
         yield router
         await testing.settle(20)
+        if request.node.get_closest_marker("real_clock"):
+            await _wait_for_threads(router)
         testing.assert_nothing_left(router)
     testing.assert_nothing_left(router)
+
+
+async def _wait_for_threads(router: MessageRouter) -> None:
+    """Wait for the last call of each thread, which no number of the loop's turns measures."""
+    with anyio.move_on_after(5):
+        while router.statistics().active_streams:
+            await anyio.sleep(0.001)
 
 
 @pytest.fixture(autouse=True)

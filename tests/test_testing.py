@@ -416,13 +416,12 @@ async def test_nothing_is_left():
     assert_nothing_left(router)
 
 
-async def test_a_live_stream_is_left():
+async def test_a_live_stream_is_left(router):
     """A live stream is reported, together with its router."""
-    async with MessageRouter() as router:
-        router.register_actor("a", Endless())
-        async with router.stream_async("a", "go"):
-            with pytest.raises(AssertionError) as caught:
-                assert_nothing_left(router)
+    router.register_actor("a", Endless())
+    async with router.stream_async("a", "go"):
+        with pytest.raises(AssertionError) as caught:
+            assert_nothing_left(router)
     assert str(caught.value).startswith("left in <MessageRouter open: ")
     assert str(caught.value).endswith(">: 1 live stream")
 

@@ -101,46 +101,43 @@ async def start(tasks: Any, port: Port[Any], *values: Any) -> Publishing:
 # Making a port
 
 
-async def test_port_before_registration():
+async def test_port_before_registration(router):
     """A port that is made before the actor is registered can be subscribed to afterwards."""
     actor = Host()
     port = actor.create_port("p")
-    async with MessageRouter() as router:
-        router.register_actor("a", actor)
-        subscription = router.subscribe("a", "p")
-        await port.publish(1)
-        assert await anext(subscription) == 1
+    router.register_actor("a", actor)
+    subscription = router.subscribe("a", "p")
+    await port.publish(1)
+    assert await anext(subscription) == 1
 
 
-async def test_port_in_init():
+async def test_port_in_init(router):
     """An actor may make its ports in `__init__`, and needs no `super().__init__()`."""
 
     class Eager(Actor):
         def __init__(self) -> None:
             self.port = self.create_port("p")
 
-    async with MessageRouter() as router:
-        actor = Eager()
-        router.register_actor("a", actor)
-        subscription = router.subscribe("a", "p")
-        await actor.port.publish(1)
-        assert await anext(subscription) == 1
+    actor = Eager()
+    router.register_actor("a", actor)
+    subscription = router.subscribe("a", "p")
+    await actor.port.publish(1)
+    assert await anext(subscription) == 1
 
 
-async def test_port_of_a_frozen_actor():
+async def test_port_of_a_frozen_actor(router):
     """An actor that is a frozen attrs class has ports, too."""
 
     @attrs.frozen
     class Frozen(Actor):
         name: str
 
-    async with MessageRouter() as router:
-        actor = Frozen("x")
-        router.register_actor("a", actor)
-        port = actor.create_port("p")
-        subscription = router.subscribe("a", "p")
-        await port.publish(1)
-        assert await anext(subscription) == 1
+    actor = Frozen("x")
+    router.register_actor("a", actor)
+    port = actor.create_port("p")
+    subscription = router.subscribe("a", "p")
+    await port.publish(1)
+    assert await anext(subscription) == 1
 
 
 def test_ports_belong_to_an_instance():
@@ -583,23 +580,22 @@ async def test_attached_at_the_call():
         assert await anext(subscription) == 1
 
 
-async def test_attached_at_the_first_pull():
+async def test_attached_at_the_first_pull(router):
     """Where the port is not there yet, the first pull finds it."""
-    async with MessageRouter() as router:
-        subscription = router.subscribe("a", "p")
-        actor = Host()
-        router.register_actor("a", actor)
-        port = actor.create_port("p")
-        assert port.statistics().subscribers == 0
-        await port.publish(0)
-        assert await read_now(subscription) == []
-        assert port.statistics().subscribers == 0  # a pull that is cancelled may be repeated
-        async with create_task_group() as tasks:
-            tasks.start_soon(port.wait_subscribers, 1)
-            with move_on_after(0.01):
-                await anext(subscription)
-        await port.publish(1)
-        assert await anext(subscription) == 1
+    subscription = router.subscribe("a", "p")
+    actor = Host()
+    router.register_actor("a", actor)
+    port = actor.create_port("p")
+    assert port.statistics().subscribers == 0
+    await port.publish(0)
+    assert await read_now(subscription) == []
+    assert port.statistics().subscribers == 0  # a pull that is cancelled may be repeated
+    async with create_task_group() as tasks:
+        tasks.start_soon(port.wait_subscribers, 1)
+        with move_on_after(0.01):
+            await anext(subscription)
+    await port.publish(1)
+    assert await anext(subscription) == 1
 
 
 async def test_attached_on_entering():
@@ -652,16 +648,15 @@ async def test_port_without_a_router():
         await anext(subscription)
 
 
-async def test_port_closed_before_the_first_pull():
+async def test_port_closed_before_the_first_pull(router):
     """A port that has been closed meanwhile is an error at the first pull."""
     actor = Host()
     port = actor.create_port("p")
     subscription = port.subscribe()
     port.close()
-    async with MessageRouter() as router:
-        router.register_actor("a", actor)
-        with pytest.raises(PortClosedError):
-            await anext(subscription)
+    router.register_actor("a", actor)
+    with pytest.raises(PortClosedError):
+        await anext(subscription)
 
 
 async def test_router_of_another_loop():
@@ -682,39 +677,38 @@ async def test_router_of_another_loop():
 
 
 @pytest.mark.parametrize("how", ["cancel", "signal", "timeout", "aclose"])
-async def test_search_for_the_port_is_interrupted(how, unit):
+async def test_search_for_the_port_is_interrupted(router, how, unit):
     """What ends a subscription ends its search for the port, too."""
     controller = AbortController()
     signal = AbortSignal.timeout(unit) if how == "timeout" else controller.signal
-    async with MessageRouter() as router:
-        subscription = router.subscribe("a", "p", signal=signal)
+    subscription = router.subscribe("a", "p", signal=signal)
 
-        async def never() -> Any:
-            await anyio.sleep_forever()
+    async def never() -> Any:
+        await anyio.sleep_forever()
 
-        subscription._locate = never  # what a router may have to do while an actor starts
-        outcome: list[object] = []
+    subscription._locate = never  # what a router may have to do while an actor starts
+    outcome: list[object] = []
 
-        async def read() -> None:
-            try:
-                outcome.append(await anext(subscription))
-            except (StreamAbortedError, StopAsyncIteration) as exc:
-                outcome.append(exc)
+    async def read() -> None:
+        try:
+            outcome.append(await anext(subscription))
+        except (StreamAbortedError, StopAsyncIteration) as exc:
+            outcome.append(exc)
 
-        with fail_after(5 * unit):
-            async with create_task_group() as tasks:
-                tasks.start_soon(read)
-                await settle()
-                with pytest.raises(StreamConsumedError, match="two tasks"):
-                    await anext(subscription)
-                if how == "cancel":
-                    subscription.cancel("enough")
-                elif how == "signal":
-                    controller.abort("enough")
-                elif how == "aclose":
-                    await subscription.aclose()
-        kind = StopAsyncIteration if how == "aclose" else StreamAbortedError
-        assert [type(it) for it in outcome] == [kind]
+    with fail_after(5 * unit):
+        async with create_task_group() as tasks:
+            tasks.start_soon(read)
+            await settle()
+            with pytest.raises(StreamConsumedError, match="two tasks"):
+                await anext(subscription)
+            if how == "cancel":
+                subscription.cancel("enough")
+            elif how == "signal":
+                controller.abort("enough")
+            elif how == "aclose":
+                await subscription.aclose()
+    kind = StopAsyncIteration if how == "aclose" else StreamAbortedError
+    assert [type(it) for it in outcome] == [kind]
 
 
 # Reading
@@ -904,15 +898,14 @@ async def test_aclose():
             await anext(full)
 
 
-async def test_aclose_before_it_is_attached():
+async def test_aclose_before_it_is_attached(router):
     """A subscription that was closed before it found its port is over."""
-    async with MessageRouter() as router:
-        subscription = router.subscribe("a", "p")
-        await subscription.aclose()
-        with pytest.raises(StopAsyncIteration):
-            await anext(subscription)
-        with pytest.raises(StreamConsumedError):
-            aiter(subscription)
+    subscription = router.subscribe("a", "p")
+    await subscription.aclose()
+    with pytest.raises(StopAsyncIteration):
+        await anext(subscription)
+    with pytest.raises(StreamConsumedError):
+        aiter(subscription)
 
 
 async def test_cancel():
@@ -930,25 +923,23 @@ async def test_cancel():
             await anext(subscription)
 
 
-async def test_cancel_before_it_is_attached():
+async def test_cancel_before_it_is_attached(router):
     """`cancel()` before the first pull counts, too, and finds no port."""
-    async with MessageRouter() as router:
-        subscription = router.subscribe("a", "p")
-        subscription.cancel("enough")
-        with pytest.raises(StreamAbortedError, match="enough"):
-            await anext(subscription)
-        with pytest.raises(StopAsyncIteration):
-            await anext(subscription)
+    subscription = router.subscribe("a", "p")
+    subscription.cancel("enough")
+    with pytest.raises(StreamAbortedError, match="enough"):
+        await anext(subscription)
+    with pytest.raises(StopAsyncIteration):
+        await anext(subscription)
 
 
-async def test_cancel_and_close_before_it_is_attached():
+async def test_cancel_and_close_before_it_is_attached(router):
     """Who closes it has heard of the end: nothing is raised any more."""
-    async with MessageRouter() as router:
-        subscription = router.subscribe("a", "p")
-        subscription.cancel("enough")
-        await subscription.aclose()
-        with pytest.raises(StopAsyncIteration):
-            await anext(subscription)
+    subscription = router.subscribe("a", "p")
+    subscription.cancel("enough")
+    await subscription.aclose()
+    with pytest.raises(StopAsyncIteration):
+        await anext(subscription)
 
 
 async def test_abort_discards():
@@ -1104,7 +1095,7 @@ async def test_actor_is_registered_again():
         assert await anext(subscription) == 1
 
 
-async def test_port_of_an_actor_whose_place_is_taken():
+async def test_port_of_an_actor_whose_place_is_taken(router):
     """A port of an actor that is only cleaning up any more can be subscribed to no more."""
 
     class Busy(Host):
@@ -1116,7 +1107,7 @@ async def test_port_of_an_actor_whose_place_is_taken():
                     await released.wait()
 
     released = anyio.Event()
-    async with MessageRouter() as router, create_task_group() as tasks:
+    async with create_task_group() as tasks:
         actor = Busy()
         port = actor.create_port("p")
         router.register_actor("a", actor)

@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 import pytest
 
-from actorstream import Actor, AsyncStreamMessage, MessageRouter, Stream, StreamError, address
+from actorstream import Actor, AsyncStreamMessage, Stream, StreamError, address
 from actorstream._streams.channel import running_channel
 from actorstream.testing import settle
 from tests.support import ActorOf, serving
@@ -98,14 +98,14 @@ async def test_any_iterable(helper, items, expected):
 
 @pytest.mark.real_clock
 @pytest.mark.parametrize("helper", HELPERS)
-async def test_events(helper):
+async def test_events(router, helper):
     """Each helper gives data events and an end event, from the actor, of one conversation."""
 
     def make(actor):
         return getattr(actor, helper)(iter([1, 2]), correlation_id="c-1")
 
-    async with serving(Helped(make)) as router:
-        events = [event async for event in router.stream_async("a", "query")]
+    router.register_actor("a", Helped(make))
+    events = [event async for event in router.stream_async("a", "query")]
     assert [(event.type, event.payload) for event in events] == [
         ("data", 1),
         ("data", 2),
@@ -116,23 +116,23 @@ async def test_events(helper):
 
 @pytest.mark.real_clock
 @pytest.mark.parametrize("helper", HELPERS)
-async def test_correlation_id_by_default(helper):
+async def test_correlation_id_by_default(router, helper):
     """Without a correlation id the events carry that of their stream."""
-    async with serving(Helped(lambda actor: getattr(actor, helper)([1]))) as router:
-        stream = router.stream_async("a", "query")
-        expected = stream.correlation_id
-        assert {event.correlation_id async for event in stream} == {expected}
+    router.register_actor("a", Helped(lambda actor: getattr(actor, helper)([1])))
+    stream = router.stream_async("a", "query")
+    expected = stream.correlation_id
+    assert {event.correlation_id async for event in stream} == {expected}
 
 
 @pytest.mark.real_clock
 @pytest.mark.parametrize("helper", HELPERS)
-async def test_error_of_the_source(helper):
+async def test_error_of_the_source(router, helper):
     """An exception of the source becomes an error event, and the cause of `StreamError`."""
-    async with serving(Helped(lambda actor: getattr(actor, helper)(broken()))) as router:
-        iterator = aiter(router.stream_async("a", "query"))
-        events = [await anext(iterator), await anext(iterator)]
-        with pytest.raises(StreamError, match="the file is gone") as caught:
-            await anext(iterator)
+    router.register_actor("a", Helped(lambda actor: getattr(actor, helper)(broken())))
+    iterator = aiter(router.stream_async("a", "query"))
+    events = [await anext(iterator), await anext(iterator)]
+    with pytest.raises(StreamError, match="the file is gone") as caught:
+        await anext(iterator)
     assert [(event.type, event.error) for event in events] == [
         ("data", None),
         ("error", "the file is gone"),
@@ -155,29 +155,29 @@ async def test_iterated_in_the_actor(helper):
 @pytest.mark.real_clock
 @pytest.mark.parametrize("helper", HELPERS)
 @pytest.mark.parametrize("buffer_size", [1, 7])
-async def test_bound(helper, buffer_size):
+async def test_bound(router, helper, buffer_size):
     """The source is never further ahead than the buffer and the one item in hand."""
     numbers = Numbers()
-    async with serving(Helped(lambda actor: getattr(actor, helper)(numbers.sync()))) as router:
-        async for number in router.stream_async("a", "q", buffer_size=buffer_size).payloads():
-            while numbers.made < number + buffer_size + 1:
-                await anyio.sleep(0)
-            await settle()
-            assert numbers.made == number + buffer_size + 1
-            if number == 3:
-                break
+    router.register_actor("a", Helped(lambda actor: getattr(actor, helper)(numbers.sync())))
+    async for number in router.stream_async("a", "q", buffer_size=buffer_size).payloads():
+        while numbers.made < number + buffer_size + 1:
+            await anyio.sleep(0)
+        await settle()
+        assert numbers.made == number + buffer_size + 1
+        if number == 3:
+            break
 
 
 @pytest.mark.real_clock
 @pytest.mark.parametrize("helper", HELPERS)
-async def test_generator_is_closed(helper):
+async def test_generator_is_closed(router, helper):
     """A generator whose stream is left early is closed when the stream's block ends."""
     numbers = Numbers()
-    async with serving(Helped(lambda actor: getattr(actor, helper)(numbers.sync()))) as router:
-        async with router.stream_async("a", "query") as stream:
-            async for _ in stream:
-                break
-        assert numbers.closed == 1
+    router.register_actor("a", Helped(lambda actor: getattr(actor, helper)(numbers.sync())))
+    async with router.stream_async("a", "query") as stream:
+        async for _ in stream:
+            break
+    assert numbers.closed == 1
 
 
 @pytest.mark.real_clock
@@ -199,7 +199,7 @@ async def test_half_read_in_the_actor(helper):
 
 @pytest.mark.real_clock
 @pytest.mark.parametrize("helper", HELPERS)
-async def test_error_of_the_closing(helper):
+async def test_error_of_the_closing(router, helper):
     """An error of a half-read generator's clean-up is raised where the scoped block ends."""
 
     def untidy():
@@ -209,10 +209,10 @@ async def test_error_of_the_closing(helper):
         finally:
             raise OSError("cannot close")
 
-    async with serving(Helped(lambda actor: getattr(actor, helper)(untidy()))) as router:
-        stream = router.stream_async("a", "query")
-        with pytest.raises(OSError, match="cannot close"):
-            await read_one(stream)
+    router.register_actor("a", Helped(lambda actor: getattr(actor, helper)(untidy())))
+    stream = router.stream_async("a", "query")
+    with pytest.raises(OSError, match="cannot close"):
+        await read_one(stream)
 
 
 async def read_one(stream: Stream[Any]) -> None:
@@ -238,14 +238,14 @@ async def test_error_of_an_async_source(helper):
 
 
 @pytest.mark.parametrize("helper", HELPERS[:2])
-async def test_async_generator_is_closed(helper):
+async def test_async_generator_is_closed(router, helper):
     """An async generator whose stream is left early is closed when the block ends."""
     numbers = Numbers()
-    async with serving(Helped(lambda actor: getattr(actor, helper)(numbers.not_sync()))) as router:
-        async with router.stream_async("a", "query") as stream:
-            async for _ in stream:
-                break
-        assert numbers.closed == 1
+    router.register_actor("a", Helped(lambda actor: getattr(actor, helper)(numbers.not_sync())))
+    async with router.stream_async("a", "query") as stream:
+        async for _ in stream:
+            break
+    assert numbers.closed == 1
 
 
 @pytest.mark.parametrize("helper", HELPERS[:2])
@@ -265,7 +265,7 @@ async def test_half_read_async_generator(helper, leave_at):
 
 
 @pytest.mark.parametrize("helper", HELPERS[:2])
-async def test_stream_left_while_a_helper_is_forwarded(helper):
+async def test_stream_left_while_a_helper_is_forwarded(router, helper):
     """A consumer that leaves while an actor forwards a helper causes no warning on trio."""
     numbers = Numbers()
 
@@ -273,11 +273,11 @@ async def test_stream_left_while_a_helper_is_forwarded(helper):
         async for event in getattr(actor, helper)(numbers.not_sync()):
             yield event
 
-    async with serving(Helped(forward)) as router:
-        async for _ in router.stream_async("a", "query"):
-            break
-        await settle(10)
-        assert (numbers.closed, router.statistics().active_streams) == (1, 0)
+    router.register_actor("a", Helped(forward))
+    async for _ in router.stream_async("a", "query"):
+        break
+    await settle(10)
+    assert (numbers.closed, router.statistics().active_streams) == (1, 0)
 
 
 @pytest.mark.parametrize("helper", HELPERS)
@@ -340,14 +340,14 @@ async def test_correlation_id_given_by_hand():
     assert {event.correlation_id async for event in source} == {"mine"}
 
 
-async def test_correlation_id_of_a_helper_that_an_actor_reads_on():
+async def test_correlation_id_of_a_helper_that_an_actor_reads_on(router):
     """What is begun by hand and read on in an actor has the correlation id of that stream."""
     source = Actor().create_async_stream([1, 2, 3])
     assert (await anext(source)).payload == 1
-    async with serving(ActorOf(lambda _: read_on(source))) as router:
-        stream = router.stream_async("a", "query")
-        expected = stream.correlation_id
-        events = [event async for event in stream]
+    router.register_actor("a", ActorOf(lambda _: read_on(source)))
+    stream = router.stream_async("a", "query")
+    expected = stream.correlation_id
+    events = [event async for event in stream]
     assert [event.payload for event in events] == [2, 3, None]
     assert {event.correlation_id for event in events} == {expected}
 
@@ -373,12 +373,12 @@ async def test_closing_what_cannot_be_closed():
         await anext(source)
 
 
-async def test_messages_pass_as_they_are():
+async def test_messages_pass_as_they_are(router):
     """An item that is a message already is passed on, not wrapped."""
     message = AsyncStreamMessage("data", "made by hand", id="m-1")
 
-    async with serving(Helped(lambda actor: actor.create_async_stream([message]))) as router:
-        event = await anext(aiter(router.stream_async("a", "query")))
+    router.register_actor("a", Helped(lambda actor: actor.create_async_stream([message])))
+    event = await anext(aiter(router.stream_async("a", "query")))
     assert (event.payload, event.id) == ("made by hand", "m-1")
 
 
@@ -402,7 +402,7 @@ async def test_wordless_error():
     assert event.error == "KeyError()"
 
 
-async def test_scope_in_the_source(unit):
+async def test_scope_in_the_source(router, unit):
     """A scope that the source holds across its `yield` expires in the source, as ever."""
 
     expired = anyio.Event()
@@ -414,15 +414,13 @@ async def test_scope_in_the_source(unit):
         expired.set()
         yield "after"
 
-    async with (
-        serving(Helped(lambda actor: actor.create_async_stream(limited()))) as router,
-        router.stream_async("a", "query", buffer_size=2) as stream,
-    ):
+    router.register_actor("a", Helped(lambda actor: actor.create_async_stream(limited())))
+    async with router.stream_async("a", "query", buffer_size=2) as stream:
         await expired.wait()
         assert await stream.collect() == ["within", "within", "after"]
 
 
-async def test_scope_around_a_helper(unit):
+async def test_scope_around_a_helper(router, unit):
     """A scope of the actor around a helper expires while the buffer is full, likewise."""
 
     expired = anyio.Event()
@@ -434,10 +432,8 @@ async def test_scope_around_a_helper(unit):
         expired.set()
         yield "after"
 
-    async with (
-        serving(Helped(limited)) as router,
-        router.stream_async("a", "query", buffer_size=2) as stream,
-    ):
+    router.register_actor("a", Helped(limited))
+    async with router.stream_async("a", "query", buffer_size=2) as stream:
         await expired.wait()
         assert await stream.collect() == [0, 1, "after"]
 
@@ -461,7 +457,7 @@ async def test_keeping_up():
     assert told == [False, False, False]
 
 
-async def test_slow_consumer():
+async def test_slow_consumer(router):
     """A consumer that holds the producer up is reported, after each `check_interval` items."""
     told: list[bool] = []
 
@@ -470,13 +466,13 @@ async def test_slow_consumer():
             range(12), check_interval=4, on_backpressure=told.append
         )
 
-    async with serving(Helped(make)) as router:
-        async for _ in router.stream_async("a", "query", buffer_size=1):
-            await settle()
+    router.register_actor("a", Helped(make))
+    async for _ in router.stream_async("a", "query", buffer_size=1):
+        await settle()
     assert told == [True, True, True]
 
 
-async def test_consumer_that_recovers():
+async def test_consumer_that_recovers(router):
     """What is reported is what happened since the last look: a pause ends."""
     told: list[bool] = []
 
@@ -490,10 +486,8 @@ async def test_consumer_that_recovers():
             paced(), check_interval=3, on_backpressure=told.append
         )
 
-    async with (
-        serving(Helped(make)) as router,
-        router.stream_async("a", "query", buffer_size=2) as stream,
-    ):
+    router.register_actor("a", Helped(make))
+    async with router.stream_async("a", "query", buffer_size=2) as stream:
         await settle(100)
         assert await stream.collect() == list(range(9))
     assert told == [True, False, False]
@@ -522,7 +516,7 @@ async def test_callback_is_awaited():
     assert steps == [0, 1, "told", "waited", 2, 3, "told", "waited"]
 
 
-async def test_callback_that_fails():
+async def test_callback_that_fails(router):
     """What the callback raises becomes an error event."""
 
     def fail(is_paused):
@@ -533,7 +527,8 @@ async def test_callback_that_fails():
             range(9), check_interval=3, on_backpressure=fail
         )
 
-    async with serving(Helped(make)) as router, router.stream_async("a", "query") as stream:
+    router.register_actor("a", Helped(make))
+    async with router.stream_async("a", "query") as stream:
         types: list[str] = []
         with pytest.raises(StreamError, match="cannot tell") as caught:
             await append_types(stream, types)
@@ -613,47 +608,47 @@ class Gate:
 
 
 @pytest.mark.real_clock
-async def test_loop_goes_on():
+async def test_loop_goes_on(router):
     """While the iterable blocks, the loop goes on; then its next item arrives."""
     gate = Gate()
-    async with serving(Helped(lambda actor: actor.create_thread_stream(gate))) as router:
-        payloads = router.stream_async("a", "query").payloads()
-        assert await anext(payloads) == "first"
-        await gate.wait_entered()
-        await settle(20)
-        gate.let_go.set()
-        assert [payload async for payload in payloads] == ["second"]
+    router.register_actor("a", Helped(lambda actor: actor.create_thread_stream(gate)))
+    payloads = router.stream_async("a", "query").payloads()
+    assert await anext(payloads) == "first"
+    await gate.wait_entered()
+    await settle(20)
+    gate.let_go.set()
+    assert [payload async for payload in payloads] == ["second"]
 
 
 @pytest.mark.real_clock
-async def test_abort_during_a_blocking_fetch():
+async def test_abort_during_a_blocking_fetch(router):
     """An abort reaches the consumer at once; the producer is gone when the fetch has returned."""
     gate = Gate()
-    async with serving(Helped(lambda actor: actor.create_thread_stream(gate))) as router:
-        stream = router.stream_async("a", "query")
-        payloads = stream.payloads()
+    router.register_actor("a", Helped(lambda actor: actor.create_thread_stream(gate)))
+    stream = router.stream_async("a", "query")
+    payloads = stream.payloads()
+    await anext(payloads)
+    await gate.wait_entered()
+    stream.cancel("enough")
+    with pytest.raises(StreamError, match="enough"):
         await anext(payloads)
-        await gate.wait_entered()
-        stream.cancel("enough")
-        with pytest.raises(StreamError, match="enough"):
-            await anext(payloads)
-        assert router.statistics().active_streams == 1
-        gate.let_go.set()
-        await stream.aclose()
-        assert gate.closed.is_set()
-        assert router.statistics().active_streams == 0
+    assert router.statistics().active_streams == 1
+    gate.let_go.set()
+    await stream.aclose()
+    assert gate.closed.is_set()
+    assert router.statistics().active_streams == 0
 
 
 @pytest.mark.real_clock
-async def test_timeout_during_a_blocking_fetch():
+async def test_timeout_during_a_blocking_fetch(router):
     """A time limit reaches the consumer in the middle of a fetch, too."""
     gate = Gate()
-    async with serving(Helped(lambda actor: actor.create_thread_stream(gate))) as router:
-        payloads = router.stream_async("a", "query", timeout=0.01).payloads()
-        with pytest.raises(TimeoutError):
-            await drain(payloads)
-        assert not gate.closed.is_set()
-        gate.let_go.set()
+    router.register_actor("a", Helped(lambda actor: actor.create_thread_stream(gate)))
+    payloads = router.stream_async("a", "query", timeout=0.01).payloads()
+    with pytest.raises(TimeoutError):
+        await drain(payloads)
+    assert not gate.closed.is_set()
+    gate.let_go.set()
 
 
 async def drain(payloads: AsyncIterator[Any]) -> None:
@@ -662,18 +657,18 @@ async def drain(payloads: AsyncIterator[Any]) -> None:
 
 
 @pytest.mark.real_clock
-async def test_break_during_a_blocking_fetch():
+async def test_break_during_a_blocking_fetch(router):
     """A `break` does not wait for the fetch; the generator is closed when it has returned."""
     gate = Gate()
-    async with serving(Helped(lambda actor: actor.create_thread_stream(gate))) as router:
-        async for _ in router.stream_async("a", "query"):
-            await gate.wait_entered()
-            break
-        assert not gate.closed.is_set()
-        gate.let_go.set()
-        while router.statistics().active_streams:
-            await anyio.sleep(0)
-        assert gate.closed.is_set()
+    router.register_actor("a", Helped(lambda actor: actor.create_thread_stream(gate)))
+    async for _ in router.stream_async("a", "query"):
+        await gate.wait_entered()
+        break
+    assert not gate.closed.is_set()
+    gate.let_go.set()
+    while router.statistics().active_streams:
+        await anyio.sleep(0)
+    assert gate.closed.is_set()
 
 
 @pytest.mark.real_clock
@@ -723,18 +718,17 @@ class RowsOneByOne(Rows):
 
 @pytest.mark.real_clock
 @pytest.mark.parametrize("actor", [Rows, RowsOneByOne])
-async def test_a_source_stays_in_one_thread(actor):
+async def test_a_source_stays_in_one_thread(router, actor):
     """However many streams run at once, each blocking source is read in a thread of its own."""
     results = []
 
     async def read(router):
         results.append(await router.stream_async("rows", "query").collect())
 
-    async with MessageRouter() as router:
-        router.register_actor("rows", actor())
-        async with anyio.create_task_group() as tasks:
-            for _ in range(50):  # more than AnyIO's threads
-                tasks.start_soon(read, router)
+    router.register_actor("rows", actor())
+    async with anyio.create_task_group() as tasks:
+        for _ in range(50):  # more than AnyIO's threads
+            tasks.start_soon(read, router)
     assert results == [list(range(20))] * 50
 
 
@@ -745,42 +739,38 @@ async def read_on(source):
 
 
 @pytest.mark.real_clock
-async def test_thread_stream_begun_outside_of_a_producer():
+async def test_thread_stream_begun_outside_of_a_producer(router):
     """A source first read by hand, then half-read in a producer, keeps no thread."""
     source = Actor().create_thread_stream(itertools.count())
     assert (await anext(source)).payload == 0
-    async with (
-        serving(ActorOf(lambda _: read_on(source))) as router,
-        router.stream_async("a", "query", buffer_size=1) as stream,
-    ):
+    router.register_actor("a", ActorOf(lambda _: read_on(source)))
+    async with router.stream_async("a", "query", buffer_size=1) as stream:
         assert (await anext(stream.payloads())) == 1
     assert (await anext(source)).type == "data"
 
 
 @pytest.mark.real_clock
-async def test_thread_stream_that_goes_from_one_producer_to_another():
+async def test_thread_stream_that_goes_from_one_producer_to_another(router):
     """A source that a second producer reads on outlives the first, and keeps no thread."""
     source = Actor().create_thread_stream(itertools.count())
     await anext(source)
-    async with serving(ActorOf(lambda _: read_on(source))) as router:
-        for _ in range(2):
-            async with router.stream_async("a", "query", buffer_size=1) as stream:
-                payloads = stream.payloads()
-                first = await anext(payloads)
-                assert await anext(payloads) == first + 1
+    router.register_actor("a", ActorOf(lambda _: read_on(source)))
+    for _ in range(2):
+        async with router.stream_async("a", "query", buffer_size=1) as stream:
+            payloads = stream.payloads()
+            first = await anext(payloads)
+            assert await anext(payloads) == first + 1
     await source.aclose()
 
 
 @pytest.mark.real_clock
-async def test_closing_where_the_thread_has_gone():
+async def test_closing_where_the_thread_has_gone(router):
     """A generator whose thread went with its producer is closed in another."""
     numbers = Numbers()
     source = Actor().create_thread_stream(numbers.sync())
     await anext(source)
-    async with (
-        serving(ActorOf(lambda _: read_on(source))) as router,
-        router.stream_async("a", "query", buffer_size=1) as stream,
-    ):
+    router.register_actor("a", ActorOf(lambda _: read_on(source)))
+    async with router.stream_async("a", "query", buffer_size=1) as stream:
         await anext(stream.payloads())
     assert numbers.closed == 0
     await source.aclose()
@@ -789,7 +779,7 @@ async def test_closing_where_the_thread_has_gone():
 
 @pytest.mark.real_clock
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_cancellation_by_asyncio_loses_no_fetched_item():
+async def test_cancellation_by_asyncio_loses_no_fetched_item(router):
     """What asyncio's own cancellation keeps a reader from taking is for the next one."""
 
     async def stream_async():
@@ -804,14 +794,14 @@ async def test_cancellation_by_asyncio_loses_no_fetched_item():
         gate.let_go.set()
         yield await anext(source)
 
-    async with serving(ActorOf(lambda _: stream_async())) as router:
-        payloads = await router.stream_async("a", "query").collect()
+    router.register_actor("a", ActorOf(lambda _: stream_async()))
+    payloads = await router.stream_async("a", "query").collect()
     assert payloads == ["first", "second"]
 
 
 @pytest.mark.real_clock
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_closing_after_a_cancellation_by_asyncio():
+async def test_closing_after_a_cancellation_by_asyncio(router):
     """A source that is closed while a fetch is on its way is closed when that has returned."""
     gate = Gate()
 
@@ -828,8 +818,8 @@ async def test_closing_after_a_cancellation_by_asyncio():
         gate.let_go.set()
         await closing
 
-    async with serving(ActorOf(lambda _: stream_async())) as router:
-        await router.stream_async("a", "query").collect()
+    router.register_actor("a", ActorOf(lambda _: stream_async()))
+    await router.stream_async("a", "query").collect()
     assert gate.closed.is_set()
 
 
@@ -849,7 +839,7 @@ async def test_router_cancelled_before_the_thread_starts(caplog):
 
 
 @pytest.mark.real_clock
-async def test_cancelled_scope_around_a_thread_stream():
+async def test_cancelled_scope_around_a_thread_stream(router):
     """A scope of the actor's own that is cancelled is left before the next fetch."""
     numbers = Numbers()
 
@@ -860,6 +850,6 @@ async def test_cancelled_scope_around_a_thread_stream():
                     scope.cancel()
                 yield event
 
-    async with serving(ActorOf(lambda _: read_until_cancelled())) as router:
-        assert await router.stream_async("a", "query").collect() == [1, 2]
+    router.register_actor("a", ActorOf(lambda _: read_until_cancelled()))
+    assert await router.stream_async("a", "query").collect() == [1, 2]
     assert (numbers.made, numbers.closed) == (2, 1)
