@@ -22,14 +22,7 @@ from actorstream import (
 )
 from actorstream._abort import attach, deadline_of, detach
 from actorstream.testing import settle
-
-
-class Endless(Actor):
-    async def stream_async(self, _: object) -> AsyncIterator[int]:
-        number = 0
-        while True:
-            yield number
-            number += 1
+from tests.support import CountTo
 
 
 class Short(Actor):
@@ -597,7 +590,7 @@ async def test_a_broken_off_stream_leaves_nothing_at_its_signal(
     router: MessageRouter, combine: Any
 ) -> None:
     controller = AbortController()
-    router.register_actor("a", Endless())
+    router.register_actor("a", CountTo())
     async for _ in router.stream_async("a", "go", signal=combine(controller.signal)):
         break
     await settle()
@@ -624,7 +617,7 @@ async def test_a_stream_that_could_not_start_leaves_nothing_at_its_signal(
 
 async def test_one_signal_aborts_many_streams(router: MessageRouter) -> None:
     controller = AbortController()
-    router.register_actor("a", Endless())
+    router.register_actor("a", CountTo())
     streams = [router.stream_async("a", "go", signal=controller.signal) for _ in range(5)]
     readers = [aiter(stream) for stream in streams]
     for reader in readers:
@@ -640,7 +633,7 @@ async def test_one_signal_aborts_many_streams(router: MessageRouter) -> None:
 @pytest.mark.real_clock
 async def test_another_thread_aborts_a_stream(router: MessageRouter) -> None:
     controller = AbortController()
-    router.register_actor("a", Endless())
+    router.register_actor("a", CountTo())
     reader = aiter(router.stream_async("a", "go", signal=controller.signal))
     await anext(reader)
     aborted_in_another_thread(controller)
@@ -685,7 +678,7 @@ def test_an_abort_after_the_loop_is_gone_does_no_harm(
 
     async def main() -> None:
         async with MessageRouter() as router:
-            router.register_actor("a", Endless())
+            router.register_actor("a", CountTo())
             await anext(aiter(router.stream_async("a", "go", signal=controller.signal)))
 
     anyio.run(main, backend=name, backend_options=options)

@@ -28,23 +28,7 @@ from actorstream import (
     address,
 )
 from actorstream.testing import settle
-from tests.support import ActorOf, serving
-
-
-class Counter(Actor):
-    """Counts to its payload."""
-
-    async def stream_async(self, payload):
-        for number in range(payload):
-            yield number
-
-
-class Silent(Actor):
-    """Gives nothing, for ever."""
-
-    async def stream_async(self, payload):
-        await anyio.sleep_forever()
-        yield
+from tests.support import ActorOf, CountTo, NeverYields, Referable, serving
 
 
 class Mute(Actor):
@@ -79,7 +63,7 @@ USES: list[Callable[[Stream[Any]], Awaitable[Any]]] = [
 @pytest.mark.parametrize("use", USES)
 async def test_unknown_actor(router, use):
     """An unknown actor is named where the stream is first used, with those there are."""
-    router.register_actor("a", Counter())
+    router.register_actor("a", CountTo())
     stream = router.stream_async("b", "query")
     with pytest.raises(ActorNotFoundError, match=r"@\(b\); registered: a; .*register_actor"):
         await use(stream)
@@ -87,14 +71,14 @@ async def test_unknown_actor(router, use):
 
 async def test_unknown_actor_of_stream_ask(router):
     """`stream_ask()` names it, too, and never calls `on_chunk`."""
-    router.register_actor("a", Counter())
+    router.register_actor("a", CountTo())
     with pytest.raises(ActorNotFoundError, match=r"@\(b\)"):
         await router.stream_ask("b", "query", on_chunk=pytest.fail)
 
 
 async def test_unknown_actor_is_a_lookup_error(router):
     """Who catches `LookupError` catches it."""
-    router.register_actor("a", Counter())
+    router.register_actor("a", CountTo())
     with pytest.raises(LookupError):
         await router.stream_async("b", "query").collect()
 
@@ -102,21 +86,17 @@ async def test_unknown_actor_is_a_lookup_error(router):
 @pytest.mark.parametrize("method", ["get_actor", "unregister_actor"])
 async def test_unknown_actor_elsewhere(router, method):
     """So do the router's other methods that take an id."""
-    router.register_actor("a", Counter())
+    router.register_actor("a", CountTo())
     with pytest.raises(ActorNotFoundError, match=r"@\(b\); registered: a"):
         await getattr(router, method)("b")
 
 
 async def test_unknown_actor_leaves_nothing_behind(router):
     """A stream that failed to start leaves nothing at its signal, nor a running time limit."""
-
-    class Payload:
-        pass
-
-    payload = Payload()
+    payload = Referable()
     ref = weakref.ref(payload)
     controller = AbortController()
-    router.register_actor("a", Counter())
+    router.register_actor("a", CountTo())
     with pytest.raises(ActorNotFoundError):
         await router.stream_async("b", "query", payload, signal=controller.signal).collect()
     del payload
@@ -127,11 +107,11 @@ async def test_unknown_actor_leaves_nothing_behind(router):
 
 async def test_stream_that_failed_to_start(router):
     """An iterator that failed to start has ended; it does not try again."""
-    router.register_actor("a", Counter())
+    router.register_actor("a", CountTo())
     iterator = aiter(router.stream_async("b", "query", 1))
     with pytest.raises(ActorNotFoundError):
         await anext(iterator)
-    router.register_actor("b", Counter())
+    router.register_actor("b", CountTo())
     with pytest.raises(StopAsyncIteration):
         await anext(iterator)
 
@@ -223,7 +203,7 @@ BAD_OPTIONS: list[tuple[str, Any, type[Exception]]] = [
 async def test_bad_option(router, option, value, error):
     """A bad option raises at the call, and the message begins with the option's name."""
     bad: dict[str, Any] = {option: value}
-    router.register_actor("a", Counter())
+    router.register_actor("a", CountTo())
     with pytest.raises(error, match=rf"^{option} (is|takes) ") as caught:
         router.stream_async("a", "query", **bad)
     assert type(caught.value) is error
@@ -233,14 +213,14 @@ async def test_bad_option(router, option, value, error):
 async def test_bad_option_of_stream_ask(router, option, value, error):
     """`stream_ask()` refuses it, too, before the actor is asked."""
     bad: dict[str, Any] = {option: value}
-    router.register_actor("a", Counter())
+    router.register_actor("a", CountTo())
     with pytest.raises(error, match=option):
         await router.stream_ask("a", "query", 3, on_chunk=pytest.fail, **bad)
 
 
 async def test_controller_as_a_signal(router):
     """Who passes the controller is told to pass its signal."""
-    router.register_actor("a", Counter())
+    router.register_actor("a", CountTo())
     controller: Any = AbortController()
     with pytest.raises(TypeError, match=r"write signal=controller\.signal"):
         router.stream_async("a", "query", signal=controller)
@@ -249,7 +229,7 @@ async def test_controller_as_a_signal(router):
 async def test_unknown_option(router):
     """An unknown option is named, with those there are."""
     bad: dict[str, Any] = {"bufferSize": 10}
-    router.register_actor("a", Counter())
+    router.register_actor("a", CountTo())
     with pytest.raises(TypeError, match=r"bufferSize is no option.*buffer_size"):
         router.stream_async("a", "query", **bad)
 
@@ -257,21 +237,21 @@ async def test_unknown_option(router):
 async def test_options_of_another_kind(router):
     """`options` that are no `StreamAsyncOptions` are refused, with what to write."""
     options: Any = {"buffer_size": 10}
-    router.register_actor("a", Counter())
+    router.register_actor("a", CountTo())
     with pytest.raises(TypeError, match=r"options=StreamAsyncOptions\(buffer_size"):
         router.stream_async("a", "query", options=options)
 
 
 async def test_bad_override_of_good_options(router):
     """A bad override is found on top of good options."""
-    router.register_actor("a", Counter())
+    router.register_actor("a", CountTo())
     with pytest.raises(ValueError, match="buffer_size"):
         router.stream_async("a", "query", options=StreamAsyncOptions(), buffer_size=0)
 
 
 async def test_bad_type_of_a_request(router):
     """The type of a request is a string: a payload in its place is found at the call."""
-    router.register_actor("a", Counter())
+    router.register_actor("a", CountTo())
     payload: Any = {"query": "world"}
     with pytest.raises(TypeError, match=r"type is a str such as .*not \{'query'"):
         router.stream_async("a", payload)
@@ -279,7 +259,7 @@ async def test_bad_type_of_a_request(router):
 
 async def test_on_chunk_that_cannot_be_called(router):
     """An `on_chunk` that cannot be called is refused before the actor is asked."""
-    router.register_actor("a", Counter())
+    router.register_actor("a", CountTo())
     chunks: Any = []
     with pytest.raises(TypeError, match=r"on_chunk is a function of one chunk, not \[\]"):
         await router.stream_ask("a", "query", 3, on_chunk=chunks)
@@ -303,7 +283,7 @@ def call_address(_: MessageRouter, to: Any) -> None:
 
 
 def call_register(router: MessageRouter, to: Any) -> None:
-    router.register_actor(to, Counter())
+    router.register_actor(to, CountTo())
 
 
 def call_get(router: MessageRouter, to: Any) -> None:
@@ -327,14 +307,14 @@ def test_bad_address_registers_nothing():
     """An actor whose registration failed is not registered."""
     router = MessageRouter()
     with pytest.raises(ValueError, match="empty"):
-        router.register_actor("", Counter())
+        router.register_actor("", CountTo())
     assert router.list_actors() == []
 
 
 def test_something_else_than_an_actor():
     """Registering the class in place of an instance names it, and what to write."""
-    kind: Any = Counter
-    with pytest.raises(TypeError, match=r"not <class .*Counter'>; write .*MyActor\(\)"):
+    kind: Any = CountTo
+    with pytest.raises(TypeError, match=r"not <class .*CountTo'>; write .*MyActor\(\)"):
         MessageRouter().register_actor("a", kind)
 
 
@@ -344,17 +324,17 @@ def test_something_else_than_an_actor():
 @pytest.mark.parametrize("again", ["a", "@(a)", address("a")], ids=repr)
 def test_same_id_twice(again):
     """The same id twice, however written, is refused; the first actor stays."""
-    router, first = MessageRouter(), Counter()
+    router, first = MessageRouter(), CountTo()
     router.register_actor("a", first)
-    with pytest.raises(ValueError, match=r"@\(a\) is taken by .*Counter.*unregister_actor\('a'\)"):
-        router.register_actor(again, Counter())
+    with pytest.raises(ValueError, match=r"@\(a\) is taken by .*CountTo.*unregister_actor\('a'\)"):
+        router.register_actor(again, CountTo())
     assert router.get_actor("a") is first
 
 
 def test_refused_actor_is_free():
     """An actor that was refused under one id may be registered under another."""
-    router, actor = MessageRouter(), Counter()
-    router.register_actor("a", Counter())
+    router, actor = MessageRouter(), CountTo()
+    router.register_actor("a", CountTo())
     with pytest.raises(ValueError, match="taken"):
         router.register_actor("a", actor)
     router.register_actor("b", actor)
@@ -363,7 +343,7 @@ def test_refused_actor_is_free():
 
 def test_same_actor_twice():
     """One actor under two ids is refused: it has one address."""
-    router, actor = MessageRouter(), Counter()
+    router, actor = MessageRouter(), CountTo()
     router.register_actor("a", actor)
     with pytest.raises(ValueError, match=r"registered as @\(a\) already.*an actor for each id"):
         router.register_actor("b", actor)
@@ -375,7 +355,7 @@ def test_same_actor_twice():
 
 async def test_second_iteration(router):
     """A second iteration is refused and names the fix; the first goes on."""
-    router.register_actor("a", Counter())
+    router.register_actor("a", CountTo())
     stream = router.stream_async("a", "query", 3)
     iterator = aiter(stream)
     assert (await anext(iterator)).payload == 0
@@ -387,7 +367,7 @@ async def test_second_iteration(router):
 @pytest.mark.parametrize("again", [*USES, Stream.__aenter__])
 async def test_second_use(router, again):
     """A finished stream is refused in every form."""
-    router.register_actor("a", Counter())
+    router.register_actor("a", CountTo())
     stream = router.stream_async("a", "query", 1)
     await stream.collect()
     with pytest.raises(StreamConsumedError, match=r"call stream_async\(\) again"):
@@ -396,7 +376,7 @@ async def test_second_use(router, again):
 
 async def test_entered_twice(router):
     """A stream that is entered twice is refused the second time; the first block goes on."""
-    router.register_actor("a", Counter())
+    router.register_actor("a", CountTo())
     async with router.stream_async("a", "query", 2) as stream:
         with pytest.raises(StreamConsumedError, match=r"in use already; call stream_async\(\)"):
             await enter(stream)
@@ -405,7 +385,7 @@ async def test_entered_twice(router):
 
 async def test_second_iteration_after_break(router):
     """A loop that was left cannot be resumed by another one."""
-    router.register_actor("a", Counter())
+    router.register_actor("a", CountTo())
     async with router.stream_async("a", "query", 9) as stream:
         async for _ in stream:
             break
@@ -423,7 +403,7 @@ async def test_ten_iterations_at_once(router):
         except StreamConsumedError:
             results.append([])
 
-    router.register_actor("a", Counter())
+    router.register_actor("a", CountTo())
     stream = router.stream_async("a", "query", 3)
     async with anyio.create_task_group() as tasks:
         for _ in range(10):
@@ -464,7 +444,7 @@ async def test_two_tasks_on_one_iterator(router):
 
 async def test_iterator_is_free_again(router):
     """Once the first task has its item, another may read."""
-    router.register_actor("a", Counter())
+    router.register_actor("a", CountTo())
     iterator = router.stream_async("a", "query", 4).payloads()
     received = []
 
@@ -483,7 +463,7 @@ async def test_iterator_is_free_again(router):
 async def test_router_not_entered():
     """A stream of a router that was not entered is refused at its first use, with the fix."""
     router = MessageRouter()
-    router.register_actor("a", Counter())
+    router.register_actor("a", CountTo())
     stream = router.stream_async("a", "query", 3)
     with pytest.raises(RouterClosedError, match=r"is not entered; .*async with MessageRouter"):
         await stream.collect()
@@ -493,7 +473,7 @@ async def test_router_not_entered():
 @pytest.mark.parametrize("use", USES)
 async def test_router_left(use):
     """So is one of a router that has been left."""
-    async with serving(Counter()) as router:
+    async with serving(CountTo()) as router:
         stream = router.stream_async("a", "query", 3)
     with pytest.raises(RouterClosedError, match=r"is closed; .*async with MessageRouter"):
         await use(stream)
@@ -511,7 +491,7 @@ async def test_router_entered_twice():
 @pytest.mark.real_clock
 async def test_router_of_another_loop(router):
     """A router used in another thread's loop says so, and runs nothing there."""
-    router.register_actor("a", Counter())
+    router.register_actor("a", CountTo())
     stream = router.stream_async("a", "query", 3)
     with pytest.raises(RouterClosedError, match=r"another event loop.*from_thread\.run"):
         await anyio.to_thread.run_sync(anyio.run, stream.collect)
@@ -560,7 +540,7 @@ async def test_no_async_iterable(router, stream_async):
 def test_helper_of_no_iterable():
     """So do the helpers, where they are called."""
     nothing: Any = 7
-    actor = Counter()
+    actor = CountTo()
     for helper in (
         actor.create_async_stream,
         actor.create_async_stream_with_backpressure,
@@ -574,14 +554,14 @@ def test_helper_of_no_iterable():
 def test_bad_check_interval(interval, error):
     """A bad `check_interval` raises where the helper is called, and is named."""
     with pytest.raises(error, match=r"^check_interval is"):
-        Counter().create_async_stream_with_backpressure([], check_interval=interval)
+        CountTo().create_async_stream_with_backpressure([], check_interval=interval)
 
 
 def test_bad_on_backpressure():
     """An `on_backpressure` that cannot be called is named."""
     callback: Any = True
     with pytest.raises(TypeError, match="on_backpressure is a function of one bool, not True"):
-        Counter().create_async_stream_with_backpressure([], on_backpressure=callback)
+        CountTo().create_async_stream_with_backpressure([], on_backpressure=callback)
 
 
 # An item after the end
@@ -695,7 +675,7 @@ WAYS = ["tell", "tell_nowait", "ask"]
 @pytest.mark.parametrize("to", [1, None, b"a"])
 async def test_message_to_no_address(router, way, to):
     """A message goes to a `str` or an `Address`."""
-    router.register_actor("a", Silent())
+    router.register_actor("a", NeverYields())
     with pytest.raises(TypeError, match=r"an address is a str or an Address, not .*address\("):
         await send(router, way, to)
 
@@ -703,7 +683,7 @@ async def test_message_to_no_address(router, way, to):
 @pytest.mark.parametrize("way", WAYS)
 async def test_message_to_an_empty_address(router, way):
     """And an address is not empty."""
-    router.register_actor("a", Silent())
+    router.register_actor("a", NeverYields())
     with pytest.raises(ValueError, match="id is empty"):
         await send(router, way, " ")
 
@@ -712,7 +692,7 @@ async def test_message_to_an_empty_address(router, way):
 @pytest.mark.parametrize("type", [1, None, b"x"])
 async def test_message_type(router, way, type):
     """The type of a message is a `str`, and the actor never sees another."""
-    router.register_actor("a", Silent())
+    router.register_actor("a", NeverYields())
     with pytest.raises(TypeError, match='type is a str such as "query", not'):
         await send(router, way, type=type)
     assert router.statistics().dead_letters == 0
@@ -724,7 +704,7 @@ async def test_message_type(router, way, type):
 )
 async def test_timeout_of_an_ask(router, timeout, error):
     """The timeout of an ask is a number of seconds of at least 0, or `None`."""
-    router.register_actor("a", Silent())
+    router.register_actor("a", NeverYields())
     with pytest.raises(error, match="timeout is"):
         await send(router, "ask", timeout=timeout)
 
@@ -732,7 +712,7 @@ async def test_timeout_of_an_ask(router, timeout, error):
 @pytest.mark.parametrize("signal", [AbortController(), "signal", 1])
 async def test_signal_of_an_ask(router, signal):
     """The signal of an ask is an `AbortSignal`; a controller is told to give its signal."""
-    router.register_actor("a", Silent())
+    router.register_actor("a", NeverYields())
     with pytest.raises(TypeError, match=r"write signal=.*signal"):
         await send(router, "ask", signal=signal)
 
@@ -742,9 +722,9 @@ async def test_signal_of_an_ask(router, signal):
 )
 async def test_mailbox_size(router, size, error):
     """The size of a mailbox is a whole number of at least 1, or the actor is not registered."""
-    router.register_actor("a", Silent())
+    router.register_actor("a", NeverYields())
     with pytest.raises(error, match="mailbox_size is"):
-        router.register_actor("b", Silent(), mailbox_size=size)
+        router.register_actor("b", NeverYields(), mailbox_size=size)
     assert router.list_actors() == ["a"]
 
 
@@ -752,7 +732,7 @@ async def test_mailbox_size(router, size, error):
 @pytest.mark.parametrize("way", WAYS)
 async def test_message_from_another_loop(router, way, anyio_backend_name):
     """A message is sent in the event loop of the router; in another one, the error says so."""
-    router.register_actor("a", Silent())
+    router.register_actor("a", NeverYields())
     start: Any = anyio.run
     run: Any = partial(start, send, router, way, backend=anyio_backend_name)
     with pytest.raises(RouterClosedError, match="another event loop"):
@@ -780,7 +760,7 @@ async def test_bad_message_in_a_handler(router, way):
 
 async def test_silent_actor_of_a_refused_stream(router):
     """A refused second use leaves the first stream's producer as it was."""
-    router.register_actor("a", Silent())
+    router.register_actor("a", NeverYields())
     async with router.stream_async("a", "query") as stream:
         with pytest.raises(StreamConsumedError):
             await enter(stream)

@@ -18,7 +18,7 @@ from actorstream import (
     StreamError,
     address,
 )
-from tests.support import ActorOf
+from tests.support import ActorOf, HelperActor
 
 
 async def events_of(*items: Any) -> list[AsyncStreamMessage[Any]]:
@@ -221,11 +221,8 @@ async def test_a_correlation_id_in_the_first_event_becomes_the_streams() -> None
 
 
 async def test_a_helpers_correlation_id_becomes_the_streams(router: MessageRouter) -> None:
-    class Helped(Actor):
-        def stream_async(self, _: object) -> AsyncIterator[AsyncStreamMessage[int]]:
-            return self.create_async_stream([1, 2], correlation_id="mine")
-
-    router.register_actor("a", Helped())
+    actor = HelperActor(lambda actor: actor.create_async_stream([1, 2], correlation_id="mine"))
+    router.register_actor("a", actor)
     events = [event async for event in router.stream_async("a", "go")]
     assert [event.correlation_id for event in events] == ["mine"] * 3
 

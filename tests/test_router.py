@@ -22,37 +22,13 @@ from actorstream import (
     address,
 )
 from actorstream.testing import settle
-
-
-class Counter(Actor):
-    """Counts to its payload."""
-
-    async def stream_async(self, payload):
-        for number in range(payload):
-            yield number
-
-
-class CallbackCounter(Actor):
-    """Does the same in the older form."""
-
-    async def stream(self, payload, on_chunk):
-        for number in range(payload):
-            await on_chunk(number)
-
-
-class Silent(Actor):
-    """Gives nothing for ever, and notes when it is stopped."""
-
-    def __init__(self) -> None:
-        self.stopped = 0
-
-    async def stream_async(self, payload):
-        try:
-            await anyio.sleep_forever()
-            yield
-        finally:
-            self.stopped += 1
-
+from tests.support import (
+    CallbackActorOf,
+    CallbackCountTo,
+    CountTo,
+    NeverYields,
+    YieldsOnceAndCleansUp,
+)
 
 # Registering
 
@@ -60,23 +36,23 @@ class Silent(Actor):
 def test_register_returns_the_address():
     """Registering returns the actor's address, whichever way the id was written."""
     router = MessageRouter()
-    assert router.register_actor("a", Counter()) == address("a")
-    assert router.register_actor("@(workers/b)", Counter()) == address("workers/b")
-    assert router.register_actor(address("c"), Counter()) == address("c")
+    assert router.register_actor("a", CountTo()) == address("a")
+    assert router.register_actor("@(workers/b)", CountTo()) == address("workers/b")
+    assert router.register_actor(address("c"), CountTo()) == address("c")
 
 
 def test_list_actors():
     """`list_actors()` gives the ids in the order of their registration."""
     router = MessageRouter()
     for name in ("b", "a", "workers/c"):
-        router.register_actor(name, Counter())
+        router.register_actor(name, CountTo())
     assert router.list_actors() == ["b", "a", "workers/c"]
 
 
 @pytest.mark.parametrize("to", ["a", "@(a)", address("a")], ids=repr)
 def test_get_actor(to):
     """`get_actor()` returns the actor, by its id or its address."""
-    router, actor = MessageRouter(), Counter()
+    router, actor = MessageRouter(), CountTo()
     router.register_actor("a", actor)
     assert router.get_actor(to) is actor
 
@@ -84,9 +60,9 @@ def test_get_actor(to):
 async def test_registered_before_and_after_entering():
     """Actors may be registered before the router is entered, and after."""
     router = MessageRouter()
-    router.register_actor("before", Counter())
+    router.register_actor("before", CountTo())
     async with router:
-        router.register_actor("after", Counter())
+        router.register_actor("after", CountTo())
         for name in ("before", "after"):
             assert await router.stream_async(name, "query", 2).collect() == [0, 1]
 
@@ -94,7 +70,7 @@ async def test_registered_before_and_after_entering():
 def test_router_of_a_module():
     """A router may be made where no event loop runs, and entered in a later one."""
     router = MessageRouter()
-    router.register_actor("a", Counter())
+    router.register_actor("a", CountTo())
 
     async def main() -> list[int]:
         async with router:
@@ -105,18 +81,18 @@ def test_router_of_a_module():
 
 async def test_unregister(router):
     """An unregistered actor is unknown, and its id is free again."""
-    router.register_actor("a", Counter())
+    router.register_actor("a", CountTo())
     await router.unregister_actor("@(a)")
     assert router.list_actors() == []
     with pytest.raises(ActorNotFoundError):
         router.get_actor("a")
-    router.register_actor("a", Counter())
+    router.register_actor("a", CountTo())
 
 
 async def test_unregister_before_entering():
     """Unregistering works without the router being entered."""
     router = MessageRouter()
-    router.register_actor("a", Counter())
+    router.register_actor("a", CountTo())
     await router.unregister_actor("a")
     assert router.list_actors() == []
 
@@ -180,17 +156,7 @@ async def test_unregister_in_the_actors_clean_up(router):
 
 async def test_cancelled_unregister(router, unit):
     """Where the wait of `unregister_actor()` is cancelled, the producers still go."""
-
-    class Slow(Actor):
-        async def stream_async(self, payload):
-            try:
-                yield 1
-                await anyio.sleep_forever()
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await anyio.sleep(2 * unit)
-
-    router.register_actor("a", Slow())
+    router.register_actor("a", YieldsOnceAndCleansUp(lambda: anyio.sleep(2 * unit)))
     iterator = aiter(router.stream_async("a", "query"))
     await anext(iterator)
     with anyio.move_on_after(unit) as scope:
@@ -205,8 +171,8 @@ async def test_cancelled_unregister(router, unit):
 
 async def test_statistics(router):
     """The router counts its actors, the streams that are open, and those there have been."""
-    router.register_actor("a", Counter())
-    router.register_actor("b", Silent())
+    router.register_actor("a", CountTo())
+    router.register_actor("b", NeverYields())
     async with router.stream_async("b", "query"):
         await router.stream_async("a", "query", 1).collect()
         statistics = router.statistics()
@@ -220,7 +186,7 @@ async def test_repr():
     router = MessageRouter()
     assert repr(router) == "<MessageRouter not entered: 0 actors, 0 active streams>"
     async with router:
-        router.register_actor("a", Silent())
+        router.register_actor("a", NeverYields())
         async with router.stream_async("a", "query"):
             assert repr(router) == "<MessageRouter open: 1 actors, 1 active streams>"
     assert repr(router) == "<MessageRouter closed: 0 actors, 0 active streams>"
@@ -236,7 +202,7 @@ async def read_until_closed(stream: Stream[Any]) -> None:
 
 async def test_exit_waits_for_every_producer():
     """Leaving the router returns when every producer is gone."""
-    silent = Silent()
+    silent = NeverYields()
     async with anyio.create_task_group() as tasks:
         async with MessageRouter() as router:
             router.register_actor("a", silent)
@@ -253,7 +219,7 @@ async def test_exit_with_an_exception():
 
     async def fail() -> None:
         async with MessageRouter() as router:
-            router.register_actor("a", Silent())
+            router.register_actor("a", NeverYields())
             async with router.stream_async("a", "query"):
                 raise error
 
@@ -296,7 +262,7 @@ async def test_failing_producer_leaves_the_router_open(router):
                 raise OSError
 
     router.register_actor("a", Broken())
-    router.register_actor("b", Counter())
+    router.register_actor("b", CountTo())
     with pytest.raises(StreamError):
         await router.stream_async("a", "query").collect()
     assert await router.stream_async("b", "query", 2).collect() == [0, 1]
@@ -304,7 +270,7 @@ async def test_failing_producer_leaves_the_router_open(router):
 
 async def test_actors_are_free_after_the_exit():
     """After the exit an actor may be registered with another router."""
-    actor = Counter()
+    actor = CountTo()
     for _ in range(2):
         async with MessageRouter() as router:
             router.register_actor("a", actor)
@@ -338,7 +304,7 @@ async def test_stream_started_while_closing():
 async def test_options_and_overrides(router):
     """Single options go on top of `options`, which stay as they were."""
     options = StreamAsyncOptions(buffer_size=7, timeout=None)
-    router.register_actor("a", Counter())
+    router.register_actor("a", CountTo())
     assert router.stream_async("a", "q", options=options).statistics().buffer_size == 7
     stream = router.stream_async("a", "q", options=options, buffer_size=3)
     assert stream.statistics().buffer_size == 3
@@ -364,7 +330,7 @@ async def test_payload_by_default(router):
 # stream_ask
 
 
-@pytest.mark.parametrize("actor", [Counter, CallbackCounter])
+@pytest.mark.parametrize("actor", [CountTo, CallbackCountTo])
 async def test_stream_ask(router, actor):
     """`stream_ask()` calls `on_chunk` with each payload, whichever form the actor has."""
     chunks: list[int] = []
@@ -382,7 +348,7 @@ async def test_stream_ask_awaits(router):
         await settle()
         steps.append(f"{chunk} out")
 
-    router.register_actor("a", Counter())
+    router.register_actor("a", CountTo())
     await router.stream_ask("a", "query", 2, on_chunk=on_chunk)
     assert steps == ["0 in", "0 out", "1 in", "1 out"]
 
@@ -422,13 +388,12 @@ async def test_stream_ask_holds_the_actor_up(router, form):
 async def test_stream_ask_raises_the_actors_failure(router):
     """A failure of the actor is raised, after the chunks before it."""
 
-    class Broken(Actor):
-        async def stream(self, payload, on_chunk):
-            await on_chunk(1)
-            raise ValueError("out of ink")
+    async def break_down(on_chunk):
+        await on_chunk(1)
+        raise ValueError("out of ink")
 
     chunks: list[int] = []
-    router.register_actor("a", Broken())
+    router.register_actor("a", CallbackActorOf(break_down))
     with pytest.raises(StreamError, match="out of ink") as caught:
         await router.stream_ask("a", "query", on_chunk=chunks.append)
     assert chunks == [1]
@@ -439,7 +404,7 @@ async def test_stream_ask_raises_the_actors_failure(router):
 async def test_failing_on_chunk(router, waits):
     """What `on_chunk` raises is raised as itself, and the producer is gone by then."""
     error = KeyError("mine")
-    silent = Silent()
+    silent = NeverYields()
 
     class OneThenSilent(Actor):
         async def stream_async(self, payload):
@@ -466,7 +431,7 @@ async def test_failing_on_chunk(router, waits):
 async def test_stream_ask_aborted(router):
     """A signal aborts a `stream_ask()`."""
     controller = AbortController()
-    router.register_actor("a", CallbackCounter())
+    router.register_actor("a", CallbackCountTo())
     with pytest.raises(StreamAbortedError, match="enough"):
         await router.stream_ask(
             "a",
@@ -479,7 +444,7 @@ async def test_stream_ask_aborted(router):
 
 async def test_stream_ask_timed_out(router, unit):
     """A time limit ends a `stream_ask()`; the producer is gone when it raises."""
-    silent = Silent()
+    silent = NeverYields()
     router.register_actor("a", silent)
     with pytest.raises(StreamTimeoutError):
         await router.stream_ask("a", "query", on_chunk=print, timeout=unit)
@@ -489,14 +454,14 @@ async def test_stream_ask_timed_out(router, unit):
 async def test_stream_ask_with_options(router):
     """`stream_ask()` takes options, too."""
     options = StreamAsyncOptions(timeout=0)
-    router.register_actor("a", Counter())
+    router.register_actor("a", CountTo())
     with pytest.raises(StreamTimeoutError):
         await router.stream_ask("a", "query", 1, on_chunk=print, options=options)
 
 
 async def test_cancelled_stream_ask(router, unit):
     """A cancelled `stream_ask()` has stopped its producer when it is left."""
-    silent = Silent()
+    silent = NeverYields()
     router.register_actor("a", silent)
     with anyio.move_on_after(unit):
         await router.stream_ask("a", "query", on_chunk=print)

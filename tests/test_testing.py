@@ -24,6 +24,7 @@ from actorstream.testing import (
     settle,
     virtual_time,
 )
+from tests.support import CountTo
 
 HOUR = 3600.0
 
@@ -398,18 +399,12 @@ async def test_repr_of_a_probe(probe: Probe):
 # assert_nothing_left
 
 
-class Endless(Actor):
-    async def stream_async(self, payload):
-        while True:
-            yield payload
-
-
 async def test_nothing_is_left():
     """A router without a live stream passes, before it is entered, inside, and after."""
     router = MessageRouter()
     assert_nothing_left(router)
     async with router:
-        router.register_actor("a", Endless())
+        router.register_actor("a", CountTo())
         async with router.stream_async("a", "go") as stream:
             await anext(aiter(stream))
         assert_nothing_left(router)
@@ -418,7 +413,7 @@ async def test_nothing_is_left():
 
 async def test_a_live_stream_is_left(router):
     """A live stream is reported, together with its router."""
-    router.register_actor("a", Endless())
+    router.register_actor("a", CountTo())
     async with router.stream_async("a", "go"):
         with pytest.raises(AssertionError) as caught:
             assert_nothing_left(router)

@@ -35,7 +35,7 @@ from actorstream import (
     handles,
 )
 from actorstream.testing import Probe, assert_nothing_left, settle
-from tests.support import serving
+from tests.support import QuitProgram, Referable, Registers, serving
 
 
 class Worker(Actor):
@@ -139,11 +139,7 @@ async def test_current_message_elsewhere():
                 current_message()
             seen.append(1)
 
-    class Parent(Actor):
-        async def receive(self, message):
-            self.router.register_actor("child", Child())
-
-    async with serving(Parent()) as router:
+    async with serving(Registers("child", Child())) as router:
         await router.ask("a", "x")
         await settle()
     assert seen == [1, 1]
@@ -222,11 +218,7 @@ async def test_sender_in_the_hooks(router):
         async def on_stop(self, reason):
             await self.router.tell("probe", "stop")
 
-    class Parent(Actor):
-        async def receive(self, message):
-            self.router.register_actor("hooks", Hooks())
-
-    router.register_actor("a", Parent())
+    router.register_actor("a", Registers("hooks", Hooks()))
     probe = Probe()
     router.register_actor("probe", probe)
     await router.ask("a", "x")
@@ -883,10 +875,6 @@ async def test_tell_whose_handler_raises():
     assert worker.log == [failure]
 
 
-class QuitProgram(BaseException):
-    """Like `KeyboardInterrupt`, of which asyncio makes its own."""
-
-
 @pytest.mark.parametrize("way", ["ask", "tell"])
 async def test_base_exception(way):
     """An end of the program goes its way out of the router, from an ask as from a tell."""
@@ -1218,11 +1206,7 @@ async def test_exceptions_are_in_no_cycle(router):
 @pytest.mark.parametrize("way", ["answered", "timed out", "aborted"])
 async def test_payloads_are_not_kept(router, way, unit):
     """Nothing keeps a message that has been handled or given up: no timer, no signal."""
-
-    class Payload:
-        pass
-
-    payload = Payload()
+    payload = Referable()
     ref = weakref.ref(payload)
     controller = AbortController()
     type = "echo" if way == "answered" else "wait"

@@ -27,7 +27,7 @@ from actorstream import (
     current_message,
 )
 from actorstream.testing import assert_nothing_left, settle
-from tests.support import failures
+from tests.support import FailsToStop, QuitProgram, Registers, failures
 
 
 class Diary(Actor):
@@ -166,13 +166,9 @@ async def test_an_actor_lives_in_the_routers_context():
                 current_message()
             await super().on_start()
 
-    class Parent(Actor):
-        async def receive(self, message: Message) -> None:
-            self.router.register_actor("child", child)
-
     child = Child()
     async with MessageRouter() as router:
-        router.register_actor("a", Parent())
+        router.register_actor("a", Registers("child", child))
         await router.ask("a", "go")
         await router.ask("child", "hello")
     assert child.diary == ["start", "hello", "shutdown"]
@@ -533,15 +529,10 @@ async def test_failure_that_is_only_logged(caplog):
 
 async def test_failure_in_on_stop():
     """What `on_stop()` raises is the actor's failure."""
-
-    class Broken(Actor):
-        async def on_stop(self, reason: str | BaseException) -> None:
-            raise error
-
     error = ValueError("no")
     with failures() as errors:
         async with MessageRouter() as router:
-            router.register_actor("a", Broken())
+            router.register_actor("a", FailsToStop(error))
             await router.stop_actor("a")
     assert errors == [error]
 
@@ -587,10 +578,6 @@ async def test_failure_of_an_ask_is_no_failure_of_the_actor():
     assert actor.diary == ["start", "fail", "hello", "shutdown"]
 
 
-class Harsh(BaseException):
-    """What is no `Exception`, like `KeyboardInterrupt`."""
-
-
 @pytest.mark.parametrize("kind", ["tell", "ask"])
 async def test_base_exception_in_a_handler(kind):
     """What is no `Exception` leaves the router, and nobody is left waiting."""
@@ -598,9 +585,9 @@ async def test_base_exception_in_a_handler(kind):
     with failures() as errors:
         async with MessageRouter() as router:
             router.register_actor("a", actor)
-            await getattr(router, kind)("a", "fail", Harsh())
+            await getattr(router, kind)("a", "fail", QuitProgram())
             await sleep_forever()
-    assert Harsh in map(type, errors)
+    assert QuitProgram in map(type, errors)
     assert actor.diary == ["start", "fail", "shutdown"]
     assert_nothing_left(router)
 
@@ -613,23 +600,18 @@ async def test_base_exception_before_a_failure_in_on_stop(caplog):
             raise ValueError("on_stop")
 
     with failures() as errors:
-        await fail(Harsh(), Broken())
-    assert [type(error) for error in errors] == [Harsh]
+        await fail(QuitProgram(), Broken())
+    assert [type(error) for error in errors] == [QuitProgram]
     assert "ValueError: on_stop" in caplog.text
 
 
 async def test_base_exception_in_on_stop():
     """What is no `Exception` in `on_stop()` leaves the router, and the actor is stopped."""
-
-    class Broken(Actor):
-        async def on_stop(self, reason: str | BaseException) -> None:
-            raise Harsh
-
     with failures() as errors:
         async with MessageRouter() as router:
-            router.register_actor("a", Broken())
+            router.register_actor("a", FailsToStop(QuitProgram()))
             await router.stop_actor("a")
-    assert [type(error) for error in errors] == [Harsh]
+    assert [type(error) for error in errors] == [QuitProgram]
     assert router.list_actors() == []
 
 
@@ -689,14 +671,9 @@ async def test_router_exit_with_an_exception_of_its_block():
 
 async def test_router_exit_with_an_exception_of_its_block_and_a_failure():
     """With failures of actors besides, a group of both leaves the router."""
-
-    class Broken(Actor):
-        async def on_stop(self, reason: str | BaseException) -> None:
-            raise KeyError("actor")
-
     with failures() as errors:
         async with MessageRouter() as router:
-            router.register_actor("a", Broken())
+            router.register_actor("a", FailsToStop(KeyError("actor")))
             raise ValueError("block")
     assert [type(error) for error in errors] == [ValueError, KeyError]
 

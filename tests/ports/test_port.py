@@ -35,6 +35,7 @@ from actorstream import (
     address,
 )
 from actorstream.testing import settle
+from tests.support import YieldsOnceAndCleansUp
 
 POLICIES = ["wait", "drop_oldest", "drop_newest", "latest", "fail"]
 TURN = 500  # values, after which a publisher rests
@@ -1097,18 +1098,9 @@ async def test_actor_is_registered_again():
 
 async def test_port_of_an_actor_whose_place_is_taken(router):
     """A port of an actor that is only cleaning up any more can be subscribed to no more."""
-
-    class Busy(Host):
-        async def stream_async(self, payload: object) -> AsyncIterator[int]:
-            try:
-                yield 1
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await released.wait()
-
     released = anyio.Event()
     async with create_task_group() as tasks:
-        actor = Busy()
+        actor = YieldsOnceAndCleansUp(released.wait)
         port = actor.create_port("p")
         router.register_actor("a", actor)
         async for _ in router.stream_async("a", "query"):

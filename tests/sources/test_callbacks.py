@@ -25,7 +25,7 @@ from actorstream import (
     StreamTimeoutError,
 )
 from actorstream.testing import settle
-from tests.support import serving
+from tests.support import Referable, serving
 
 FORMS = ["returned", "iterated"]
 
@@ -52,10 +52,6 @@ class Library:
     def push_all(self, items: Any) -> None:
         for item in items:
             self.push(item)
-
-
-class Item:
-    """Something that a weak reference can point to."""
 
 
 class Returning(Actor):
@@ -458,7 +454,7 @@ async def test_closed_while_register_waits():
 
 async def test_nothing_is_kept(router):
     """A library that keeps `push` keeps nothing of a stream that has ended."""
-    library = Library(first=(1, Item()))
+    library = Library(first=(1, Referable()))
     left = weakref.ref(library.first[1])
     async for _ in Actor().create_callback_stream(library.register):
         break

@@ -15,7 +15,7 @@ from actorstream import (
     StreamingNotSupportedError,
 )
 from actorstream.testing import settle
-from tests.support import ActorOf, serving
+from tests.support import ActorOf, QuitProgram, serving
 
 
 class Source:
@@ -285,13 +285,13 @@ async def test_base_exception_among_cancellations():
     """In a group with them, an exception that is no `Exception` is still the program's."""
 
     async def stream_async(_):
-        raise BaseExceptionGroup("both", [asyncio.CancelledError(), Interrupt()])
+        raise BaseExceptionGroup("both", [asyncio.CancelledError(), QuitProgram()])
         yield
 
     with pytest.raises(BaseExceptionGroup) as caught:
         async with serving(ActorOf(stream_async)) as router, router.stream_async("a", "query"):
             await settle()
-    assert caught.group_contains(Interrupt)
+    assert caught.group_contains(QuitProgram)
 
 
 async def test_actor_that_consumes_what_cannot_stream(router):
@@ -310,15 +310,11 @@ async def test_actor_that_consumes_what_cannot_stream(router):
     assert "@(mute)" in str(cause)
 
 
-class Interrupt(BaseException):
-    """Stands for `KeyboardInterrupt`, which asyncio treats in a way of its own."""
-
-
 async def test_base_exception():
     """An exception that is no `Exception` is not kept from the program; its consumer is told."""
 
     async def stream_async(_):
-        raise Interrupt
+        raise QuitProgram
         yield
 
     async def run() -> None:
@@ -332,7 +328,7 @@ async def test_base_exception():
     iterators: list[Any] = []
     with pytest.raises(BaseExceptionGroup) as caught:
         await run()
-    assert caught.group_contains(Interrupt)
+    assert caught.group_contains(QuitProgram)
     iterators.clear()
 
 

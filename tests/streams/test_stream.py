@@ -13,31 +13,14 @@ import pytest
 
 from actorstream import Actor, Stream, StreamAbortedError
 from actorstream.testing import settle
-from tests.support import serving
-
-
-class Numbers(Actor):
-    """Counts up, as far as the payload says, and notes how often it was closed."""
-
-    def __init__(self) -> None:
-        self.closed = 0
-
-    async def stream_async(self, payload):
-        try:
-            number = 0
-            while payload is None or number < payload:
-                yield number
-                number += 1
-        finally:
-            self.closed += 1
-
+from tests.support import CountTo, NeverYields, Referable, YieldsOnceAndCleansUp, serving
 
 # repr
 
 
 async def test_repr_of_a_stream(router):
     """The `repr` tells what is streamed, from whom, and how far it is."""
-    router.register_actor("a", Numbers())
+    router.register_actor("a", CountTo())
     stream = router.stream_async("a", "query", 3)
     assert repr(stream) == "<Stream 'query' from @(a): not started>"
     async with stream:
@@ -50,17 +33,7 @@ async def test_repr_of_a_stream(router):
 
 async def test_repr_of_a_stream_whose_producer_cleans_up(unit):
     """A closed stream whose producer is not gone yet says so."""
-
-    class Slow(Actor):
-        async def stream_async(self, payload):
-            try:
-                yield 1
-                await anyio.sleep_forever()
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await anyio.sleep(unit)
-
-    async with serving(Slow()) as router:
+    async with serving(YieldsOnceAndCleansUp(lambda: anyio.sleep(unit))) as router:
         stream = router.stream_async("a", "query")
         async for _ in stream:
             break
@@ -73,7 +46,7 @@ async def test_repr_of_a_stream_whose_producer_cleans_up(unit):
 
 async def test_iterator_iterates_itself(router):
     """An iterator is its own iterator, so that a loop over it may be resumed."""
-    router.register_actor("a", Numbers())
+    router.register_actor("a", CountTo())
     iterator = aiter(router.stream_async("a", "query", 4))
     async for event in iterator:
         if event.payload == 1:
@@ -83,7 +56,7 @@ async def test_iterator_iterates_itself(router):
 
 async def test_aclosing_an_iterator(router):
     """An iterator can be closed, as `contextlib.aclosing` does; the producer is gone then."""
-    numbers = Numbers()
+    numbers = CountTo()
     router.register_actor("a", numbers)
     events: Any = aiter(router.stream_async("a", "query"))
     async with aclosing(events):
@@ -93,7 +66,7 @@ async def test_aclosing_an_iterator(router):
 
 async def test_iterator_in_a_cycle(router):
     """An iterator in a reference cycle closes its stream when the cycle is collected."""
-    numbers = Numbers()
+    numbers = CountTo()
     router.register_actor("a", numbers)
     cycle: list[Any] = [aiter(router.stream_async("a", "query"))]
     cycle.append(cycle)
@@ -107,7 +80,7 @@ async def test_iterator_in_a_cycle(router):
 @pytest.mark.real_clock
 async def test_iterator_dropped_in_another_thread(router):
     """An iterator whose last reference goes in another thread closes its stream all the same."""
-    numbers = Numbers()
+    numbers = CountTo()
     router.register_actor("a", numbers)
     holder = [aiter(router.stream_async("a", "query"))]
     await anext(holder[0])
@@ -125,7 +98,7 @@ def test_iterator_dropped_after_the_loop_is_gone():
     kept = []
 
     async def main():
-        async with serving(Numbers()) as router:
+        async with serving(CountTo()) as router:
             kept.append(aiter(router.stream_async("a", "query")))
             await anext(kept[0])
 
@@ -136,7 +109,7 @@ def test_iterator_dropped_after_the_loop_is_gone():
 
 async def test_iterator_dropped_after_the_router():
     """An iterator that outlives its router is dropped without a warning."""
-    async with serving(Numbers()) as router:
+    async with serving(CountTo()) as router:
         iterator = aiter(router.stream_async("a", "query"))
         await anext(iterator)
     del iterator
@@ -145,7 +118,7 @@ async def test_iterator_dropped_after_the_router():
 
 async def test_caught_exception_keeps_no_stream_open(router):
     """The traceback of a consumer's exception, kept for long, keeps no producer running."""
-    numbers = Numbers()
+    numbers = CountTo()
 
     async def fail(stream: Stream[Any]) -> None:
         async for _ in stream:
@@ -163,12 +136,7 @@ async def test_caught_cancellation_keeps_no_stream_open(router, unit):
     """Nor does the exception of a read that was cancelled."""
     kept: list[BaseException] = []
 
-    class Silent(Actor):
-        async def stream_async(self, payload):
-            await anyio.sleep_forever()
-            yield
-
-    router.register_actor("a", Silent())
+    router.register_actor("a", NeverYields())
     with anyio.move_on_after(unit):
         try:
             async for _ in router.stream_async("a", "query"):
@@ -184,7 +152,7 @@ async def test_caught_cancellation_keeps_no_stream_open(router, unit):
 
 async def test_iterator_keeps_the_stream_running(router):
     """As long as the iterator is held, the stream goes on, whoever forgets the stream object."""
-    router.register_actor("a", Numbers())
+    router.register_actor("a", CountTo())
     payloads = router.stream_async("a", "query", 3, buffer_size=1).payloads()
     gc.collect()
     await settle()
@@ -196,7 +164,7 @@ async def test_iterator_keeps_the_stream_running(router):
 
 async def test_statistics_after_a_break(router):
     """A closed stream holds nothing any more, and tells what it delivered."""
-    router.register_actor("a", Numbers())
+    router.register_actor("a", CountTo())
     stream = router.stream_async("a", "query", buffer_size=5)
     async for event in stream:
         if event.payload == 2:
@@ -209,7 +177,7 @@ async def test_statistics_after_a_break(router):
 
 async def test_statistics_are_a_snapshot(router):
     """What `statistics()` returned does not change later."""
-    router.register_actor("a", Numbers())
+    router.register_actor("a", CountTo())
     async with router.stream_async("a", "query", 5) as stream:
         before = stream.statistics()
         await stream.collect()
@@ -221,7 +189,7 @@ async def test_statistics_are_a_snapshot(router):
 
 async def test_cancelled_block(router):
     """A block whose stream was cancelled, and that does not read on, ends in peace."""
-    numbers = Numbers()
+    numbers = CountTo()
     router.register_actor("a", numbers)
     async with router.stream_async("a", "query") as stream:
         await anext(aiter(stream))
@@ -231,7 +199,7 @@ async def test_cancelled_block(router):
 
 async def test_cancel_before_entering(router):
     """A stream that is cancelled, then entered and read, raises where it is read."""
-    numbers = Numbers()
+    numbers = CountTo()
     router.register_actor("a", numbers)
     stream = router.stream_async("a", "query")
     stream.cancel({"code": 7})
@@ -245,7 +213,7 @@ async def test_cancel_before_entering(router):
 async def test_cancel_with_an_exception(router):
     """An exception given as the reason is the cause, too."""
     reason = OSError("the client is gone")
-    router.register_actor("a", Numbers())
+    router.register_actor("a", CountTo())
     async with router.stream_async("a", "query") as stream:
         stream.cancel(reason)
         with pytest.raises(StreamAbortedError) as caught:
@@ -256,7 +224,7 @@ async def test_cancel_with_an_exception(router):
 
 async def test_payloads_in_an_unread_block(router):
     """A block that reads nothing ends at once, and its producer with it."""
-    numbers = Numbers()
+    numbers = CountTo()
     router.register_actor("a", numbers)
     async with router.stream_async("a", "query"):
         await settle()
@@ -305,25 +273,13 @@ async def test_cancellation_by_asyncio_leaves_no_cycle(router):
     let_go = anyio.Event()
     held: list[weakref.ref[Any]] = []
 
-    class Thing:
-        """Known to the frame in which the exception passed."""
-
-    class Slow(Actor):
-        async def stream_async(self, payload):
-            try:
-                yield 1
-                await anyio.sleep_forever()
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await let_go.wait()
-
     async def consume() -> None:
-        thing = Thing()
+        thing = Referable()
         held.append(weakref.ref(thing))
         async with router.stream_async("a", "query") as stream:
             await anext(aiter(stream))
 
-    router.register_actor("a", Slow())
+    router.register_actor("a", YieldsOnceAndCleansUp(let_go.wait))
     gc.disable()
     try:
         await cancel_during_the_close(asyncio.create_task(consume()), let_go)

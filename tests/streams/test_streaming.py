@@ -31,17 +31,9 @@ from actorstream import (
     generate_message_id,
 )
 from actorstream.testing import settle
-from tests.support import ActorOf, serve
+from tests.support import ActorOf, CallbackActorOf, CallbackCountTo, serve
 
 END = object()
-
-
-class CallbackActor(Actor):
-    """An actor of the older form, which counts to its payload."""
-
-    async def stream(self, payload, on_chunk):
-        for number in range(payload):
-            await on_chunk(number)
 
 
 async def count(payload):
@@ -761,7 +753,7 @@ async def test_method_of_a_subclass(router):
 
 async def test_callback_actor(router):
     """An actor of the older form streams each chunk as a data event, then an end event."""
-    router.register_actor("old", CallbackActor())
+    router.register_actor("old", CallbackCountTo())
     events = [event async for event in router.stream_async("old", "query", 2)]
     assert [(e.type, e.payload) for e in events] == [("data", 0), ("data", 1), ("end", None)]
 
@@ -809,13 +801,12 @@ async def test_callback_is_never_far_ahead(router):
     """The same holds for an actor of the older form."""
     produced: list[None] = []
 
-    class Eager(Actor):
-        async def stream(self, payload, on_chunk):
-            while True:
-                produced.append(None)
-                await on_chunk(len(produced))
+    async def call(on_chunk):
+        while True:
+            produced.append(None)
+            await on_chunk(len(produced))
 
-    router.register_actor("eager", Eager())
+    router.register_actor("eager", CallbackActorOf(call))
     async for number in router.stream_async("eager", "query", buffer_size=3).payloads():
         await settle()
         assert len(produced) == number + 3 + 1
@@ -1851,15 +1842,14 @@ async def test_scope_around_callbacks(router, unit):
     """A scope of an actor of the older form expires while its callback waits for room."""
     expired = anyio.Event()
 
-    class Limited(Actor):
-        async def stream(self, payload, on_chunk):
-            with anyio.move_on_after(unit):
-                while True:
-                    await on_chunk(1)
-            expired.set()
-            await on_chunk("after")
+    async def call(on_chunk):
+        with anyio.move_on_after(unit):
+            while True:
+                await on_chunk(1)
+        expired.set()
+        await on_chunk("after")
 
-    router.register_actor("limited", Limited())
+    router.register_actor("limited", CallbackActorOf(call))
     async with router.stream_async("limited", "query", buffer_size=2) as stream:
         await expired.wait()
         assert await stream.collect() == [1, 1, "after"]
