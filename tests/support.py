@@ -147,7 +147,7 @@ class NumberSource:
         self.made = 0
         self.closed = 0
 
-    def generate(self) -> Iterator[int]:
+    def give(self) -> Iterator[int]:
         try:
             while True:
                 self.made += 1
@@ -155,7 +155,7 @@ class NumberSource:
         finally:
             self.closed += 1
 
-    async def generate_async(self) -> AsyncIterator[int]:
+    async def give_async(self) -> AsyncIterator[int]:
         try:
             while True:
                 self.made += 1
