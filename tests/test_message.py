@@ -18,7 +18,7 @@ from actorstream import (
     StreamError,
     address,
 )
-from tests.support import ActorOf, HelperActor
+from tests.support import ActorOf, HelperActor, serving
 
 
 async def events_of(*items: Any) -> list[AsyncStreamMessage[Any]]:
@@ -28,8 +28,7 @@ async def events_of(*items: Any) -> list[AsyncStreamMessage[Any]]:
         for item in items:
             yield item
 
-    async with MessageRouter() as router:
-        router.register_actor("a", ActorOf(make))
+    async with serving(ActorOf(make)) as router:
         return [event async for event in router.stream_async("a", "go")]
 
 

@@ -5,7 +5,7 @@ import math
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, cast
 
@@ -201,11 +201,11 @@ async def test_settle_can_be_cancelled():
 
 
 @pytest.fixture
-async def probe() -> AsyncIterator[Probe]:
-    async with MessageRouter() as router:
-        probe = Probe()
-        router.register_actor("probe", probe)
-        yield probe
+def probe(router: MessageRouter) -> Probe:
+    """Give a probe that is registered."""
+    probe = Probe()
+    router.register_actor("probe", probe)
+    return probe
 
 
 async def test_a_probe_records_what_comes(probe: Probe):

@@ -66,6 +66,18 @@ class Worker(Actor):
         await sleep_forever()
 
 
+class SlowToStart(Worker):
+    """Sleeps before it starts."""
+
+    def __init__(self, name: str, log: Log, seconds: float) -> None:
+        super().__init__(name, log)
+        self.seconds = seconds
+
+    async def on_start(self) -> None:
+        await sleep(self.seconds)
+        await super().on_start()
+
+
 def child(name: str, log: Log, restart: Any = "permanent", **options: Any) -> ChildSpec:
     return ChildSpec(name, lambda: Worker(name, log), restart=restart, **options)
 
@@ -179,14 +191,8 @@ async def test_port_of_a_child_that_is_not_there_yet(router):
 async def test_children_can_be_addressed_at_once(unit):
     """Messages and streams for a child wait for it, from the registration of its supervisor on."""
     log: Log = []
-
-    class Slow(Worker):
-        async def on_start(self) -> None:
-            await sleep(unit)
-            await super().on_start()
-
     router = MessageRouter()
-    slow = ChildSpec("a", lambda: Slow("a", log))
+    slow = ChildSpec("a", lambda: SlowToStart("a", log, unit))
     router.register_actor("s", Supervisor([slow, child("b", log)]))
     assert router.list_actors() == ["s", "s/a", "s/b"]
     with pytest.raises(ActorNotFoundError, match="no actor yet"):
@@ -304,14 +310,8 @@ async def test_id_of_a_child_is_taken():
 async def test_failure_while_a_later_sibling_starts(unit):
     """A child that fails while a later sibling starts for the first time comes back."""
     log: Log = []
-
-    class Slow(Worker):
-        async def on_start(self) -> None:
-            await sleep(unit)
-            await super().on_start()
-
     async with MessageRouter() as router:
-        slow = ChildSpec("b", lambda: Slow("b", log))
+        slow = ChildSpec("b", lambda: SlowToStart("b", log, unit))
         router.register_actor("s", Supervisor([child("a", log), slow]))
         await router.tell("s/a", "fail")
         assert await router.ask("s/a", "hello") == 1
