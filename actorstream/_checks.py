@@ -24,7 +24,9 @@ def validate(
 def check_signal(name: str, value: object) -> None:
     """Raise for what is no signal."""
     if isinstance(value, AbortController):
-        raise TypeError(f"{name} takes the controller's signal; write {name}=controller.signal")
+        raise TypeError(
+            f"{name} takes a signal, not its controller; write {name}=controller.signal"
+        )
     if value is not None and not isinstance(value, AbortSignal):
         raise TypeError(
             f"{name} is an AbortSignal or None, not {value!r}; "
@@ -71,8 +73,8 @@ def check_iterable(items: object) -> None:
     """Raise ``TypeError`` for what is no iterable."""
     if not isinstance(items, Iterable):
         raise TypeError(
-            f"there is nothing to stream in {items!r} ({type(items).__name__}); "
-            "give an iterable or an async iterable, such as a list or a generator"
+            f"{items!r} ({type(items).__name__}) cannot be streamed; "
+            "pass an iterable or an async iterable, such as a list or a generator"
         )
 
 

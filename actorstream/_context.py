@@ -29,7 +29,7 @@ def current_message() -> Message:
     message = current_request.get()
     if message is None:
         raise LookupError(
-            "there is no current message here; call current_message() inside of an actor's "
+            "there is no current message here; call current_message() inside an actor's "
             "handlers, stream_async() or stream()"
         )
     return message

@@ -17,10 +17,10 @@ from actorstream._pickling import portable
 TimeoutKind = Literal["total", "first", "idle", "stall"]
 
 _WAITED_FOR: dict[TimeoutKind, str] = {
-    "total": "it was to end within",
-    "first": "its first item was to come within",
-    "idle": "each next item was to come within",
-    "stall": "its consumer was to read within",
+    "total": "it did not end within",
+    "first": "its first item did not come within",
+    "idle": "the next item did not come within",
+    "stall": "its consumer did not read within",
 }
 
 

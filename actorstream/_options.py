@@ -77,7 +77,7 @@ def merge_options(
         return options
     if unknown := overrides.keys() - _NAMES:
         raise TypeError(
-            f"{', '.join(sorted(unknown))} is no option of a stream; "
-            f"there are {', '.join(sorted(_NAMES))}"
+            f"{', '.join(sorted(unknown))} is not an option of a stream; "
+            f"the options are {', '.join(sorted(_NAMES))}"
         )
     return attrs.evolve(options, **overrides)

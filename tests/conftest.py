@@ -7,14 +7,15 @@ jumping clock does not wait for threads and processes; a test that does is marke
 
 import gc
 import inspect
-from collections.abc import Generator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from importlib.util import find_spec
 from typing import Any
 
+import anyio
 import pytest
 from hypothesis import HealthCheck, settings
 
-from actorstream import testing
+from actorstream import MessageRouter, testing
 
 UVLOOP = "asyncio+uvloop"
 REAL_UNIT = 0.05
@@ -58,6 +59,25 @@ def virtual_time(anyio_backend: tuple[str, dict[str, Any]]) -> bool:
 def unit(virtual_time: bool) -> float:
     """One unit of this test's time, in seconds."""
     return 1.0 if virtual_time else REAL_UNIT
+
+
+@pytest.fixture
+async def router(request: pytest.FixtureRequest) -> AsyncIterator[MessageRouter]:
+    """Give an open router; after the test it must hold nothing, before it is left and after."""
+    async with MessageRouter() as router:
+        yield router
+        await testing.settle(20)
+        if request.node.get_closest_marker("real_clock"):
+            await _wait_for_threads(router)
+        testing.assert_nothing_left(router)
+    testing.assert_nothing_left(router)
+
+
+async def _wait_for_threads(router: MessageRouter) -> None:
+    """Wait for the last call of each thread, which no number of the loop's turns measures."""
+    with anyio.move_on_after(5):
+        while router.statistics().active_streams:
+            await anyio.sleep(0.001)
 
 
 @pytest.fixture(autouse=True)

@@ -1,12 +1,20 @@
-"""What several test modules share: an actor made of a function, and a router with one actor."""
+"""What several test modules share: actors, sources, routers that serve them, expected failures."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from itertools import count
 from typing import Any
 
+import anyio
 import pytest
 
 from actorstream import Actor, MessageRouter
+from actorstream.testing import assert_nothing_left
+
+HELPERS = ["create_async_stream", "create_async_stream_with_backpressure", "create_thread_stream"]
+
+
+# Actors made of a function
 
 
 class ActorOf(Actor):
@@ -16,12 +24,191 @@ class ActorOf(Actor):
         self.stream_async = stream_async
 
 
+class CallbackActorOf(Actor):
+    """An actor of the older form, which calls a function with ``on_chunk``."""
+
+    def __init__(self, function: Callable[[Any], Awaitable[None]]) -> None:
+        self.function = function
+
+    async def stream(self, payload: object, on_chunk: Any) -> None:
+        await self.function(on_chunk)
+
+
+class HelperActor(Actor):
+    """Streams what a function makes of the actor: the function calls a helper."""
+
+    def __init__(self, make: Callable[["HelperActor"], Any]) -> None:
+        self.make = make
+
+    def stream_async(self, payload: object) -> Any:
+        return self.make(self)
+
+
+# Actors that stream
+
+
+class _Counting(Actor):
+    def __init__(self) -> None:
+        self.made = 0
+        self.closed = 0
+
+    async def numbers(self, stop: int | None) -> AsyncGenerator[int, None]:
+        try:
+            for number in count() if stop is None else range(stop):
+                self.made += 1
+                yield number
+        finally:
+            self.closed += 1
+
+
+class CountTo(_Counting):
+    """Counts to its payload, or without end; notes what it made and how often it was closed."""
+
+    def stream_async(self, payload: int | None) -> AsyncIterator[int]:
+        return self.numbers(payload)
+
+
+class CallbackCountTo(_Counting):
+    """Does the same in the older form."""
+
+    async def stream(self, payload: int | None, on_chunk: Callable[[int], Awaitable[None]]) -> None:
+        async with aclosing(self.numbers(payload)) as numbers:
+            async for number in numbers:
+                await on_chunk(number)
+
+
+class HelperCountTo(_Counting):
+    """Does the same through a helper."""
+
+    def stream_async(self, payload: int | None) -> AsyncIterator[Any]:
+        return self.create_async_stream(self.numbers(payload))
+
+
+class NeverYields(Actor):
+    """Streams nothing and never ends; notes how often it was stopped."""
+
+    def __init__(self) -> None:
+        self.stopped = 0
+
+    async def stream_async(self, payload: object) -> AsyncIterator[Any]:
+        try:
+            await anyio.sleep_forever()
+            yield
+        finally:
+            self.stopped += 1
+
+
+class YieldsOnceAndCleansUp(Actor):
+    """Streams 1 and waits; when it is stopped, it runs a clean-up that is shielded."""
+
+    def __init__(self, clean_up: Callable[[], Awaitable[object]]) -> None:
+        self.clean_up = clean_up
+
+    async def stream_async(self, payload: object) -> AsyncIterator[int]:
+        try:
+            yield 1
+            await anyio.sleep_forever()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self.clean_up()
+
+
+# Actors that get messages
+
+
+class FailsToStop(Actor):
+    """Raises an error in ``on_stop()``."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    async def on_stop(self, reason: str | BaseException) -> None:
+        raise self.error
+
+
+class Registers(Actor):
+    """Registers another actor when it gets a message."""
+
+    def __init__(self, name: str, other: Actor) -> None:
+        self.name = name
+        self.other = other
+
+    async def receive(self, message: object) -> None:
+        self.router.register_actor(self.name, self.other)
+
+
+# Sources
+
+
+class NumberSource:
+    """Numbers from 1 without an end; it notes what it made and how often it was closed."""
+
+    def __init__(self) -> None:
+        self.made = 0
+        self.closed = 0
+
+    def give(self) -> Iterator[int]:
+        try:
+            while True:
+                self.made += 1
+                yield self.made
+        finally:
+            self.closed += 1
+
+    async def give_async(self) -> AsyncIterator[int]:
+        try:
+            while True:
+                self.made += 1
+                yield self.made
+        finally:
+            self.closed += 1
+
+
+def fail_after_one() -> Iterator[int]:
+    """Give an item, and fail."""
+    yield 1
+    raise OSError("the file is gone")
+
+
+async def read_on(source: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    """Yield what is left of a source that has been read in part elsewhere."""
+    async for event in source:
+        yield event
+
+
+# Values
+
+
+class Referable:
+    """Something that a weak reference can point to."""
+
+
+class QuitProgram(BaseException):
+    """Stands for `KeyboardInterrupt`, which asyncio treats in a way of its own."""
+
+
+# Routers
+
+
+def serve(router: MessageRouter, *functions: Callable[[Any], Any]) -> None:
+    """Register each function as an actor of the same name."""
+    for function in functions:
+        router.register_actor(function.__name__, ActorOf(function))
+
+
 @asynccontextmanager
 async def serving(actor: Actor) -> AsyncIterator[MessageRouter]:
-    """Open a router with one actor, `a`."""
+    """Open a router with one actor, `a`, for a test that looks on after the router's exit."""
     async with MessageRouter() as router:
         router.register_actor("a", actor)
         yield router
+    assert_nothing_left(router)
+
+
+async def collect(make: Callable[[HelperActor], Any]) -> list[Any]:
+    """Return the payloads of what a function makes of an actor."""
+    async with serving(HelperActor(make)) as router:
+        return await router.stream_async("a", "query").collect()
 
 
 @contextmanager

@@ -22,14 +22,7 @@ from actorstream import (
 )
 from actorstream._abort import attach, deadline_of, detach
 from actorstream.testing import settle
-
-
-class Endless(Actor):
-    async def stream_async(self, _: object) -> AsyncIterator[int]:
-        number = 0
-        while True:
-            yield number
-            number += 1
+from tests.support import CountTo
 
 
 class Short(Actor):
@@ -566,97 +559,99 @@ COMBINE = pytest.mark.parametrize(
 
 
 @COMBINE
-async def test_a_finished_stream_leaves_nothing_at_its_signal(combine: Any) -> None:
+async def test_a_finished_stream_leaves_nothing_at_its_signal(
+    router: MessageRouter, combine: Any
+) -> None:
     controller = AbortController()
-    async with MessageRouter() as router:
-        router.register_actor("a", Short())
-        stream = router.stream_async("a", "go", signal=combine(controller.signal))
-        assert await stream.collect() == [1, 2]
-        assert callbacks_at(controller.signal) == 0
+    router.register_actor("a", Short())
+    stream = router.stream_async("a", "go", signal=combine(controller.signal))
+    assert await stream.collect() == [1, 2]
+    assert callbacks_at(controller.signal) == 0
 
 
 @COMBINE
-async def test_a_long_lived_signal_keeps_no_finished_stream_alive(combine: Any) -> None:
+async def test_a_long_lived_signal_keeps_no_finished_stream_alive(
+    router: MessageRouter, combine: Any
+) -> None:
     controller = AbortController()
-    async with MessageRouter() as router:
-        router.register_actor("a", Short())
-        stream = router.stream_async("a", "go", signal=combine(controller.signal))
-        async for _ in stream:
-            pass
-        await settle()
-        gone = weakref.ref(stream)
-        del stream
-        gc.collect()
-        assert gone() is None
+    router.register_actor("a", Short())
+    stream = router.stream_async("a", "go", signal=combine(controller.signal))
+    async for _ in stream:
+        pass
+    await settle()
+    gone = weakref.ref(stream)
+    del stream
+    gc.collect()
+    assert gone() is None
 
 
 @COMBINE
-async def test_a_broken_off_stream_leaves_nothing_at_its_signal(combine: Any) -> None:
+async def test_a_broken_off_stream_leaves_nothing_at_its_signal(
+    router: MessageRouter, combine: Any
+) -> None:
     controller = AbortController()
-    async with MessageRouter() as router:
-        router.register_actor("a", Endless())
-        async for _ in router.stream_async("a", "go", signal=combine(controller.signal)):
-            break
-        await settle()
-        assert callbacks_at(controller.signal) == 0
+    router.register_actor("a", CountTo())
+    async for _ in router.stream_async("a", "go", signal=combine(controller.signal)):
+        break
+    await settle()
+    assert callbacks_at(controller.signal) == 0
 
 
-async def test_a_stream_that_was_never_started_leaves_nothing_at_its_signal() -> None:
+async def test_a_stream_that_was_never_started_leaves_nothing_at_its_signal(
+    router: MessageRouter,
+) -> None:
     controller = AbortController()
-    async with MessageRouter() as router:
-        router.register_actor("a", Short())
-        router.stream_async("a", "go", signal=controller.signal)
-        assert callbacks_at(controller.signal) == 0
+    router.register_actor("a", Short())
+    router.stream_async("a", "go", signal=controller.signal)
+    assert callbacks_at(controller.signal) == 0
 
 
-async def test_a_stream_that_could_not_start_leaves_nothing_at_its_signal() -> None:
+async def test_a_stream_that_could_not_start_leaves_nothing_at_its_signal(
+    router: MessageRouter,
+) -> None:
     controller = AbortController()
-    async with MessageRouter() as router:
-        with pytest.raises(LookupError):
-            await router.stream_async("nobody", "go", signal=controller.signal).collect()
-        assert callbacks_at(controller.signal) == 0
+    with pytest.raises(LookupError):
+        await router.stream_async("nobody", "go", signal=controller.signal).collect()
+    assert callbacks_at(controller.signal) == 0
 
 
-async def test_one_signal_aborts_many_streams() -> None:
+async def test_one_signal_aborts_many_streams(router: MessageRouter) -> None:
     controller = AbortController()
-    async with MessageRouter() as router:
-        router.register_actor("a", Endless())
-        streams = [router.stream_async("a", "go", signal=controller.signal) for _ in range(5)]
-        readers = [aiter(stream) for stream in streams]
-        for reader in readers:
-            await anext(reader)
-        controller.abort("all of you")
-        for reader in readers:
-            with pytest.raises(StreamAbortedError, match="all of you"):
-                await anext(reader)
-        await settle()
-        assert router.statistics().active_streams == 0
-
-
-@pytest.mark.real_clock
-async def test_another_thread_aborts_a_stream() -> None:
-    controller = AbortController()
-    async with MessageRouter() as router:
-        router.register_actor("a", Endless())
-        reader = aiter(router.stream_async("a", "go", signal=controller.signal))
+    router.register_actor("a", CountTo())
+    streams = [router.stream_async("a", "go", signal=controller.signal) for _ in range(5)]
+    readers = [aiter(stream) for stream in streams]
+    for reader in readers:
         await anext(reader)
-        aborted_in_another_thread(controller)
-        with pytest.raises(StreamAbortedError, match="thread"):
+    controller.abort("all of you")
+    for reader in readers:
+        with pytest.raises(StreamAbortedError, match="all of you"):
             await anext(reader)
+    await settle()
+    assert router.statistics().active_streams == 0
 
 
 @pytest.mark.real_clock
-async def test_another_threads_abort_wakes_a_consumer_that_waits() -> None:
+async def test_another_thread_aborts_a_stream(router: MessageRouter) -> None:
+    controller = AbortController()
+    router.register_actor("a", CountTo())
+    reader = aiter(router.stream_async("a", "go", signal=controller.signal))
+    await anext(reader)
+    aborted_in_another_thread(controller)
+    with pytest.raises(StreamAbortedError, match="thread"):
+        await anext(reader)
+
+
+@pytest.mark.real_clock
+async def test_another_threads_abort_wakes_a_consumer_that_waits(router: MessageRouter) -> None:
     controller = AbortController()
     silent = Actor()
     silent.stream_async = lambda _: _never()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
-    async with MessageRouter() as router:
-        router.register_actor("silent", silent)
-        with anyio.fail_after(60):
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(abort_in_a_worker, controller)
-                with pytest.raises(StreamAbortedError):
-                    await router.stream_async("silent", "go", signal=controller.signal).collect()
+    router.register_actor("silent", silent)
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(abort_in_a_worker, controller)
+            with pytest.raises(StreamAbortedError):
+                await router.stream_async("silent", "go", signal=controller.signal).collect()
 
 
 async def _never() -> AsyncIterator[int]:
@@ -683,7 +678,7 @@ def test_an_abort_after_the_loop_is_gone_does_no_harm(
 
     async def main() -> None:
         async with MessageRouter() as router:
-            router.register_actor("a", Endless())
+            router.register_actor("a", CountTo())
             await anext(aiter(router.stream_async("a", "go", signal=controller.signal)))
 
     anyio.run(main, backend=name, backend_options=options)

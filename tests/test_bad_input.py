@@ -3,8 +3,7 @@
 import gc
 import math
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -28,38 +27,12 @@ from actorstream import (
     StreamingNotSupportedError,
     address,
 )
-from actorstream.testing import assert_nothing_left, settle
-from tests.support import ActorOf
-
-
-class Counter(Actor):
-    """Counts to its payload."""
-
-    async def stream_async(self, payload):
-        for number in range(payload):
-            yield number
-
-
-class Silent(Actor):
-    """Gives nothing, for ever."""
-
-    async def stream_async(self, payload):
-        await anyio.sleep_forever()
-        yield
+from actorstream.testing import settle
+from tests.support import ActorOf, CountTo, NeverYields, Referable, serving
 
 
 class Mute(Actor):
     """Has no way to stream."""
-
-
-@asynccontextmanager
-async def serving(actor: Actor) -> AsyncIterator[MessageRouter]:
-    """Open a router with one actor, named `a`; when it is left, no stream may be running."""
-    async with MessageRouter() as router:
-        router.register_actor("a", actor)
-        yield router
-        await settle()
-        assert_nothing_left(router)
 
 
 async def pull_bare(stream: Stream[Any]) -> None:
@@ -88,115 +61,111 @@ USES: list[Callable[[Stream[Any]], Awaitable[Any]]] = [
 
 
 @pytest.mark.parametrize("use", USES)
-async def test_unknown_actor(use):
+async def test_unknown_actor(router, use):
     """An unknown actor is named where the stream is first used, with those there are."""
-    async with serving(Counter()) as router:
-        stream = router.stream_async("b", "query")
-        with pytest.raises(ActorNotFoundError, match=r"@\(b\); registered: a; .*register_actor"):
-            await use(stream)
+    router.register_actor("a", CountTo())
+    stream = router.stream_async("b", "query")
+    with pytest.raises(ActorNotFoundError, match=r"@\(b\); registered: a; .*register_actor"):
+        await use(stream)
 
 
-async def test_unknown_actor_of_stream_ask():
+async def test_unknown_actor_of_stream_ask(router):
     """`stream_ask()` names it, too, and never calls `on_chunk`."""
-    async with serving(Counter()) as router:
-        with pytest.raises(ActorNotFoundError, match=r"@\(b\)"):
-            await router.stream_ask("b", "query", on_chunk=pytest.fail)
+    router.register_actor("a", CountTo())
+    with pytest.raises(ActorNotFoundError, match=r"@\(b\)"):
+        await router.stream_ask("b", "query", on_chunk=pytest.fail)
 
 
-async def test_unknown_actor_is_a_lookup_error():
+async def test_unknown_actor_is_a_lookup_error(router):
     """Who catches `LookupError` catches it."""
-    async with serving(Counter()) as router:
-        with pytest.raises(LookupError):
-            await router.stream_async("b", "query").collect()
+    router.register_actor("a", CountTo())
+    with pytest.raises(LookupError):
+        await router.stream_async("b", "query").collect()
 
 
 @pytest.mark.parametrize("method", ["get_actor", "unregister_actor"])
-async def test_unknown_actor_elsewhere(method):
+async def test_unknown_actor_elsewhere(router, method):
     """So do the router's other methods that take an id."""
-    async with serving(Counter()) as router:
-        with pytest.raises(ActorNotFoundError, match=r"@\(b\); registered: a"):
-            await getattr(router, method)("b")
+    router.register_actor("a", CountTo())
+    with pytest.raises(ActorNotFoundError, match=r"@\(b\); registered: a"):
+        await getattr(router, method)("b")
 
 
-async def test_unknown_actor_leaves_nothing_behind():
+async def test_unknown_actor_leaves_nothing_behind(router):
     """A stream that failed to start leaves nothing at its signal, nor a running time limit."""
-
-    class Payload:
-        pass
-
-    payload = Payload()
+    payload = Referable()
     ref = weakref.ref(payload)
     controller = AbortController()
-    async with serving(Counter()) as router:
-        with pytest.raises(ActorNotFoundError):
-            await router.stream_async("b", "query", payload, signal=controller.signal).collect()
-        del payload
-        await settle()
-        gc.collect()
-        assert ref() is None
+    router.register_actor("a", CountTo())
+    with pytest.raises(ActorNotFoundError):
+        await router.stream_async("b", "query", payload, signal=controller.signal).collect()
+    del payload
+    await settle()
+    gc.collect()
+    assert ref() is None
 
 
-async def test_stream_that_failed_to_start():
+async def test_stream_that_failed_to_start(router):
     """An iterator that failed to start has ended; it does not try again."""
-    async with serving(Counter()) as router:
-        iterator = aiter(router.stream_async("b", "query", 1))
-        with pytest.raises(ActorNotFoundError):
-            await anext(iterator)
-        router.register_actor("b", Counter())
-        with pytest.raises(StopAsyncIteration):
-            await anext(iterator)
+    router.register_actor("a", CountTo())
+    iterator = aiter(router.stream_async("b", "query", 1))
+    with pytest.raises(ActorNotFoundError):
+        await anext(iterator)
+    router.register_actor("b", CountTo())
+    with pytest.raises(StopAsyncIteration):
+        await anext(iterator)
 
 
 # An actor without streaming
 
 
 @pytest.mark.parametrize("use", USES)
-async def test_actor_without_streaming(use):
+async def test_actor_without_streaming(router, use):
     """An actor without streaming is named with its class, and with what to write."""
-    async with serving(Mute()) as router:
-        with pytest.raises(
-            StreamingNotSupportedError,
-            match=r"@\(a\) does not support async streaming: Mute .*async def stream_async",
-        ):
-            await use(router.stream_async("a", "query"))
+    router.register_actor("a", Mute())
+    with pytest.raises(
+        StreamingNotSupportedError,
+        match=r"@\(a\) does not support async streaming: Mute .*async def stream_async",
+    ):
+        await use(router.stream_async("a", "query"))
 
 
-async def test_actor_without_streaming_is_a_type_error():
+async def test_actor_without_streaming_is_a_type_error(router):
     """Who catches `TypeError` catches it."""
-    async with serving(Mute()) as router:
-        with pytest.raises(TypeError):
-            await router.stream_async("a", "query").collect()
+    router.register_actor("a", Mute())
+    with pytest.raises(TypeError):
+        await router.stream_async("a", "query").collect()
 
 
-async def test_base_class_does_not_stream():
+async def test_base_class_does_not_stream(router):
     """A bare `Actor` has no streaming to inherit."""
-    async with serving(Actor()) as router:
-        with pytest.raises(StreamingNotSupportedError, match="Actor has neither"):
-            await router.stream_async("a", "query").collect()
+    router.register_actor("a", Actor())
+    with pytest.raises(StreamingNotSupportedError, match="Actor has neither"):
+        await router.stream_async("a", "query").collect()
 
 
-async def test_attribute_that_is_no_method():
+async def test_attribute_that_is_no_method(router):
     """A `stream_async` that cannot be called is none."""
 
     class Odd(Actor):
         stream_async = None
         stream = "a stream of words"
 
-    async with serving(Odd()) as router:
-        with pytest.raises(StreamingNotSupportedError, match="Odd has neither"):
-            await router.stream_async("a", "query").collect()
+    router.register_actor("a", Odd())
+    with pytest.raises(StreamingNotSupportedError, match="Odd has neither"):
+        await router.stream_async("a", "query").collect()
 
 
-async def test_callback_form_that_is_no_coroutine_function():
+async def test_callback_form_that_is_no_coroutine_function(router):
     """A `stream` that is no coroutine function is told so; its error names the fix."""
 
     class Plain(Actor):
         def stream(self, payload, on_chunk):
             return None
 
-    async with serving(Plain()) as router:
-        with pytest.raises(StreamingNotSupportedError) as caught:
-            await router.stream_async("a", "query").collect()
+    router.register_actor("a", Plain())
+    with pytest.raises(StreamingNotSupportedError) as caught:
+        await router.stream_async("a", "query").collect()
     assert "write `async def stream(self, payload, on_chunk)`" in str(caught.value)
 
 
@@ -231,69 +200,69 @@ BAD_OPTIONS: list[tuple[str, Any, type[Exception]]] = [
 @pytest.mark.parametrize(
     ("option", "value", "error"), BAD_OPTIONS, ids=lambda value: getattr(value, "__name__", None)
 )
-async def test_bad_option(option, value, error):
+async def test_bad_option(router, option, value, error):
     """A bad option raises at the call, and the message begins with the option's name."""
     bad: dict[str, Any] = {option: value}
-    async with serving(Counter()) as router:
-        with pytest.raises(error, match=rf"^{option} (is|takes) ") as caught:
-            router.stream_async("a", "query", **bad)
-        assert type(caught.value) is error
+    router.register_actor("a", CountTo())
+    with pytest.raises(error, match=rf"^{option} (is|takes) ") as caught:
+        router.stream_async("a", "query", **bad)
+    assert type(caught.value) is error
 
 
 @pytest.mark.parametrize(("option", "value", "error"), BAD_OPTIONS[:3])
-async def test_bad_option_of_stream_ask(option, value, error):
+async def test_bad_option_of_stream_ask(router, option, value, error):
     """`stream_ask()` refuses it, too, before the actor is asked."""
     bad: dict[str, Any] = {option: value}
-    async with serving(Counter()) as router:
-        with pytest.raises(error, match=option):
-            await router.stream_ask("a", "query", 3, on_chunk=pytest.fail, **bad)
+    router.register_actor("a", CountTo())
+    with pytest.raises(error, match=option):
+        await router.stream_ask("a", "query", 3, on_chunk=pytest.fail, **bad)
 
 
-async def test_controller_as_a_signal():
+async def test_controller_as_a_signal(router):
     """Who passes the controller is told to pass its signal."""
-    async with serving(Counter()) as router:
-        controller: Any = AbortController()
-        with pytest.raises(TypeError, match=r"write signal=controller\.signal"):
-            router.stream_async("a", "query", signal=controller)
+    router.register_actor("a", CountTo())
+    controller: Any = AbortController()
+    with pytest.raises(TypeError, match=r"write signal=controller\.signal"):
+        router.stream_async("a", "query", signal=controller)
 
 
-async def test_unknown_option():
+async def test_unknown_option(router):
     """An unknown option is named, with those there are."""
     bad: dict[str, Any] = {"bufferSize": 10}
-    async with serving(Counter()) as router:
-        with pytest.raises(TypeError, match=r"bufferSize is no option.*buffer_size"):
-            router.stream_async("a", "query", **bad)
+    router.register_actor("a", CountTo())
+    with pytest.raises(TypeError, match=r"bufferSize is not an option.*buffer_size"):
+        router.stream_async("a", "query", **bad)
 
 
-async def test_options_of_another_kind():
+async def test_options_of_another_kind(router):
     """`options` that are no `StreamAsyncOptions` are refused, with what to write."""
     options: Any = {"buffer_size": 10}
-    async with serving(Counter()) as router:
-        with pytest.raises(TypeError, match=r"options=StreamAsyncOptions\(buffer_size"):
-            router.stream_async("a", "query", options=options)
+    router.register_actor("a", CountTo())
+    with pytest.raises(TypeError, match=r"options=StreamAsyncOptions\(buffer_size"):
+        router.stream_async("a", "query", options=options)
 
 
-async def test_bad_override_of_good_options():
+async def test_bad_override_of_good_options(router):
     """A bad override is found on top of good options."""
-    async with serving(Counter()) as router:
-        with pytest.raises(ValueError, match="buffer_size"):
-            router.stream_async("a", "query", options=StreamAsyncOptions(), buffer_size=0)
+    router.register_actor("a", CountTo())
+    with pytest.raises(ValueError, match="buffer_size"):
+        router.stream_async("a", "query", options=StreamAsyncOptions(), buffer_size=0)
 
 
-async def test_bad_type_of_a_request():
+async def test_bad_type_of_a_request(router):
     """The type of a request is a string: a payload in its place is found at the call."""
-    async with serving(Counter()) as router:
-        payload: Any = {"query": "world"}
-        with pytest.raises(TypeError, match=r"type is a str such as .*not \{'query'"):
-            router.stream_async("a", payload)
+    router.register_actor("a", CountTo())
+    payload: Any = {"query": "world"}
+    with pytest.raises(TypeError, match=r"type is a str such as .*not \{'query'"):
+        router.stream_async("a", payload)
 
 
-async def test_on_chunk_that_cannot_be_called():
+async def test_on_chunk_that_cannot_be_called(router):
     """An `on_chunk` that cannot be called is refused before the actor is asked."""
-    async with serving(Counter()) as router:
-        chunks: Any = []
-        with pytest.raises(TypeError, match=r"on_chunk is a function of one chunk, not \[\]"):
-            await router.stream_ask("a", "query", 3, on_chunk=chunks)
+    router.register_actor("a", CountTo())
+    chunks: Any = []
+    with pytest.raises(TypeError, match=r"on_chunk is a function of one chunk, not \[\]"):
+        await router.stream_ask("a", "query", 3, on_chunk=chunks)
 
 
 # Bad addresses
@@ -314,7 +283,7 @@ def call_address(_: MessageRouter, to: Any) -> None:
 
 
 def call_register(router: MessageRouter, to: Any) -> None:
-    router.register_actor(to, Counter())
+    router.register_actor(to, CountTo())
 
 
 def call_get(router: MessageRouter, to: Any) -> None:
@@ -338,14 +307,14 @@ def test_bad_address_registers_nothing():
     """An actor whose registration failed is not registered."""
     router = MessageRouter()
     with pytest.raises(ValueError, match="empty"):
-        router.register_actor("", Counter())
+        router.register_actor("", CountTo())
     assert router.list_actors() == []
 
 
 def test_something_else_than_an_actor():
     """Registering the class in place of an instance names it, and what to write."""
-    kind: Any = Counter
-    with pytest.raises(TypeError, match=r"not <class .*Counter'>; write .*MyActor\(\)"):
+    kind: Any = CountTo
+    with pytest.raises(TypeError, match=r"not <class .*CountTo'>; write .*MyActor\(\)"):
         MessageRouter().register_actor("a", kind)
 
 
@@ -355,17 +324,17 @@ def test_something_else_than_an_actor():
 @pytest.mark.parametrize("again", ["a", "@(a)", address("a")], ids=repr)
 def test_same_id_twice(again):
     """The same id twice, however written, is refused; the first actor stays."""
-    router, first = MessageRouter(), Counter()
+    router, first = MessageRouter(), CountTo()
     router.register_actor("a", first)
-    with pytest.raises(ValueError, match=r"@\(a\) is taken by .*Counter.*unregister_actor\('a'\)"):
-        router.register_actor(again, Counter())
+    with pytest.raises(ValueError, match=r"@\(a\) is taken by .*CountTo.*unregister_actor\('a'\)"):
+        router.register_actor(again, CountTo())
     assert router.get_actor("a") is first
 
 
 def test_refused_actor_is_free():
     """An actor that was refused under one id may be registered under another."""
-    router, actor = MessageRouter(), Counter()
-    router.register_actor("a", Counter())
+    router, actor = MessageRouter(), CountTo()
+    router.register_actor("a", CountTo())
     with pytest.raises(ValueError, match="taken"):
         router.register_actor("a", actor)
     router.register_actor("b", actor)
@@ -374,7 +343,7 @@ def test_refused_actor_is_free():
 
 def test_same_actor_twice():
     """One actor under two ids is refused: it has one address."""
-    router, actor = MessageRouter(), Counter()
+    router, actor = MessageRouter(), CountTo()
     router.register_actor("a", actor)
     with pytest.raises(ValueError, match=r"registered as @\(a\) already.*an actor for each id"):
         router.register_actor("b", actor)
@@ -384,45 +353,47 @@ def test_same_actor_twice():
 # A stream iterated twice
 
 
-async def test_second_iteration():
+async def test_second_iteration(router):
     """A second iteration is refused and names the fix; the first goes on."""
-    async with serving(Counter()) as router:
-        stream = router.stream_async("a", "query", 3)
-        iterator = aiter(stream)
-        assert (await anext(iterator)).payload == 0
-        with pytest.raises(StreamConsumedError, match=r"'query' from @\(a\).*stream_async\(\)"):
-            aiter(stream)
-        assert [event.payload async for event in iterator] == [1, 2, None]
+    router.register_actor("a", CountTo())
+    stream = router.stream_async("a", "query", 3)
+    iterator = aiter(stream)
+    assert (await anext(iterator)).payload == 0
+    with pytest.raises(StreamConsumedError, match=r"'query' from @\(a\).*stream_async\(\)"):
+        aiter(stream)
+    assert [event.payload async for event in iterator] == [1, 2, None]
 
 
 @pytest.mark.parametrize("again", [*USES, Stream.__aenter__])
-async def test_second_use(again):
+async def test_second_use(router, again):
     """A finished stream is refused in every form."""
-    async with serving(Counter()) as router:
-        stream = router.stream_async("a", "query", 1)
-        await stream.collect()
-        with pytest.raises(StreamConsumedError, match=r"call stream_async\(\) again"):
-            await again(stream)
+    router.register_actor("a", CountTo())
+    stream = router.stream_async("a", "query", 1)
+    await stream.collect()
+    with pytest.raises(StreamConsumedError, match=r"call stream_async\(\) again"):
+        await again(stream)
 
 
-async def test_entered_twice():
+async def test_entered_twice(router):
     """A stream that is entered twice is refused the second time; the first block goes on."""
-    async with serving(Counter()) as router, router.stream_async("a", "query", 2) as stream:
+    router.register_actor("a", CountTo())
+    async with router.stream_async("a", "query", 2) as stream:
         with pytest.raises(StreamConsumedError, match=r"in use already; call stream_async\(\)"):
             await enter(stream)
         assert await stream.collect() == [0, 1]
 
 
-async def test_second_iteration_after_break():
+async def test_second_iteration_after_break(router):
     """A loop that was left cannot be resumed by another one."""
-    async with serving(Counter()) as router, router.stream_async("a", "query", 9) as stream:
+    router.register_actor("a", CountTo())
+    async with router.stream_async("a", "query", 9) as stream:
         async for _ in stream:
             break
         with pytest.raises(StreamConsumedError):
             await pull_bare(stream)
 
 
-async def test_ten_iterations_at_once():
+async def test_ten_iterations_at_once(router):
     """Of ten tasks that iterate one stream, one gets it all and nine are refused."""
     results = []
 
@@ -432,11 +403,11 @@ async def test_ten_iterations_at_once():
         except StreamConsumedError:
             results.append([])
 
-    async with serving(Counter()) as router:
-        stream = router.stream_async("a", "query", 3)
-        async with anyio.create_task_group() as tasks:
-            for _ in range(10):
-                tasks.start_soon(read)
+    router.register_actor("a", CountTo())
+    stream = router.stream_async("a", "query", 3)
+    async with anyio.create_task_group() as tasks:
+        for _ in range(10):
+            tasks.start_soon(read)
     assert sorted(results) == [[]] * 9 + [[0, 1, 2]]
 
 
@@ -448,7 +419,7 @@ def test_consumed_is_a_runtime_error():
 # Two tasks on one iterator
 
 
-async def test_two_tasks_on_one_iterator():
+async def test_two_tasks_on_one_iterator(router):
     """The second of two tasks on one iterator is refused; the first gets its item."""
     received, send = [], anyio.Event()
 
@@ -456,34 +427,34 @@ async def test_two_tasks_on_one_iterator():
         await send.wait()
         yield "item"
 
-    async with serving(ActorOf(one_item)) as router:
-        iterator = router.stream_async("a", "query").payloads()
+    router.register_actor("a", ActorOf(one_item))
+    iterator = router.stream_async("a", "query").payloads()
 
-        async def read() -> None:
-            received.append(await anext(iterator))
+    async def read() -> None:
+        received.append(await anext(iterator))
 
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(read)
+        await settle()
+        with pytest.raises(StreamConsumedError, match=r"two tasks.*stream_async\(\) once"):
+            await anext(iterator)
+        send.set()
+    assert received == ["item"]
+
+
+async def test_iterator_is_free_again(router):
+    """Once the first task has its item, another may read."""
+    router.register_actor("a", CountTo())
+    iterator = router.stream_async("a", "query", 4).payloads()
+    received = []
+
+    async def read() -> None:
+        received.append(await anext(iterator))
+
+    for _ in range(4):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(read)
-            await settle()
-            with pytest.raises(StreamConsumedError, match=r"two tasks.*stream_async\(\) once"):
-                await anext(iterator)
-            send.set()
-        assert received == ["item"]
-
-
-async def test_iterator_is_free_again():
-    """Once the first task has its item, another may read."""
-    async with serving(Counter()) as router:
-        iterator = router.stream_async("a", "query", 4).payloads()
-        received = []
-
-        async def read() -> None:
-            received.append(await anext(iterator))
-
-        for _ in range(4):
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(read)
-        assert received == [0, 1, 2, 3]
+    assert received == [0, 1, 2, 3]
 
 
 # A router not entered, or left
@@ -492,7 +463,7 @@ async def test_iterator_is_free_again():
 async def test_router_not_entered():
     """A stream of a router that was not entered is refused at its first use, with the fix."""
     router = MessageRouter()
-    router.register_actor("a", Counter())
+    router.register_actor("a", CountTo())
     stream = router.stream_async("a", "query", 3)
     with pytest.raises(RouterClosedError, match=r"is not entered; .*async with MessageRouter"):
         await stream.collect()
@@ -502,7 +473,7 @@ async def test_router_not_entered():
 @pytest.mark.parametrize("use", USES)
 async def test_router_left(use):
     """So is one of a router that has been left."""
-    async with serving(Counter()) as router:
+    async with serving(CountTo()) as router:
         stream = router.stream_async("a", "query", 3)
     with pytest.raises(RouterClosedError, match=r"is closed; .*async with MessageRouter"):
         await use(stream)
@@ -518,12 +489,12 @@ async def test_router_entered_twice():
 
 
 @pytest.mark.real_clock
-async def test_router_of_another_loop():
+async def test_router_of_another_loop(router):
     """A router used in another thread's loop says so, and runs nothing there."""
-    async with serving(Counter()) as router:
-        stream = router.stream_async("a", "query", 3)
-        with pytest.raises(RouterClosedError, match=r"another event loop.*from_thread\.run"):
-            await anyio.to_thread.run_sync(anyio.run, stream.collect)
+    router.register_actor("a", CountTo())
+    stream = router.stream_async("a", "query", 3)
+    with pytest.raises(RouterClosedError, match=r"another event loop.*from_thread\.run"):
+        await anyio.to_thread.run_sync(anyio.run, stream.collect)
 
 
 def test_router_closed_is_a_runtime_error():
@@ -553,13 +524,13 @@ def is_sync_generator(payload):
 @pytest.mark.parametrize(
     "stream_async", [returns_none, returns_list, awaits_to_list, is_sync_generator]
 )
-async def test_no_async_iterable(stream_async):
+async def test_no_async_iterable(router, stream_async):
     """What is no async iterable fails the stream; the error names it, and the fix."""
-    async with serving(ActorOf(stream_async)) as router:
-        iterator = aiter(router.stream_async("a", "query"))
-        event = await anext(iterator)
-        with pytest.raises(StreamingNotSupportedError) as caught:
-            await anext(iterator)
+    router.register_actor("a", ActorOf(stream_async))
+    iterator = aiter(router.stream_async("a", "query"))
+    event = await anext(iterator)
+    with pytest.raises(StreamingNotSupportedError) as caught:
+        await anext(iterator)
     cause = str(caught.value)
     assert (event.type, event.error) == ("error", cause)
     assert cause.startswith("@(a) does not support async streaming: its stream_async() returned ")
@@ -569,13 +540,13 @@ async def test_no_async_iterable(stream_async):
 def test_helper_of_no_iterable():
     """So do the helpers, where they are called."""
     nothing: Any = 7
-    actor = Counter()
+    actor = CountTo()
     for helper in (
         actor.create_async_stream,
         actor.create_async_stream_with_backpressure,
         actor.create_thread_stream,
     ):
-        with pytest.raises(TypeError, match=r"nothing to stream in 7 \(int\); give an iterable"):
+        with pytest.raises(TypeError, match=r"7 \(int\) cannot be streamed; pass an iterable"):
             helper(nothing)
 
 
@@ -583,14 +554,14 @@ def test_helper_of_no_iterable():
 def test_bad_check_interval(interval, error):
     """A bad `check_interval` raises where the helper is called, and is named."""
     with pytest.raises(error, match=r"^check_interval is"):
-        Counter().create_async_stream_with_backpressure([], check_interval=interval)
+        CountTo().create_async_stream_with_backpressure([], check_interval=interval)
 
 
 def test_bad_on_backpressure():
     """An `on_backpressure` that cannot be called is named."""
     callback: Any = True
     with pytest.raises(TypeError, match="on_backpressure is a function of one bool, not True"):
-        Counter().create_async_stream_with_backpressure([], on_backpressure=callback)
+        CountTo().create_async_stream_with_backpressure([], on_backpressure=callback)
 
 
 # An item after the end
@@ -603,12 +574,12 @@ async def item_after_end(_):
     yield 2
 
 
-async def test_item_after_end():
+async def test_item_after_end(router):
     """An item after `end` fails the stream: it, and the fix, are named; it does not arrive."""
-    async with serving(ActorOf(item_after_end)) as router:
-        events: list[Any] = []
-        with pytest.raises(StreamError) as caught:
-            await append_events(router.stream_async("a", "query"), events)
+    router.register_actor("a", ActorOf(item_after_end))
+    events: list[Any] = []
+    with pytest.raises(StreamError) as caught:
+        await append_events(router.stream_async("a", "query"), events)
     assert [(event.type, event.payload) for event in events] == [("data", 1), ("error", None)]
     assert type(caught.value.__cause__) is RuntimeError
     assert str(caught.value.__cause__) == events[-1].error
@@ -622,19 +593,19 @@ async def append_events(stream: Stream[Any], events: list[Any]) -> None:
             events.append(await anext(iterator))
 
 
-async def test_item_after_error():
+async def test_item_after_error(router):
     """An item after an `error` event fails likewise."""
 
     async def item_after_error(_):
         yield AsyncStreamMessage("error", error="broken")
         yield 2
 
-    async with serving(ActorOf(item_after_error)) as router:
-        with pytest.raises(StreamError, match="yielded 2 after its 'error' event"):
-            await router.stream_async("a", "query").collect()
+    router.register_actor("a", ActorOf(item_after_error))
+    with pytest.raises(StreamError, match="yielded 2 after its 'error' event"):
+        await router.stream_async("a", "query").collect()
 
 
-async def test_item_after_end_is_thrown_in():
+async def test_item_after_end_is_thrown_in(router):
     """The error is raised in the generator, at the `yield` of that item."""
     caught = []
 
@@ -645,12 +616,12 @@ async def test_item_after_end_is_thrown_in():
         except RuntimeError as exc:
             caught.append(str(exc))
 
-    async with serving(ActorOf(catch)) as router:
-        assert await router.stream_async("a", "query").collect() == []
+    router.register_actor("a", ActorOf(catch))
+    assert await router.stream_async("a", "query").collect() == []
     assert len(caught) == 1
 
 
-async def test_item_after_end_again_and_again():
+async def test_item_after_end_again_and_again(router):
     """An actor that will not hear of it does not hold up the event loop."""
     tries = 0
 
@@ -663,13 +634,13 @@ async def test_item_after_end_again_and_again():
             except RuntimeError:
                 tries += 1
 
-    async with serving(ActorOf(deaf)) as router:
-        async with router.stream_async("a", "query"):
-            await settle(3)
-        assert tries < 10_000
+    router.register_actor("a", ActorOf(deaf))
+    async with router.stream_async("a", "query"):
+        await settle(3)
+    assert tries < 10_000
 
 
-async def test_chunk_after_end():
+async def test_chunk_after_end(router):
     """A callback actor's chunk after its end event is refused where it is handed over."""
 
     class Late(Actor):
@@ -678,8 +649,8 @@ async def test_chunk_after_end():
             with pytest.raises(RuntimeError, match="yielded 2 after its 'end' event"):
                 await on_chunk(2)
 
-    async with serving(Late()) as router:
-        assert await router.stream_async("a", "query").collect() == []
+    router.register_actor("a", Late())
+    assert await router.stream_async("a", "query").collect() == []
 
 
 def test_bad_event_type():
@@ -702,74 +673,74 @@ WAYS = ["tell", "tell_nowait", "ask"]
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("to", [1, None, b"a"])
-async def test_message_to_no_address(way, to):
+async def test_message_to_no_address(router, way, to):
     """A message goes to a `str` or an `Address`."""
-    async with serving(Silent()) as router:
-        with pytest.raises(TypeError, match=r"an address is a str or an Address, not .*address\("):
-            await send(router, way, to)
+    router.register_actor("a", NeverYields())
+    with pytest.raises(TypeError, match=r"an address is a str or an Address, not .*address\("):
+        await send(router, way, to)
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_message_to_an_empty_address(way):
+async def test_message_to_an_empty_address(router, way):
     """And an address is not empty."""
-    async with serving(Silent()) as router:
-        with pytest.raises(ValueError, match="id is empty"):
-            await send(router, way, " ")
+    router.register_actor("a", NeverYields())
+    with pytest.raises(ValueError, match="id is empty"):
+        await send(router, way, " ")
 
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("type", [1, None, b"x"])
-async def test_message_type(way, type):
+async def test_message_type(router, way, type):
     """The type of a message is a `str`, and the actor never sees another."""
-    async with serving(Silent()) as router:
-        with pytest.raises(TypeError, match='type is a str such as "query", not'):
-            await send(router, way, type=type)
-        assert router.statistics().dead_letters == 0
+    router.register_actor("a", NeverYields())
+    with pytest.raises(TypeError, match='type is a str such as "query", not'):
+        await send(router, way, type=type)
+    assert router.statistics().dead_letters == 0
 
 
 @pytest.mark.parametrize(
     ("timeout", "error"),
     [("1", TypeError), (True, TypeError), (-1, ValueError), (math.nan, ValueError)],
 )
-async def test_timeout_of_an_ask(timeout, error):
+async def test_timeout_of_an_ask(router, timeout, error):
     """The timeout of an ask is a number of seconds of at least 0, or `None`."""
-    async with serving(Silent()) as router:
-        with pytest.raises(error, match="timeout is"):
-            await send(router, "ask", timeout=timeout)
+    router.register_actor("a", NeverYields())
+    with pytest.raises(error, match="timeout is"):
+        await send(router, "ask", timeout=timeout)
 
 
 @pytest.mark.parametrize("signal", [AbortController(), "signal", 1])
-async def test_signal_of_an_ask(signal):
+async def test_signal_of_an_ask(router, signal):
     """The signal of an ask is an `AbortSignal`; a controller is told to give its signal."""
-    async with serving(Silent()) as router:
-        with pytest.raises(TypeError, match=r"write signal=.*signal"):
-            await send(router, "ask", signal=signal)
+    router.register_actor("a", NeverYields())
+    with pytest.raises(TypeError, match=r"write signal=.*signal"):
+        await send(router, "ask", signal=signal)
 
 
 @pytest.mark.parametrize(
     ("size", "error"), [(0, ValueError), (-1, ValueError), (1.5, TypeError), (True, TypeError)]
 )
-async def test_mailbox_size(size, error):
+async def test_mailbox_size(router, size, error):
     """The size of a mailbox is a whole number of at least 1, or the actor is not registered."""
-    async with serving(Silent()) as router:
-        with pytest.raises(error, match="mailbox_size is"):
-            router.register_actor("b", Silent(), mailbox_size=size)
-        assert router.list_actors() == ["a"]
+    router.register_actor("a", NeverYields())
+    with pytest.raises(error, match="mailbox_size is"):
+        router.register_actor("b", NeverYields(), mailbox_size=size)
+    assert router.list_actors() == ["a"]
 
 
 @pytest.mark.real_clock
 @pytest.mark.parametrize("way", WAYS)
-async def test_message_from_another_loop(way, anyio_backend_name):
+async def test_message_from_another_loop(router, way, anyio_backend_name):
     """A message is sent in the event loop of the router; in another one, the error says so."""
-    async with serving(Silent()) as router:
-        start: Any = anyio.run
-        run: Any = partial(start, send, router, way, backend=anyio_backend_name)
-        with pytest.raises(RouterClosedError, match="another event loop"):
-            await anyio.to_thread.run_sync(run)
+    router.register_actor("a", NeverYields())
+    start: Any = anyio.run
+    run: Any = partial(start, send, router, way, backend=anyio_backend_name)
+    with pytest.raises(RouterClosedError, match="another event loop"):
+        await anyio.to_thread.run_sync(run)
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_bad_message_in_a_handler(way):
+async def test_bad_message_in_a_handler(router, way):
     """A bad message that an actor sends is that actor's failure, and the actor lives on."""
 
     class Sends(Actor):
@@ -777,19 +748,20 @@ async def test_bad_message_in_a_handler(way):
             result = getattr(self, way)(1, "x")
             await result
 
-    async with serving(Sends()) as router:
-        for _ in range(2):
-            with pytest.raises(ActorError) as caught:
-                await router.ask("a", "x")
-            assert isinstance(caught.value.__cause__, TypeError)
+    router.register_actor("a", Sends())
+    for _ in range(2):
+        with pytest.raises(ActorError) as caught:
+            await router.ask("a", "x")
+        assert isinstance(caught.value.__cause__, TypeError)
 
 
 # Silence around the errors
 
 
-async def test_silent_actor_of_a_refused_stream():
+async def test_silent_actor_of_a_refused_stream(router):
     """A refused second use leaves the first stream's producer as it was."""
-    async with serving(Silent()) as router, router.stream_async("a", "query") as stream:
+    router.register_actor("a", NeverYields())
+    async with router.stream_async("a", "query") as stream:
         with pytest.raises(StreamConsumedError):
             await enter(stream)
         await settle()

@@ -6,7 +6,7 @@ import anyio
 import attrs
 import pytest
 
-from actorstream import Actor, MessageRouter, address, current_message
+from actorstream import Actor, address, current_message
 from tests.support import ActorOf
 
 
@@ -34,32 +34,29 @@ class Forwarder(Actor):
 
 
 @pytest.mark.parametrize("actor", [Teller, CallbackTeller])
-async def test_what_it_tells(actor):
+async def test_what_it_tells(router, actor):
     """It tells an actor of either form the request's type, payload, address and conversation."""
-    async with MessageRouter() as router:
-        router.register_actor("a", actor())
-        stream = router.stream_async("a", "query", {"n": 1})
-        [message] = await stream.collect()
+    router.register_actor("a", actor())
+    stream = router.stream_async("a", "query", {"n": 1})
+    [message] = await stream.collect()
     assert (message.to, message.type, message.payload) == (address("a"), "query", {"n": 1})
     assert message.correlation_id == stream.correlation_id
     assert message.id
     assert 0 <= time.time() - message.timestamp < 60
 
 
-async def test_sender_outside_of_actors():
+async def test_sender_outside_of_actors(router):
     """A request from outside of any actor has no sender."""
-    async with MessageRouter() as router:
-        router.register_actor("a", Teller())
-        [message] = await router.stream_async("a", "query").collect()
+    router.register_actor("a", Teller())
+    [message] = await router.stream_async("a", "query").collect()
     assert message.sender is None
 
 
-async def test_sender_inside_of_an_actor():
+async def test_sender_inside_of_an_actor(router):
     """A request that an actor makes in its handler has that actor as its sender."""
-    async with MessageRouter() as router:
-        router.register_actor("forwarder", Forwarder())
-        router.register_actor("teller", Teller())
-        inner, outer = await router.stream_async("forwarder", "query", "teller").collect()
+    router.register_actor("forwarder", Forwarder())
+    router.register_actor("teller", Teller())
+    inner, outer = await router.stream_async("forwarder", "query", "teller").collect()
     assert (inner.to, inner.sender) == (address("teller"), address("forwarder"))
     assert (outer.to, outer.sender) == (address("forwarder"), None)
 
@@ -70,16 +67,15 @@ async def test_outside_of_a_handler():
         current_message()
 
 
-async def test_consumer_sees_none():
+async def test_consumer_sees_none(router):
     """The consumer's side has none, even in the loop over a stream."""
-    async with MessageRouter() as router:
-        router.register_actor("a", Teller())
-        async for _ in router.stream_async("a", "query"):
-            with pytest.raises(LookupError):
-                current_message()
+    router.register_actor("a", Teller())
+    async for _ in router.stream_async("a", "query"):
+        with pytest.raises(LookupError):
+            current_message()
 
 
-async def test_in_what_the_handler_starts():
+async def test_in_what_the_handler_starts(router):
     """The tasks that a handler starts see it, too."""
     seen = []
 
@@ -91,13 +87,12 @@ async def test_in_what_the_handler_starts():
             tasks.start_soon(look)
         yield
 
-    async with MessageRouter() as router:
-        router.register_actor("a", ActorOf(busy))
-        await router.stream_async("a", "query").collect()
+    router.register_actor("a", ActorOf(busy))
+    await router.stream_async("a", "query").collect()
     assert seen == ["query"]
 
 
-async def test_in_a_plain_method():
+async def test_in_a_plain_method(router):
     """A plain method and its iterable see it as well, in the clean-up, too."""
     seen = []
 
@@ -112,26 +107,23 @@ async def test_in_a_plain_method():
         seen.append(current_message().type)
         return items()
 
-    async with MessageRouter() as router:
-        router.register_actor("a", ActorOf(plain))
-        async with router.stream_async("a", "query") as stream:
-            await anext(aiter(stream))
+    router.register_actor("a", ActorOf(plain))
+    async with router.stream_async("a", "query") as stream:
+        await anext(aiter(stream))
     assert seen == ["query"] * 3
 
 
-async def test_streams_at_once():
+async def test_streams_at_once(router):
     """Streams that run at once each have their own."""
-    async with MessageRouter() as router:
-        router.register_actor("a", Teller())
-        streams = [router.stream_async("a", f"query {number}") for number in range(3)]
-        types = [(await anext(stream.payloads())).type for stream in streams]
+    router.register_actor("a", Teller())
+    streams = [router.stream_async("a", f"query {number}") for number in range(3)]
+    types = [(await anext(stream.payloads())).type for stream in streams]
     assert types == ["query 0", "query 1", "query 2"]
 
 
-async def test_message_is_frozen():
+async def test_message_is_frozen(router):
     """A request cannot be changed."""
-    async with MessageRouter() as router:
-        router.register_actor("a", Teller())
-        [message] = await router.stream_async("a", "query").collect()
+    router.register_actor("a", Teller())
+    [message] = await router.stream_async("a", "query").collect()
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         message.type = "command"

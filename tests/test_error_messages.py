@@ -107,7 +107,7 @@ UNWORDED = {
     "_streams.outcome.aborted": "StreamAbortedError",
     "_streams.outcome.timed_out": "StreamTimeoutError",
     "_streams.producer._forward": "StreamingNotSupportedError",
-    "_actors.stream_and_subscribe.wait_for_opening": "NothingToStreamError",
+    "_actors.stream_and_subscribe._open_when_running": "NothingToStreamError",
 }
 """Where the class puts the message together, or the message is another error's."""
 

@@ -26,10 +26,10 @@ from actorstream import (
 )
 
 TEXTS = {
-    "total": "it was to end within 1.5 s; allow more with timeout=...",
-    "first": "its first item was to come within 1.5 s; allow more with first_timeout=...",
-    "idle": "each next item was to come within 1.5 s; allow more with idle_timeout=...",
-    "stall": "its consumer was to read within 1.5 s; allow more with stall_timeout=...",
+    "total": "it did not end within 1.5 s; allow more with timeout=...",
+    "first": "its first item did not come within 1.5 s; allow more with first_timeout=...",
+    "idle": "the next item did not come within 1.5 s; allow more with idle_timeout=...",
+    "stall": "its consumer did not read within 1.5 s; allow more with stall_timeout=...",
 }
 
 

@@ -18,7 +18,7 @@ from actorstream import (
     StreamError,
     address,
 )
-from tests.support import ActorOf
+from tests.support import ActorOf, HelperActor, serving
 
 
 async def events_of(*items: Any) -> list[AsyncStreamMessage[Any]]:
@@ -28,8 +28,7 @@ async def events_of(*items: Any) -> list[AsyncStreamMessage[Any]]:
         for item in items:
             yield item
 
-    async with MessageRouter() as router:
-        router.register_actor("a", ActorOf(make))
+    async with serving(ActorOf(make)) as router:
         return [event async for event in router.stream_async("a", "go")]
 
 
@@ -146,15 +145,16 @@ async def test_a_clone_of_a_hand_made_event_keeps_its_id(clone: Any) -> None:
 
 
 @pytest.mark.parametrize("clone", CLONES)
-async def test_a_clone_of_an_error_event_knows_the_exception(clone: Any) -> None:
+async def test_a_clone_of_an_error_event_knows_the_exception(
+    router: MessageRouter, clone: Any
+) -> None:
     async def fail(_: object) -> AsyncIterator[Any]:
         async for event in Actor().create_async_stream(map(int, ["x"])):
             yield clone(event)
 
-    async with MessageRouter() as router:
-        router.register_actor("a", ActorOf(fail))
-        with pytest.raises(StreamError) as caught:
-            await router.stream_async("a", "go").collect()
+    router.register_actor("a", ActorOf(fail))
+    with pytest.raises(StreamError) as caught:
+        await router.stream_async("a", "go").collect()
     assert isinstance(caught.value.__cause__, ValueError)
 
 
@@ -219,14 +219,10 @@ async def test_a_correlation_id_in_the_first_event_becomes_the_streams() -> None
     assert {event.correlation_id for event in events} == {"mine"}
 
 
-async def test_a_helpers_correlation_id_becomes_the_streams() -> None:
-    class Helped(Actor):
-        def stream_async(self, _: object) -> AsyncIterator[AsyncStreamMessage[int]]:
-            return self.create_async_stream([1, 2], correlation_id="mine")
-
-    async with MessageRouter() as router:
-        router.register_actor("a", Helped())
-        events = [event async for event in router.stream_async("a", "go")]
+async def test_a_helpers_correlation_id_becomes_the_streams(router: MessageRouter) -> None:
+    actor = HelperActor(lambda actor: actor.create_async_stream([1, 2], correlation_id="mine"))
+    router.register_actor("a", actor)
+    events = [event async for event in router.stream_async("a", "go")]
     assert [event.correlation_id for event in events] == ["mine"] * 3
 
 

@@ -144,12 +144,12 @@ def test_an_override_is_checked() -> None:
 
 
 def test_an_unknown_option_is_named_and_the_known_ones_listed() -> None:
-    with pytest.raises(TypeError, match=r"^buffersize is no option.*buffer_size.*timeout$"):
+    with pytest.raises(TypeError, match=r"^buffersize is not an option.*buffer_size.*timeout$"):
         merge_options(None, {"buffersize": 1})
 
 
 def test_all_unknown_options_are_named_in_order() -> None:
-    with pytest.raises(TypeError, match=r"^a, b is no option"):
+    with pytest.raises(TypeError, match=r"^a, b is not an option"):
         merge_options(None, {"b": 1, "timeout": 1, "a": 1})
 
 

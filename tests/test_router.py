@@ -22,37 +22,13 @@ from actorstream import (
     address,
 )
 from actorstream.testing import settle
-
-
-class Counter(Actor):
-    """Counts to its payload."""
-
-    async def stream_async(self, payload):
-        for number in range(payload):
-            yield number
-
-
-class CallbackCounter(Actor):
-    """Does the same in the older form."""
-
-    async def stream(self, payload, on_chunk):
-        for number in range(payload):
-            await on_chunk(number)
-
-
-class Silent(Actor):
-    """Gives nothing for ever, and notes when it is stopped."""
-
-    def __init__(self) -> None:
-        self.stopped = 0
-
-    async def stream_async(self, payload):
-        try:
-            await anyio.sleep_forever()
-            yield
-        finally:
-            self.stopped += 1
-
+from tests.support import (
+    CallbackActorOf,
+    CallbackCountTo,
+    CountTo,
+    NeverYields,
+    YieldsOnceAndCleansUp,
+)
 
 # Registering
 
@@ -60,23 +36,23 @@ class Silent(Actor):
 def test_register_returns_the_address():
     """Registering returns the actor's address, whichever way the id was written."""
     router = MessageRouter()
-    assert router.register_actor("a", Counter()) == address("a")
-    assert router.register_actor("@(workers/b)", Counter()) == address("workers/b")
-    assert router.register_actor(address("c"), Counter()) == address("c")
+    assert router.register_actor("a", CountTo()) == address("a")
+    assert router.register_actor("@(workers/b)", CountTo()) == address("workers/b")
+    assert router.register_actor(address("c"), CountTo()) == address("c")
 
 
 def test_list_actors():
     """`list_actors()` gives the ids in the order of their registration."""
     router = MessageRouter()
     for name in ("b", "a", "workers/c"):
-        router.register_actor(name, Counter())
+        router.register_actor(name, CountTo())
     assert router.list_actors() == ["b", "a", "workers/c"]
 
 
 @pytest.mark.parametrize("to", ["a", "@(a)", address("a")], ids=repr)
 def test_get_actor(to):
     """`get_actor()` returns the actor, by its id or its address."""
-    router, actor = MessageRouter(), Counter()
+    router, actor = MessageRouter(), CountTo()
     router.register_actor("a", actor)
     assert router.get_actor(to) is actor
 
@@ -84,9 +60,9 @@ def test_get_actor(to):
 async def test_registered_before_and_after_entering():
     """Actors may be registered before the router is entered, and after."""
     router = MessageRouter()
-    router.register_actor("before", Counter())
+    router.register_actor("before", CountTo())
     async with router:
-        router.register_actor("after", Counter())
+        router.register_actor("after", CountTo())
         for name in ("before", "after"):
             assert await router.stream_async(name, "query", 2).collect() == [0, 1]
 
@@ -94,7 +70,7 @@ async def test_registered_before_and_after_entering():
 def test_router_of_a_module():
     """A router may be made where no event loop runs, and entered in a later one."""
     router = MessageRouter()
-    router.register_actor("a", Counter())
+    router.register_actor("a", CountTo())
 
     async def main() -> list[int]:
         async with router:
@@ -103,26 +79,25 @@ def test_router_of_a_module():
     assert anyio.run(main) == [0, 1]
 
 
-async def test_unregister():
+async def test_unregister(router):
     """An unregistered actor is unknown, and its id is free again."""
-    async with MessageRouter() as router:
-        router.register_actor("a", Counter())
-        await router.unregister_actor("@(a)")
-        assert router.list_actors() == []
-        with pytest.raises(ActorNotFoundError):
-            router.get_actor("a")
-        router.register_actor("a", Counter())
+    router.register_actor("a", CountTo())
+    await router.unregister_actor("@(a)")
+    assert router.list_actors() == []
+    with pytest.raises(ActorNotFoundError):
+        router.get_actor("a")
+    router.register_actor("a", CountTo())
 
 
 async def test_unregister_before_entering():
     """Unregistering works without the router being entered."""
     router = MessageRouter()
-    router.register_actor("a", Counter())
+    router.register_actor("a", CountTo())
     await router.unregister_actor("a")
     assert router.list_actors() == []
 
 
-async def test_unregister_waits_for_the_clean_up():
+async def test_unregister_waits_for_the_clean_up(router):
     """`unregister_actor()` returns when the producers of the actor are gone."""
     steps = []
 
@@ -136,16 +111,15 @@ async def test_unregister_waits_for_the_clean_up():
                     await settle()
                 steps.append("cleaned up")
 
-    async with MessageRouter() as router:
-        router.register_actor("a", Tidy())
-        iterators = [aiter(router.stream_async("a", "query")) for _ in range(3)]
-        for iterator in iterators:
-            await anext(iterator)
-        await router.unregister_actor("a")
-        assert steps == ["cleaned up"] * 3
+    router.register_actor("a", Tidy())
+    iterators = [aiter(router.stream_async("a", "query")) for _ in range(3)]
+    for iterator in iterators:
+        await anext(iterator)
+    await router.unregister_actor("a")
+    assert steps == ["cleaned up"] * 3
 
 
-async def test_unregister_by_the_actor_itself():
+async def test_unregister_by_the_actor_itself(router):
     """An actor may unregister itself in its handler; its stream ends like the others."""
 
     class Quitter(Actor):
@@ -154,16 +128,15 @@ async def test_unregister_by_the_actor_itself():
             await self.router.unregister_actor(self.address)
             yield "never said"
 
-    async with MessageRouter() as router:
-        router.register_actor("a", Quitter())
-        payloads = router.stream_async("a", "query").payloads()
-        assert await anext(payloads) == "last words"
-        with pytest.raises(ActorStoppedError):
-            await anext(payloads)
-        assert router.list_actors() == []
+    router.register_actor("a", Quitter())
+    payloads = router.stream_async("a", "query").payloads()
+    assert await anext(payloads) == "last words"
+    with pytest.raises(ActorStoppedError):
+        await anext(payloads)
+    assert router.list_actors() == []
 
 
-async def test_unregister_in_the_actors_clean_up():
+async def test_unregister_in_the_actors_clean_up(router):
     """An actor may unregister itself in a shielded clean-up: it does not wait for itself."""
 
     class Quitter(Actor):
@@ -175,50 +148,37 @@ async def test_unregister_in_the_actors_clean_up():
                 with anyio.CancelScope(shield=True):
                     await self.router.unregister_actor(self.address)
 
-    async with MessageRouter() as router:
-        router.register_actor("a", Quitter())
-        async with router.stream_async("a", "query") as stream:
-            await anext(aiter(stream))
-        assert router.list_actors() == []
+    router.register_actor("a", Quitter())
+    async with router.stream_async("a", "query") as stream:
+        await anext(aiter(stream))
+    assert router.list_actors() == []
 
 
-async def test_cancelled_unregister(unit):
+async def test_cancelled_unregister(router, unit):
     """Where the wait of `unregister_actor()` is cancelled, the producers still go."""
-
-    class Slow(Actor):
-        async def stream_async(self, payload):
-            try:
-                yield 1
-                await anyio.sleep_forever()
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await anyio.sleep(2 * unit)
-
-    async with MessageRouter() as router:
-        router.register_actor("a", Slow())
-        iterator = aiter(router.stream_async("a", "query"))
-        await anext(iterator)
-        with anyio.move_on_after(unit) as scope:
-            await router.unregister_actor("a")
-        assert scope.cancelled_caught
-        await anyio.sleep(3 * unit)
-        assert router.statistics().active_streams == 0
+    router.register_actor("a", YieldsOnceAndCleansUp(lambda: anyio.sleep(2 * unit)))
+    iterator = aiter(router.stream_async("a", "query"))
+    await anext(iterator)
+    with anyio.move_on_after(unit) as scope:
+        await router.unregister_actor("a")
+    assert scope.cancelled_caught
+    await anyio.sleep(3 * unit)
+    assert router.statistics().active_streams == 0
 
 
 # Statistics and repr
 
 
-async def test_statistics():
+async def test_statistics(router):
     """The router counts its actors, the streams that are open, and those there have been."""
-    async with MessageRouter() as router:
-        router.register_actor("a", Counter())
-        router.register_actor("b", Silent())
-        async with router.stream_async("b", "query"):
-            await router.stream_async("a", "query", 1).collect()
-            statistics = router.statistics()
-            counts = (statistics.actors, statistics.active_streams, statistics.opened_streams)
-            assert counts == (2, 1, 2)
-        assert router.statistics().active_streams == 0
+    router.register_actor("a", CountTo())
+    router.register_actor("b", NeverYields())
+    async with router.stream_async("b", "query"):
+        await router.stream_async("a", "query", 1).collect()
+        statistics = router.statistics()
+        counts = (statistics.actors, statistics.active_streams, statistics.opened_streams)
+        assert counts == (2, 1, 2)
+    assert router.statistics().active_streams == 0
 
 
 async def test_repr():
@@ -226,7 +186,7 @@ async def test_repr():
     router = MessageRouter()
     assert repr(router) == "<MessageRouter not entered: 0 actors, 0 active streams>"
     async with router:
-        router.register_actor("a", Silent())
+        router.register_actor("a", NeverYields())
         async with router.stream_async("a", "query"):
             assert repr(router) == "<MessageRouter open: 1 actors, 1 active streams>"
     assert repr(router) == "<MessageRouter closed: 0 actors, 0 active streams>"
@@ -242,7 +202,7 @@ async def read_until_closed(stream: Stream[Any]) -> None:
 
 async def test_exit_waits_for_every_producer():
     """Leaving the router returns when every producer is gone."""
-    silent = Silent()
+    silent = NeverYields()
     async with anyio.create_task_group() as tasks:
         async with MessageRouter() as router:
             router.register_actor("a", silent)
@@ -259,7 +219,7 @@ async def test_exit_with_an_exception():
 
     async def fail() -> None:
         async with MessageRouter() as router:
-            router.register_actor("a", Silent())
+            router.register_actor("a", NeverYields())
             async with router.stream_async("a", "query"):
                 raise error
 
@@ -290,7 +250,7 @@ async def test_cancellation_passes_through():
     assert scope.cancelled_caught
 
 
-async def test_failing_producer_leaves_the_router_open():
+async def test_failing_producer_leaves_the_router_open(router):
     """No failure of an actor, in its streaming or its clean-up, takes the router down."""
 
     class Broken(Actor):
@@ -301,17 +261,16 @@ async def test_failing_producer_leaves_the_router_open():
             finally:
                 raise OSError
 
-    async with MessageRouter() as router:
-        router.register_actor("a", Broken())
-        router.register_actor("b", Counter())
-        with pytest.raises(StreamError):
-            await router.stream_async("a", "query").collect()
-        assert await router.stream_async("b", "query", 2).collect() == [0, 1]
+    router.register_actor("a", Broken())
+    router.register_actor("b", CountTo())
+    with pytest.raises(StreamError):
+        await router.stream_async("a", "query").collect()
+    assert await router.stream_async("b", "query", 2).collect() == [0, 1]
 
 
 async def test_actors_are_free_after_the_exit():
     """After the exit an actor may be registered with another router."""
-    actor = Counter()
+    actor = CountTo()
     for _ in range(2):
         async with MessageRouter() as router:
             router.register_actor("a", actor)
@@ -342,14 +301,13 @@ async def test_stream_started_while_closing():
 # stream_async's arguments
 
 
-async def test_options_and_overrides():
+async def test_options_and_overrides(router):
     """Single options go on top of `options`, which stay as they were."""
     options = StreamAsyncOptions(buffer_size=7, timeout=None)
-    async with MessageRouter() as router:
-        router.register_actor("a", Counter())
-        assert router.stream_async("a", "q", options=options).statistics().buffer_size == 7
-        stream = router.stream_async("a", "q", options=options, buffer_size=3)
-        assert stream.statistics().buffer_size == 3
+    router.register_actor("a", CountTo())
+    assert router.stream_async("a", "q", options=options).statistics().buffer_size == 7
+    stream = router.stream_async("a", "q", options=options, buffer_size=3)
+    assert stream.statistics().buffer_size == 3
     assert options.buffer_size == 7
 
 
@@ -358,32 +316,30 @@ async def test_default_buffer_size():
     assert MessageRouter().stream_async("a", "query").statistics().buffer_size == 100
 
 
-async def test_payload_by_default():
+async def test_payload_by_default(router):
     """Without a payload the actor is given `None`."""
 
     class Echo(Actor):
         async def stream_async(self, payload):
             yield payload
 
-    async with MessageRouter() as router:
-        router.register_actor("a", Echo())
-        assert await router.stream_async("a", "query").collect() == [None]
+    router.register_actor("a", Echo())
+    assert await router.stream_async("a", "query").collect() == [None]
 
 
 # stream_ask
 
 
-@pytest.mark.parametrize("actor", [Counter, CallbackCounter])
-async def test_stream_ask(actor):
+@pytest.mark.parametrize("actor", [CountTo, CallbackCountTo])
+async def test_stream_ask(router, actor):
     """`stream_ask()` calls `on_chunk` with each payload, whichever form the actor has."""
     chunks: list[int] = []
-    async with MessageRouter() as router:
-        router.register_actor("a", actor())
-        await router.stream_ask("a", "query", 3, on_chunk=chunks.append)
+    router.register_actor("a", actor())
+    await router.stream_ask("a", "query", 3, on_chunk=chunks.append)
     assert chunks == [0, 1, 2]
 
 
-async def test_stream_ask_awaits():
+async def test_stream_ask_awaits(router):
     """A coroutine function `on_chunk` is awaited, one chunk at a time."""
     steps = []
 
@@ -392,14 +348,13 @@ async def test_stream_ask_awaits():
         await settle()
         steps.append(f"{chunk} out")
 
-    async with MessageRouter() as router:
-        router.register_actor("a", Counter())
-        await router.stream_ask("a", "query", 2, on_chunk=on_chunk)
+    router.register_actor("a", CountTo())
+    await router.stream_ask("a", "query", 2, on_chunk=on_chunk)
     assert steps == ["0 in", "0 out", "1 in", "1 out"]
 
 
 @pytest.mark.parametrize("form", ["stream", "stream_async"])
-async def test_stream_ask_holds_the_actor_up(form):
+async def test_stream_ask_holds_the_actor_up(router, form):
     """An `on_chunk` that waits holds the actor up: it is never far ahead."""
     produced = 0
 
@@ -425,34 +380,31 @@ async def test_stream_ask_holds_the_actor_up(form):
         await settle()
         ahead.append(produced - (chunk + 1))
 
-    async with MessageRouter() as router:
-        router.register_actor("a", Eager())
-        await router.stream_ask("a", "query", on_chunk=on_chunk, buffer_size=2)
+    router.register_actor("a", Eager())
+    await router.stream_ask("a", "query", on_chunk=on_chunk, buffer_size=2)
     assert max(ahead) == 2 + 1
 
 
-async def test_stream_ask_raises_the_actors_failure():
+async def test_stream_ask_raises_the_actors_failure(router):
     """A failure of the actor is raised, after the chunks before it."""
 
-    class Broken(Actor):
-        async def stream(self, payload, on_chunk):
-            await on_chunk(1)
-            raise ValueError("out of ink")
+    async def break_down(on_chunk):
+        await on_chunk(1)
+        raise ValueError("out of ink")
 
     chunks: list[int] = []
-    async with MessageRouter() as router:
-        router.register_actor("a", Broken())
-        with pytest.raises(StreamError, match="out of ink") as caught:
-            await router.stream_ask("a", "query", on_chunk=chunks.append)
+    router.register_actor("a", CallbackActorOf(break_down))
+    with pytest.raises(StreamError, match="out of ink") as caught:
+        await router.stream_ask("a", "query", on_chunk=chunks.append)
     assert chunks == [1]
     assert type(caught.value.__cause__) is ValueError
 
 
 @pytest.mark.parametrize("waits", [False, True])
-async def test_failing_on_chunk(waits):
+async def test_failing_on_chunk(router, waits):
     """What `on_chunk` raises is raised as itself, and the producer is gone by then."""
     error = KeyError("mine")
-    silent = Silent()
+    silent = NeverYields()
 
     class OneThenSilent(Actor):
         async def stream_async(self, payload):
@@ -469,59 +421,54 @@ async def test_failing_on_chunk(waits):
         await settle()
         raise error
 
-    async with MessageRouter() as router:
-        router.register_actor("a", OneThenSilent())
-        with pytest.raises(KeyError) as caught:
-            await router.stream_ask("a", "query", on_chunk=on_chunk)
-        assert caught.value is error
-        assert router.statistics().active_streams == 0
+    router.register_actor("a", OneThenSilent())
+    with pytest.raises(KeyError) as caught:
+        await router.stream_ask("a", "query", on_chunk=on_chunk)
+    assert caught.value is error
+    assert router.statistics().active_streams == 0
 
 
-async def test_stream_ask_aborted():
+async def test_stream_ask_aborted(router):
     """A signal aborts a `stream_ask()`."""
     controller = AbortController()
-    async with MessageRouter() as router:
-        router.register_actor("a", CallbackCounter())
-        with pytest.raises(StreamAbortedError, match="enough"):
-            await router.stream_ask(
-                "a",
-                "query",
-                1000,
-                on_chunk=lambda chunk: controller.abort("enough"),
-                signal=controller.signal,
-            )
+    router.register_actor("a", CallbackCountTo())
+    with pytest.raises(StreamAbortedError, match="enough"):
+        await router.stream_ask(
+            "a",
+            "query",
+            1000,
+            on_chunk=lambda chunk: controller.abort("enough"),
+            signal=controller.signal,
+        )
 
 
-async def test_stream_ask_timed_out(unit):
+async def test_stream_ask_timed_out(router, unit):
     """A time limit ends a `stream_ask()`; the producer is gone when it raises."""
-    silent = Silent()
-    async with MessageRouter() as router:
-        router.register_actor("a", silent)
-        with pytest.raises(StreamTimeoutError):
-            await router.stream_ask("a", "query", on_chunk=print, timeout=unit)
-        assert silent.stopped == 1
+    silent = NeverYields()
+    router.register_actor("a", silent)
+    with pytest.raises(StreamTimeoutError):
+        await router.stream_ask("a", "query", on_chunk=print, timeout=unit)
+    assert silent.stopped == 1
 
 
-async def test_stream_ask_with_options():
+async def test_stream_ask_with_options(router):
     """`stream_ask()` takes options, too."""
     options = StreamAsyncOptions(timeout=0)
-    async with MessageRouter() as router:
-        router.register_actor("a", Counter())
-        with pytest.raises(StreamTimeoutError):
-            await router.stream_ask("a", "query", 1, on_chunk=print, options=options)
+    router.register_actor("a", CountTo())
+    with pytest.raises(StreamTimeoutError):
+        await router.stream_ask("a", "query", 1, on_chunk=print, options=options)
 
 
-async def test_cancelled_stream_ask(unit):
+async def test_cancelled_stream_ask(router, unit):
     """A cancelled `stream_ask()` has stopped its producer when it is left."""
-    silent = Silent()
-    async with MessageRouter() as router:
-        router.register_actor("a", silent)
-        with anyio.move_on_after(unit):
-            await router.stream_ask("a", "query", on_chunk=print)
-        assert (silent.stopped, router.statistics().active_streams) == (1, 0)
+    silent = NeverYields()
+    router.register_actor("a", silent)
+    with anyio.move_on_after(unit):
+        await router.stream_ask("a", "query", on_chunk=print)
+    assert (silent.stopped, router.statistics().active_streams) == (1, 0)
 
 
-async def test_stream_ask_skips_what_is_no_data():
+async def test_stream_ask_skips_what_is_no_data(router):
     """`on_chunk` is called for data events only, with the payload of each."""
 
     class HandMade(Actor):
@@ -530,7 +477,6 @@ async def test_stream_ask_skips_what_is_no_data():
             yield AsyncStreamMessage("end", "no chunk")
 
     chunks: list[str] = []
-    async with MessageRouter() as router:
-        router.register_actor("a", HandMade())
-        await router.stream_ask("a", "query", on_chunk=chunks.append)
+    router.register_actor("a", HandMade())
+    await router.stream_ask("a", "query", on_chunk=chunks.append)
     assert chunks == ["a"]

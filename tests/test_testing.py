@@ -5,7 +5,7 @@ import math
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, cast
 
@@ -24,6 +24,7 @@ from actorstream.testing import (
     settle,
     virtual_time,
 )
+from tests.support import CountTo
 
 HOUR = 3600.0
 
@@ -200,11 +201,11 @@ async def test_settle_can_be_cancelled():
 
 
 @pytest.fixture
-async def probe() -> AsyncIterator[Probe]:
-    async with MessageRouter() as router:
-        probe = Probe()
-        router.register_actor("probe", probe)
-        yield probe
+def probe(router: MessageRouter) -> Probe:
+    """Give a probe that is registered."""
+    probe = Probe()
+    router.register_actor("probe", probe)
+    return probe
 
 
 async def test_a_probe_records_what_comes(probe: Probe):
@@ -398,31 +399,24 @@ async def test_repr_of_a_probe(probe: Probe):
 # assert_nothing_left
 
 
-class Endless(Actor):
-    async def stream_async(self, payload):
-        while True:
-            yield payload
-
-
 async def test_nothing_is_left():
     """A router without a live stream passes, before it is entered, inside, and after."""
     router = MessageRouter()
     assert_nothing_left(router)
     async with router:
-        router.register_actor("a", Endless())
+        router.register_actor("a", CountTo())
         async with router.stream_async("a", "go") as stream:
             await anext(aiter(stream))
         assert_nothing_left(router)
     assert_nothing_left(router)
 
 
-async def test_a_live_stream_is_left():
+async def test_a_live_stream_is_left(router):
     """A live stream is reported, together with its router."""
-    async with MessageRouter() as router:
-        router.register_actor("a", Endless())
-        async with router.stream_async("a", "go"):
-            with pytest.raises(AssertionError) as caught:
-                assert_nothing_left(router)
+    router.register_actor("a", CountTo())
+    async with router.stream_async("a", "go"):
+        with pytest.raises(AssertionError) as caught:
+            assert_nothing_left(router)
     assert str(caught.value).startswith("left in <MessageRouter open: ")
     assert str(caught.value).endswith(">: 1 live stream")
 

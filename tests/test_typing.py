@@ -25,44 +25,43 @@ FUNCTIONS = [
 
 
 @pytest.fixture
-async def router():
-    router = MessageRouter()
+def samples(router: MessageRouter) -> MessageRouter:
+    """Give a router with the actors of the samples."""
     typing_samples.register(router)
-    async with router:
-        yield router
+    return router
 
 
 @pytest.mark.parametrize(("to", "expected"), [("counter", [0, 1, 2]), ("hand-made", [3])])
-async def test_consuming(router, to, expected):
+async def test_consuming(samples, to, expected):
     """The sample of the event form runs, for bare items and for hand-made messages."""
-    assert await typing_samples.consume(router, to) == expected
+    assert await typing_samples.consume(samples, to) == expected
 
 
-async def test_consuming_payloads(router):
+async def test_consuming_payloads(samples):
     """The sample of the payload forms runs."""
-    assert await typing_samples.consume_payloads(router) == [0, 1]
+    assert await typing_samples.consume_payloads(samples) == [0, 1]
 
 
-async def test_asking(router):
+async def test_asking(samples):
     """The sample of the older form runs."""
-    assert await typing_samples.ask(router) == [0, 1, 0, 1]
+    assert await typing_samples.ask(samples) == [0, 1, 0, 1]
 
 
-async def test_handling_errors(router):
+async def test_handling_errors(samples):
     """The sample of options, signals and errors runs."""
-    assert await typing_samples.handle_errors(router) == "enough"
+    assert await typing_samples.handle_errors(samples) == "enough"
 
 
-async def test_watching(router):
+async def test_watching(samples):
     """The sample of ports runs."""
-    assert await typing_samples.watch(router) == [1, 2]
+    assert await typing_samples.watch(samples) == [1, 2]
 
 
 @pytest.mark.parametrize("words", [["a", "b"], []])
 @pytest.mark.real_clock
-async def test_helpers(router, words):
+async def test_helpers(samples, words):
     """The sample of the helpers runs."""
-    assert await router.stream_async("plain", "query", words).collect() == words
+    assert await samples.stream_async("plain", "query", words).collect() == words
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)

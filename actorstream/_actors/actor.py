@@ -332,13 +332,13 @@ def _locate_port(find_actor: Callable[[], Actor | None], name: str) -> tuple[Add
     slot = None if actor is None else slot_of(actor)
     if slot is None or slot.registry is None or slot.cell is None:
         raise RouterClosedError(
-            f"the port {name!r} is in no router, for its actor is not registered; "
+            f"the port {name!r} is in no router, since its actor is not registered; "
             'write router.register_actor("actor-id", actor)'
         )
     to = slot.cell.address
     if slot.registry.find(to) is not slot.cell:
         raise ActorNotFoundError(
-            f"another actor is registered as {to} by now; "
+            f"another actor is registered as {to} now; "
             f"write router.subscribe({to.id!r}, {name!r}) for a port of that one"
         )
     slot.registry.runtime.check_open()

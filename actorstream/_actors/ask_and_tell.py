@@ -89,7 +89,9 @@ def _receiver(registry: Registry, message: Message) -> Cell | None:
     cell = registry.get(message.to)
     if cell is not None and cell.accepting:
         return cell
-    registry.on_dead_letter(message, "nobody is there" if cell is None else f"it is {cell.state}")
+    registry.on_dead_letter(
+        message, "there is no such actor" if cell is None else f"it is {cell.state}"
+    )
     return None
 
 
@@ -175,7 +177,7 @@ def _check_no_cycle(asker: Cell, cell: Cell) -> None:
     path = find_cycle(asker, cell)
     if path:
         raise AskCycleError(
-            f"this ask would wait for itself: {' -> '.join(path)}; "
+            f"this ask would deadlock: {' -> '.join(path)}; "
             "let one of them use tell(), or answer from a stream, which runs beside the mailbox"
         )
 

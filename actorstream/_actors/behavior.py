@@ -118,7 +118,7 @@ def actor_in(cell: Cell) -> Actor:
     """
     if not isinstance(cell.behavior, ActorBehavior):
         raise ActorNotFoundError(
-            f"{cell.address} has no actor yet, for its supervisor has not started it; "
+            f"{cell.address} has no actor yet, since its supervisor has not started it; "
             f"write `await router.ask({cell.address.id!r}, ...)` first, which waits for it"
         )
     return cell.behavior.actor

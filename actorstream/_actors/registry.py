@@ -96,8 +96,8 @@ class Registry:
         """
         if self.runtime.state == "closing":
             raise RouterClosedError(
-                f"{to} comes too late, for the router is being left; write register_actor() "
-                "before its block ends"
+                f"{to} cannot be registered while the router is being left; write "
+                "register_actor() before its block ends"
             )
         if to.id in self._names:
             raise ValueError(

@@ -90,8 +90,7 @@ class Runtime:
         """
         if self.state != "open" and not (or_closing and self.state == "closing"):
             raise RouterClosedError(
-                f"the router is {self.state}; use it inside of "
-                "`async with MessageRouter() as router:`"
+                f"the router is {self.state}; use it inside `async with MessageRouter() as router:`"
             )
         if not self._is_in_loop():
             raise RouterClosedError(

@@ -190,8 +190,8 @@ class Port(Generic[T]):
     def _check_open(self) -> None:
         if self._closed:
             raise PortClosedError(
-                f"the port {self.name!r} is closed: nothing can be published there, and nobody "
-                "can subscribe; close() it after the last value"
+                f"the port {self.name!r} is closed and takes neither values nor subscribers; "
+                "close() it after the last value"
             )
 
     def _check_not_ended(self, since: Callable[[], Outcome] | None) -> None:

@@ -146,6 +146,6 @@ def router_closed(to: Address) -> Outcome:
     return Outcome(
         error=RouterClosedError(
             f"the router was closed while {to} streamed; "
-            "read the stream inside of `async with MessageRouter()`"
+            "read the stream inside `async with MessageRouter()`"
         )
     )

@@ -170,9 +170,9 @@ def delay(backoff: Backoff, attempt: int) -> float:
 
 def _check_backoff_seconds(subject: str, value: Any) -> None:
     if not is_number(value):
-        raise TypeError(f"{subject} is to be a number of seconds, such as 0.5")
+        raise TypeError(f"{subject} must be a number of seconds, such as 0.5")
     if not 0 <= value <= _LONGEST:  # nan is not, either
-        raise ValueError(f"{subject} is to be a finite number of seconds, 0 or more")
+        raise ValueError(f"{subject} must be a finite number of seconds, 0 or more")
 
 
 @attrs.frozen

@@ -278,7 +278,7 @@ class SupervisorBehavior(ActorBehavior):
         if not self._budget.spend(current_time()):
             raise RestartLimitError(
                 f"the children of {self.cell.address} failed too often: {child.cell.address} was "
-                f"the last, and there are {self._options.max_restarts} restarts within "
+                f"the last, and at most {self._options.max_restarts} restarts are allowed within "
                 f"{self._options.within:g} s; allow more with max_restarts=... or within=..."
             ) from failure
 

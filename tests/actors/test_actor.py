@@ -44,16 +44,15 @@ async def test_address_and_router_after(name):
         getattr(actor, name)
 
 
-async def test_repr():
+async def test_repr(router):
     """The `repr` tells the actor's class and where it is registered."""
     actor = Counter()
     assert repr(actor) == "<Counter unregistered>"
-    async with MessageRouter() as router:
-        router.register_actor("a", actor)
-        assert repr(actor) == "<Counter @(a)>"
+    router.register_actor("a", actor)
+    assert repr(actor) == "<Counter @(a)>"
 
 
-async def test_private_names_are_the_subclasss():
+async def test_private_names_are_the_subclasss(router):
     """A subclass may use any short private name for itself."""
 
     class Own(Counter):
@@ -66,10 +65,9 @@ async def test_private_names_are_the_subclasss():
         async def receive(self, message: Message) -> object:
             return self._cell, self.create_port("p").name, self.address.id
 
-    async with MessageRouter() as router:
-        router.register_actor("a", Own())
-        assert await router.ask("a", "look") == ("mine", "p", "a")
-        assert await router.stream_async("a", "query", 2).collect() == [0, 1]
+    router.register_actor("a", Own())
+    assert await router.ask("a", "look") == ("mine", "p", "a")
+    assert await router.stream_async("a", "query", 2).collect() == [0, 1]
 
 
 async def test_address_and_router_after_the_routers_exit():
@@ -81,27 +79,25 @@ async def test_address_and_router_after_the_routers_exit():
         _ = actor.router
 
 
-async def test_state_of_the_actor():
+async def test_state_of_the_actor(router):
     """One actor serves many streams, each with the actor's own state."""
-    async with MessageRouter() as router:
-        router.register_actor("a", Counter(step=2))
-        for _ in range(2):
-            assert await router.stream_async("a", "query", 5).collect() == [0, 2, 4]
+    router.register_actor("a", Counter(step=2))
+    for _ in range(2):
+        assert await router.stream_async("a", "query", 5).collect() == [0, 2, 4]
 
 
-async def test_stream_async_comes_first():
+async def test_stream_async_comes_first(router):
     """An actor with both forms streams by `stream_async`."""
 
     class Both(Counter):
         async def stream(self, payload, on_chunk):
             pytest.fail("the older form was called")
 
-    async with MessageRouter() as router:
-        router.register_actor("a", Both())
-        assert await router.stream_async("a", "query", 2).collect() == [0, 1]
+    router.register_actor("a", Both())
+    assert await router.stream_async("a", "query", 2).collect() == [0, 1]
 
 
-async def test_static_stream_async():
+async def test_static_stream_async(router):
     """`stream_async` may be a static method, or a class method."""
 
     class Static(Actor):
@@ -114,11 +110,10 @@ async def test_static_stream_async():
         async def stream_async(cls, payload):
             yield cls.__name__
 
-    async with MessageRouter() as router:
-        router.register_actor("static", Static())
-        router.register_actor("class", OfClass())
-        assert await router.stream_async("static", "query", 1).collect() == [1]
-        assert await router.stream_async("class", "query").collect() == ["OfClass"]
+    router.register_actor("static", Static())
+    router.register_actor("class", OfClass())
+    assert await router.stream_async("static", "query", 1).collect() == [1]
+    assert await router.stream_async("class", "query").collect() == ["OfClass"]
 
 
 @dataclass
@@ -160,19 +155,17 @@ class FrozenAttrsActor(Actor):
 @pytest.mark.parametrize(
     "kind", [DataclassActor, FrozenDataclassActor, AttrsActor, FrozenAttrsActor]
 )
-async def test_generated_classes(kind):
+async def test_generated_classes(router, kind):
     """An actor may be a dataclass or an attrs class, hashable or not, frozen or not."""
-    async with MessageRouter() as router:
-        actor = kind(["a", "b"])
-        router.register_actor("a", actor)
-        assert await router.stream_async("a", "query").collect() == ["a", "b"]
-        assert actor.address == address("a")
+    actor = kind(["a", "b"])
+    router.register_actor("a", actor)
+    assert await router.stream_async("a", "query").collect() == ["a", "b"]
+    assert actor.address == address("a")
 
 
-async def test_equal_actors():
+async def test_equal_actors(router):
     """Actors that are equal are still two actors."""
-    async with MessageRouter() as router:
-        for name in ("a", "b"):
-            router.register_actor(name, DataclassActor([name]))
-        await router.unregister_actor("a")
-        assert await router.stream_async("b", "query").collect() == ["b"]
+    for name in ("a", "b"):
+        router.register_actor(name, DataclassActor([name]))
+    await router.unregister_actor("a")
+    assert await router.stream_async("b", "query").collect() == ["b"]

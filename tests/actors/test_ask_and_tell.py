@@ -35,7 +35,7 @@ from actorstream import (
     handles,
 )
 from actorstream.testing import Probe, assert_nothing_left, settle
-from tests.support import serving
+from tests.support import QuitProgram, Referable, Registers, serving
 
 
 class Worker(Actor):
@@ -72,27 +72,27 @@ class Worker(Actor):
 
 
 @pytest.mark.parametrize("payload", [1, None, 0, "", ValueError("as a value")])
-async def test_reply(payload):
+async def test_reply(router, payload):
     """What the handler returns is the reply: also nothing, and an exception as a value."""
-    async with serving(Worker()) as router:
-        assert await router.ask("a", "echo", payload) is payload
+    router.register_actor("a", Worker())
+    assert await router.ask("a", "echo", payload) is payload
 
 
-async def test_address_forms():
+async def test_address_forms(router):
     """An actor is told and asked by its id or its address."""
-    async with serving(Worker()) as router:
-        for to in ("a", "@(a)", address("a")):
-            await router.tell(to, "echo", 1)
-            router.tell_nowait(to, "echo", 1)
-            assert await router.ask(to, "echo", 1) == 1
+    router.register_actor("a", Worker())
+    for to in ("a", "@(a)", address("a")):
+        await router.tell(to, "echo", 1)
+        router.tell_nowait(to, "echo", 1)
+        assert await router.ask(to, "echo", 1) == 1
 
 
-async def test_message():
+async def test_message(router):
     """A handler sees what was sent, to whom, and when; ids sort in the order of sending."""
     probe = Probe()
-    async with serving(probe) as router:
-        await router.tell("a", "x", 1)
-        await router.ask("a", "y")
+    router.register_actor("a", probe)
+    await router.tell("a", "x", 1)
+    await router.ask("a", "y")
     first, second = probe.messages
     assert (first.to, first.type, first.payload, first.sender) == (address("a"), "x", 1, None)
     assert (second.type, second.payload) == ("y", None)
@@ -101,7 +101,7 @@ async def test_message():
 
 
 @pytest.mark.real_clock
-async def test_current_message():
+async def test_current_message(router):
     """`current_message()` is the message in hand, also in what the handler calls or starts."""
     seen = []
 
@@ -117,9 +117,9 @@ async def test_current_message():
         def look_now(self, message):
             seen.append(current_message() is message)
 
-    async with serving(Sees()) as router:
-        await router.ask("a", "x")
-        await router.ask("a", "y")
+    router.register_actor("a", Sees())
+    await router.ask("a", "x")
+    await router.ask("a", "y")
     assert seen == [True] * 4
 
 
@@ -139,17 +139,13 @@ async def test_current_message_elsewhere():
                 current_message()
             seen.append(1)
 
-    class Parent(Actor):
-        async def receive(self, message):
-            self.router.register_actor("child", Child())
-
-    async with serving(Parent()) as router:
+    async with serving(Registers("child", Child())) as router:
         await router.ask("a", "x")
         await settle()
     assert seen == [1, 1]
 
 
-async def test_context():
+async def test_context(router):
     """A handler runs in its actor's context, not in the asker's, and leaves the asker's alone."""
     variable: ContextVar[str] = ContextVar("variable", default="default")
 
@@ -159,10 +155,10 @@ async def test_context():
             variable.set("actor")
             return seen
 
-    async with serving(Sets()) as router:
-        variable.set("asker")
-        assert await router.ask("a", "x") == "default"
-        assert variable.get() == "asker"
+    router.register_actor("a", Sets())
+    variable.set("asker")
+    assert await router.ask("a", "x") == "default"
+    assert variable.get() == "asker"
 
 
 # The sender
@@ -194,25 +190,25 @@ WAYS = ["self.ask", "self.tell", "self.tell_nowait"]
 
 
 @pytest.mark.parametrize("way", [*WAYS, "router.ask", "router.tell", "router.tell_nowait"])
-async def test_sender(way):
+async def test_sender(router, way):
     """An actor is the sender of what it sends, also through its router in a handler."""
-    async with serving(Sender()) as router:
-        probe = Probe()
-        router.register_actor("probe", probe)
-        await router.ask("a", way)
-        assert (await probe.expect("x")).sender == address("a")
+    router.register_actor("a", Sender())
+    probe = Probe()
+    router.register_actor("probe", probe)
+    await router.ask("a", way)
+    assert (await probe.expect("x")).sender == address("a")
 
 
-async def test_sender_of_a_stream():
+async def test_sender_of_a_stream(router):
     """So it is in the producer of its streams."""
-    async with serving(Sender()) as router:
-        probe = Probe()
-        router.register_actor("probe", probe)
-        await router.stream_async("a", "query").collect()
-        assert (await probe.expect("x")).sender == address("a")
+    router.register_actor("a", Sender())
+    probe = Probe()
+    router.register_actor("probe", probe)
+    await router.stream_async("a", "query").collect()
+    assert (await probe.expect("x")).sender == address("a")
 
 
-async def test_sender_in_the_hooks():
+async def test_sender_in_the_hooks(router):
     """And in `on_start()` and `on_stop()`, whoever registered it."""
 
     class Hooks(Actor):
@@ -222,20 +218,16 @@ async def test_sender_in_the_hooks():
         async def on_stop(self, reason):
             await self.router.tell("probe", "stop")
 
-    class Parent(Actor):
-        async def receive(self, message):
-            self.router.register_actor("hooks", Hooks())
-
-    async with serving(Parent()) as router:
-        probe = Probe()
-        router.register_actor("probe", probe)
-        await router.ask("a", "x")
-        await router.stop_actor("hooks")
-        assert (await probe.expect("start")).sender == address("hooks")
-        assert (await probe.expect("stop")).sender == address("hooks")
+    router.register_actor("a", Registers("hooks", Hooks()))
+    probe = Probe()
+    router.register_actor("probe", probe)
+    await router.ask("a", "x")
+    await router.stop_actor("hooks")
+    assert (await probe.expect("start")).sender == address("hooks")
+    assert (await probe.expect("stop")).sender == address("hooks")
 
 
-async def test_answering_by_tell():
+async def test_answering_by_tell(router):
     """The sender can be told back."""
 
     class Back(Actor):
@@ -249,12 +241,12 @@ async def test_answering_by_tell():
                 await self.tell("a", "x", 1)
             return await super().receive(message)
 
-    async with serving(Back()) as router:
-        front = Front()
-        router.register_actor("front", front)
-        await router.tell("front", "go")
-        await front.expect("go")
-        assert (await front.expect("back")).payload == 1
+    router.register_actor("a", Back())
+    front = Front()
+    router.register_actor("front", front)
+    await router.tell("front", "go")
+    await front.expect("go")
+    assert (await front.expect("back")).payload == 1
 
 
 # Cycles
@@ -301,41 +293,37 @@ def innermost(exc: BaseException) -> BaseException:
 
 @pytest.mark.parametrize("type", ["self", "router", "tasks"])
 @pytest.mark.parametrize("way", ["aa", "aba", "abca", "abb"])
-async def test_cycle(way, type):
+async def test_cycle(router, way, type):
     """A cycle of asks raises at once, of whatever length, also from a task of the handler's."""
-    async with MessageRouter() as router:
-        three(router)
-        with anyio.fail_after(0.5), pytest.raises(ActorError) as caught:
-            await router.ask(way[0], type, list(way[1:]))
-        cycle = innermost(caught.value)
-        assert isinstance(cycle, AskCycleError)
-        assert f"would wait for itself: {' -> '.join(way[way.index(way[-1]) :])};" in rotated(
-            str(cycle), way
-        )
-        assert await router.ask("a", type, ["b", "c"]) == "end"
-        assert_nothing_left(router)
+    three(router)
+    with anyio.fail_after(0.5), pytest.raises(ActorError) as caught:
+        await router.ask(way[0], type, list(way[1:]))
+    cycle = innermost(caught.value)
+    assert isinstance(cycle, AskCycleError)
+    assert f"would deadlock: {' -> '.join(way[way.index(way[-1]) :])};" in rotated(str(cycle), way)
+    assert await router.ask("a", type, ["b", "c"]) == "end"
+    assert_nothing_left(router)
 
 
 def rotated(text: str, way: str) -> str:
     """Return the text with the cycle as it was asked: from the actor that closes it on."""
-    shown = text.split("itself: ")[1].split(";")[0].split(" -> ")
+    shown = text.split("deadlock: ")[1].split(";")[0].split(" -> ")
     ring = shown[:-1]
     start = ring.index(way[-1])
     ring = ring[start:] + ring[:start]
-    return f"would wait for itself: {' -> '.join([*ring, ring[0]])};"
+    return f"would deadlock: {' -> '.join([*ring, ring[0]])};"
 
 
 @pytest.mark.real_clock
-async def test_cycle_through_a_thread():
+async def test_cycle_through_a_thread(router):
     """So does one that leads through a worker thread."""
-    async with MessageRouter() as router:
-        three(router)
-        with pytest.raises(ActorError) as caught:
-            await router.ask("a", "thread", ["b", "a"])
-        assert isinstance(innermost(caught.value), AskCycleError)
+    three(router)
+    with pytest.raises(ActorError) as caught:
+        await router.ask("a", "thread", ["b", "a"])
+    assert isinstance(innermost(caught.value), AskCycleError)
 
 
-async def test_cycle_in_the_hooks():
+async def test_cycle_in_the_hooks(router):
     """An actor that asks itself in `on_start()` would wait for ever, too."""
 
     class AsksAtStart(Actor):
@@ -346,11 +334,11 @@ async def test_cycle_in_the_hooks():
         async def receive(self, message):
             return 1
 
-    async with serving(AsksAtStart()) as router:
-        assert await router.ask("a", "x") == 1
+    router.register_actor("a", AsksAtStart())
+    assert await router.ask("a", "x") == 1
 
 
-async def test_cycle_that_two_actors_close():
+async def test_cycle_that_two_actors_close(router):
     """Two actors that ask each other at the same time: the second ask closes the cycle."""
     outcomes = []
 
@@ -360,51 +348,47 @@ async def test_cycle_that_two_actors_close():
         except ActorError as exc:
             outcomes.append(type(innermost(exc)))
 
-    async with MessageRouter() as router:
-        three(router)
-        with anyio.fail_after(0.5):
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(ask, router, "a", "b")
-                tasks.start_soon(ask, router, "b", "a")
+    three(router)
+    with anyio.fail_after(0.5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ask, router, "a", "b")
+            tasks.start_soon(ask, router, "b", "a")
     assert AskCycleError in outcomes
 
 
-async def test_no_cycle_from_a_stream():
+async def test_no_cycle_from_a_stream(router):
     """A stream of an actor may ask the actor itself: it runs beside the mailbox."""
-    async with MessageRouter() as router:
-        three(router)
-        assert await router.stream_async("a", "query", ["b"]).collect() == ["end"]
+    three(router)
+    assert await router.stream_async("a", "query", ["b"]).collect() == ["end"]
 
 
-async def test_no_cycle_from_a_stream_that_a_handler_reads():
+async def test_no_cycle_from_a_stream_that_a_handler_reads(router):
     """And so it may if a handler of another actor reads the stream."""
 
     class Reads(Actor):
         async def receive(self, message):
             return await self.router.stream_async("a", "query").collect()
 
-    async with MessageRouter() as router:
-        three(router)
-        router.register_actor("reads", Reads())
-        assert await router.ask("reads", "x") == ["end"]
+    three(router)
+    router.register_actor("reads", Reads())
+    assert await router.ask("reads", "x") == ["end"]
 
 
-async def test_no_cycle_of_two_that_ask_a_third():
+async def test_no_cycle_of_two_that_ask_a_third(router):
     """Two actors that ask a third one are no cycle, nor is one that asks it twice at once."""
     replies = []
 
     async def ask(router, *args):
         replies.append(await router.ask(*args))
 
-    async with MessageRouter() as router:
-        three(router)
-        async with anyio.create_task_group() as tasks:
-            for one in "abab":
-                tasks.start_soon(ask, router, one, "self", ["c"])
+    three(router)
+    async with anyio.create_task_group() as tasks:
+        for one in "abab":
+            tasks.start_soon(ask, router, one, "self", ["c"])
     assert replies == ["end"] * 4
 
 
-async def test_no_cycle_of_a_diamond():
+async def test_no_cycle_of_a_diamond(router):
     """An actor that asks two, who both ask a fourth, is no cycle."""
 
     class Fork(Actor):
@@ -414,21 +398,19 @@ async def test_no_cycle_of_a_diamond():
                     tasks.start_soon(self.ask, one, "self", ["c"])
             return "joined"
 
-    async with MessageRouter() as router:
-        three(router)
-        router.register_actor("fork", Fork())
-        assert await router.ask("fork", "x") == "joined"
+    three(router)
+    router.register_actor("fork", Fork())
+    assert await router.ask("fork", "x") == "joined"
 
 
-async def test_no_cycle_after_an_ask():
+async def test_no_cycle_after_an_ask(router):
     """A cycle that is over is none: an actor may ask the one that asked it before."""
-    async with MessageRouter() as router:
-        three(router)
-        assert await router.ask("a", "self", ["b"]) == "end"
-        assert await router.ask("b", "self", ["a"]) == "end"
+    three(router)
+    assert await router.ask("a", "self", ["b"]) == "end"
+    assert await router.ask("b", "self", ["a"]) == "end"
 
 
-async def test_no_cycle_by_a_tell():
+async def test_no_cycle_by_a_tell(router):
     """An actor may tell itself, and the one that asks it."""
 
     class Tells(Actor):
@@ -436,8 +418,8 @@ async def test_no_cycle_by_a_tell():
             if message.payload:
                 await self.tell(message.sender or self.address, "x")
 
-    async with serving(Tells()) as router:
-        await router.ask("a", "x", 1)
+    router.register_actor("a", Tells())
+    await router.ask("a", "x", 1)
 
 
 async def test_no_cycle_with_what_a_handler_left_running():
@@ -528,17 +510,16 @@ class Fills(Actor):
                 await self.tell(to, "more")
 
 
-async def test_tell_to_itself_when_full():
+async def test_tell_to_itself_when_full(router):
     """An actor that tells itself more than there is room for fails: nobody could take it out."""
-    async with MessageRouter() as router:
-        router.register_actor("a", Fills(), mailbox_size=2)
-        with pytest.raises(ActorError, match="its actor waits for this very message") as caught:
-            await router.ask("a", "fill", ("a", 3))
-        assert isinstance(caught.value.__cause__, MailboxFullError)
-        await router.ask("a", "more")
+    router.register_actor("a", Fills(), mailbox_size=2)
+    with pytest.raises(ActorError, match="its actor waits for this very message") as caught:
+        await router.ask("a", "fill", ("a", 3))
+    assert isinstance(caught.value.__cause__, MailboxFullError)
+    await router.ask("a", "more")
 
 
-async def test_tell_in_a_cycle_when_full():
+async def test_tell_in_a_cycle_when_full(router):
     """So does one that tells the actor that waits for its answer."""
 
     class Asks(Actor):
@@ -546,15 +527,14 @@ async def test_tell_in_a_cycle_when_full():
             if message.type == "go":
                 await self.ask("b", "fill", ("a", 3))
 
-    async with MessageRouter() as router:
-        router.register_actor("a", Asks(), mailbox_size=2)
-        router.register_actor("b", Fills())
-        with anyio.fail_after(0.5), pytest.raises(ActorError) as caught:
-            await router.ask("a", "go")
-        assert isinstance(innermost(caught.value), MailboxFullError)
+    router.register_actor("a", Asks(), mailbox_size=2)
+    router.register_actor("b", Fills())
+    with anyio.fail_after(0.5), pytest.raises(ActorError) as caught:
+        await router.ask("a", "go")
+    assert isinstance(innermost(caught.value), MailboxFullError)
 
 
-async def test_ask_of_an_actor_that_cannot_send():
+async def test_ask_of_an_actor_that_cannot_send(router):
     """And an ask of the actor that waits for room in the asker's mailbox is a cycle."""
 
     class Asks(Actor):
@@ -563,14 +543,13 @@ async def test_ask_of_an_actor_that_cannot_send():
                 await settle(20)
                 await self.ask("b", "x")
 
-    async with MessageRouter() as router:
-        router.register_actor("a", Asks(), mailbox_size=2)
-        router.register_actor("b", Fills())
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(router.ask, "b", "fill", ("a", 5))
-            with anyio.fail_after(0.5), pytest.raises(ActorError) as caught:
-                await router.ask("a", "go")
-            assert isinstance(innermost(caught.value), AskCycleError)
+    router.register_actor("a", Asks(), mailbox_size=2)
+    router.register_actor("b", Fills())
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(router.ask, "b", "fill", ("a", 5))
+        with anyio.fail_after(0.5), pytest.raises(ActorError) as caught:
+            await router.ask("a", "go")
+        assert isinstance(innermost(caught.value), AskCycleError)
 
 
 # Giving up
@@ -599,34 +578,32 @@ async def check_given_up(router: MessageRouter, worker: Worker, place: str) -> N
 
 
 @pytest.mark.parametrize("place", PLACES)
-async def test_cancelled_by_a_scope(place):
+async def test_cancelled_by_a_scope(router, place):
     """An ask that is cancelled from outside cancels its handling, wherever it is."""
     worker = Worker()
-    async with MessageRouter() as router:
-        router.register_actor("a", worker, mailbox_size=1)
-        await occupied(router, place)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(router.ask, "a", "wait")
-            await settle()
-            tasks.cancel_scope.cancel()
-        await check_given_up(router, worker, place)
+    router.register_actor("a", worker, mailbox_size=1)
+    await occupied(router, place)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(router.ask, "a", "wait")
+        await settle()
+        tasks.cancel_scope.cancel()
+    await check_given_up(router, worker, place)
 
 
 @pytest.mark.parametrize("place", PLACES)
-async def test_cancelled_by_timeout(place, unit):
+async def test_cancelled_by_timeout(router, place, unit):
     """So does one whose time is over; the asker gets `AskTimeoutError`, a `TimeoutError`."""
     worker = Worker()
-    async with MessageRouter() as router:
-        router.register_actor("a", worker, mailbox_size=1)
-        await occupied(router, place)
-        with pytest.raises(AskTimeoutError, match=r"@\(a\) did not answer 'wait' within") as caught:
-            await router.ask("a", "wait", timeout=unit)
-        assert isinstance(caught.value, TimeoutError)
-        await check_given_up(router, worker, place)
+    router.register_actor("a", worker, mailbox_size=1)
+    await occupied(router, place)
+    with pytest.raises(AskTimeoutError, match=r"@\(a\) did not answer 'wait' within") as caught:
+        await router.ask("a", "wait", timeout=unit)
+    assert isinstance(caught.value, TimeoutError)
+    await check_given_up(router, worker, place)
 
 
 @pytest.mark.parametrize("place", PLACES)
-async def test_cancelled_by_signal(place):
+async def test_cancelled_by_signal(router, place):
     """So does one whose signal is aborted; the asker gets the reason."""
     worker = Worker()
     controller = AbortController()
@@ -635,97 +612,94 @@ async def test_cancelled_by_signal(place):
         await settle()
         controller.abort("enough")
 
-    async with MessageRouter() as router:
-        router.register_actor("a", worker, mailbox_size=1)
-        await occupied(router, place)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(abort_soon)
-            with pytest.raises(StreamAbortedError, match="enough") as caught:
-                await router.ask("a", "wait", signal=controller.signal)
-        assert caught.value.reason == "enough"
-        await check_given_up(router, worker, place)
+    router.register_actor("a", worker, mailbox_size=1)
+    await occupied(router, place)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(abort_soon)
+        with pytest.raises(StreamAbortedError, match="enough") as caught:
+            await router.ask("a", "wait", signal=controller.signal)
+    assert caught.value.reason == "enough"
+    await check_given_up(router, worker, place)
 
 
 @pytest.mark.parametrize("place", PLACES)
-async def test_cancelled_by_a_signals_deadline(place, unit):
+async def test_cancelled_by_a_signals_deadline(router, place, unit):
     """So does one whose signal aborts by itself."""
     worker = Worker()
-    async with MessageRouter() as router:
-        router.register_actor("a", worker, mailbox_size=1)
-        await occupied(router, place)
-        with pytest.raises(StreamAbortedError, match="timed out after"):
-            await router.ask("a", "wait", signal=AbortSignal.timeout(unit))
-        await check_given_up(router, worker, place)
+    router.register_actor("a", worker, mailbox_size=1)
+    await occupied(router, place)
+    with pytest.raises(StreamAbortedError, match="timed out after"):
+        await router.ask("a", "wait", signal=AbortSignal.timeout(unit))
+    await check_given_up(router, worker, place)
 
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.real_clock
-async def test_cancelled_by_a_signal_from_a_thread(place):
+async def test_cancelled_by_a_signal_from_a_thread(router, place):
     """So does one whose signal is aborted in another thread."""
     worker = Worker()
     controller = AbortController()
-    async with MessageRouter() as router:
-        router.register_actor("a", worker, mailbox_size=1)
-        await occupied(router, place)
-        timer = threading.Timer(0.02, controller.abort, ["from a thread"])
-        timer.start()
-        with pytest.raises(StreamAbortedError, match="from a thread"):
-            await router.ask("a", "wait", signal=controller.signal)
-        timer.join()
-        await check_given_up(router, worker, place)
+    router.register_actor("a", worker, mailbox_size=1)
+    await occupied(router, place)
+    timer = threading.Timer(0.02, controller.abort, ["from a thread"])
+    timer.start()
+    with pytest.raises(StreamAbortedError, match="from a thread"):
+        await router.ask("a", "wait", signal=controller.signal)
+    timer.join()
+    await check_given_up(router, worker, place)
 
 
-async def test_signal_aborted_already():
+async def test_signal_aborted_already(router):
     """With a signal that is aborted already, the actor is never called."""
     worker, controller = Worker(), AbortController()
     controller.abort("too late")
-    async with serving(worker) as router:
-        with pytest.raises(StreamAbortedError, match="too late"):
-            await router.ask("a", "echo", 1, signal=controller.signal)
-        with pytest.raises(StreamAbortedError):
-            await router.ask("a", "echo", 1, signal=AbortSignal.timeout(0))
-        await settle()
-        assert worker.log == []
+    router.register_actor("a", worker)
+    with pytest.raises(StreamAbortedError, match="too late"):
+        await router.ask("a", "echo", 1, signal=controller.signal)
+    with pytest.raises(StreamAbortedError):
+        await router.ask("a", "echo", 1, signal=AbortSignal.timeout(0))
+    await settle()
+    assert worker.log == []
 
 
-async def test_signal_of_any():
+async def test_signal_of_any(router):
     """A combination of signals works as well; after the answer, an abort does nothing."""
     one, other = AbortController(), AbortController()
     signal = AbortSignal.any([one.signal, other.signal, AbortSignal.timeout(1000)])
-    async with serving(Worker()) as router:
-        assert await router.ask("a", "echo", 1, signal=signal) == 1
-        one.abort()
-        await settle()
-        assert await router.ask("a", "echo", 2) == 2
+    router.register_actor("a", Worker())
+    assert await router.ask("a", "echo", 1, signal=signal) == 1
+    one.abort()
+    await settle()
+    assert await router.ask("a", "echo", 2) == 2
 
 
-async def test_timeout_of_zero():
+async def test_timeout_of_zero(router):
     """With no time at all, the actor is never called."""
     worker = Worker()
-    async with serving(worker) as router:
-        with pytest.raises(AskTimeoutError, match="within 0 s"):
-            await router.ask("a", "echo", 1, timeout=0)
-        await settle()
-        assert worker.log == []
+    router.register_actor("a", worker)
+    with pytest.raises(AskTimeoutError, match="within 0 s"):
+        await router.ask("a", "echo", 1, timeout=0)
+    await settle()
+    assert worker.log == []
 
 
 @pytest.mark.parametrize("timeout", [None, math.inf])
-async def test_no_timeout(timeout, virtual_time):
+async def test_no_timeout(router, timeout, virtual_time):
     """`None` and `inf` are no limit; the default is 30 seconds."""
     worker = Worker()
     if not virtual_time:
         return
-    async with serving(worker) as router:
-        with anyio.move_on_after(10_000) as scope:
-            await router.ask("a", "wait", timeout=timeout)
-        assert scope.cancelled_caught
-        begin = anyio.current_time()
-        with pytest.raises(AskTimeoutError):
-            await router.ask("a", "wait")
-        assert anyio.current_time() - begin == pytest.approx(30)
+    router.register_actor("a", worker)
+    with anyio.move_on_after(10_000) as scope:
+        await router.ask("a", "wait", timeout=timeout)
+    assert scope.cancelled_caught
+    begin = anyio.current_time()
+    with pytest.raises(AskTimeoutError):
+        await router.ask("a", "wait")
+    assert anyio.current_time() - begin == pytest.approx(30)
 
 
-async def test_given_up_before_the_actor_comes_to_it():
+async def test_given_up_before_the_actor_comes_to_it(router):
     """A message that is given up in the moment when its turn comes is answered, or not begun."""
     worker, controller = Worker(), AbortController()
     replies = []
@@ -734,7 +708,8 @@ async def test_given_up_before_the_actor_comes_to_it():
         with suppress(StreamAbortedError):
             replies.append(await router.ask("a", "echo", "x", signal=controller.signal))
 
-    async with serving(worker) as router, anyio.create_task_group() as tasks:
+    router.register_actor("a", worker)
+    async with anyio.create_task_group() as tasks:
         await occupied(router, "queued")
         tasks.start_soon(ask)
         await settle()
@@ -744,7 +719,7 @@ async def test_given_up_before_the_actor_comes_to_it():
         assert worker.log[2:] == replies
 
 
-async def test_clean_up_of_a_cancelled_handling():
+async def test_clean_up_of_a_cancelled_handling(router):
     """The clean-up of a handling that is cancelled runs; the next message comes after it."""
     log = []
 
@@ -760,12 +735,12 @@ async def test_clean_up_of_a_cancelled_handling():
                     await settle(10)
                 log.append("cleaned up")
 
-    async with serving(CleansUp()) as router:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(router.ask, "a", "x")
-            await settle()
-            tasks.cancel_scope.cancel()
-        await router.ask("a", "next")
+    router.register_actor("a", CleansUp())
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(router.ask, "a", "x")
+        await settle()
+        tasks.cancel_scope.cancel()
+    await router.ask("a", "next")
     assert log == ["cleaned up", "next"]
 
 
@@ -795,7 +770,7 @@ async def test_failure_of_a_clean_up(caplog):
     assert "RuntimeError: clean-up" in caplog.text
 
 
-async def test_handling_that_ignores_its_cancellation():
+async def test_handling_that_ignores_its_cancellation(router):
     """A handler that swallows its cancellation ends all the same, and the next one comes."""
 
     class Stubborn(Actor):
@@ -805,35 +780,34 @@ async def test_handling_that_ignores_its_cancellation():
                     await settle(10)
             return message.type
 
-    async with serving(Stubborn()) as router:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(router.ask, "a", "x")
-            await settle()
-            tasks.cancel_scope.cancel()
-        assert await router.ask("a", "next") == "next"
+    router.register_actor("a", Stubborn())
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(router.ask, "a", "x")
+        await settle()
+        tasks.cancel_scope.cancel()
+    assert await router.ask("a", "next") == "next"
 
 
-async def test_a_chain_is_cancelled():
+async def test_a_chain_is_cancelled(router):
     """Cancelling an ask cancels what its handler asks others for, too."""
     worker = Worker()
-    async with MessageRouter() as router:
-        three(router)
-        router.register_actor("worker", worker)
+    three(router)
+    router.register_actor("worker", worker)
 
-        class Passes(Actor):
-            async def receive(self, message):
-                await self.ask("worker", "wait")
+    class Passes(Actor):
+        async def receive(self, message):
+            await self.ask("worker", "wait")
 
-        router.register_actor("passes", Passes())
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(router.ask, "passes", "x")
-            await settle()
-            tasks.cancel_scope.cancel()
+    router.register_actor("passes", Passes())
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(router.ask, "passes", "x")
         await settle()
-        assert worker.log == ["began", "cancelled"]
+        tasks.cancel_scope.cancel()
+    await settle()
+    assert worker.log == ["began", "cancelled"]
 
 
-async def test_scopes_of_a_handler():
+async def test_scopes_of_a_handler(router):
     """A time limit of the handler's own is its own."""
 
     class Limits(Actor):
@@ -842,49 +816,47 @@ async def test_scopes_of_a_handler():
                 await anyio.sleep_forever()
             return "moved on"
 
-    async with serving(Limits()) as router:
-        assert await router.ask("a", "x") == "moved on"
+    router.register_actor("a", Limits())
+    assert await router.ask("a", "x") == "moved on"
 
 
 # Errors
 
 
-async def test_actor_error():
+async def test_actor_error(router):
     """The asker of an actor that raises gets `ActorError`, with the exception as its cause."""
     failure = ValueError("no such word")
-    async with serving(Worker()) as router:
-        with pytest.raises(ActorError) as caught:
-            await router.ask("a", "fail", failure)
-        assert caught.value.__cause__ is failure
-        assert str(caught.value) == (
-            "@(a) failed while it handled 'fail': ValueError: no such word"
-        )
+    router.register_actor("a", Worker())
+    with pytest.raises(ActorError) as caught:
+        await router.ask("a", "fail", failure)
+    assert caught.value.__cause__ is failure
+    assert str(caught.value) == "@(a) failed while it handled 'fail': ValueError: no such word"
 
 
-async def test_actor_lives_on():
+async def test_actor_lives_on(router):
     """The actor, and those who wait behind, do not notice."""
-    async with serving(Worker()) as router:
-        for number in range(3):
-            with pytest.raises(ActorError):
-                await router.ask("a", "fail", ValueError())
-            assert await router.ask("a", "echo", number) == number
+    router.register_actor("a", Worker())
+    for number in range(3):
+        with pytest.raises(ActorError):
+            await router.ask("a", "fail", ValueError())
+        assert await router.ask("a", "echo", number) == number
 
 
-async def test_timeout_error_of_the_handler():
+async def test_timeout_error_of_the_handler(router):
     """A `TimeoutError` of the actor's own is its failure, not the ask's timeout."""
-    async with serving(Worker()) as router:
-        with pytest.raises(ActorError) as caught:
-            await router.ask("a", "fail", TimeoutError("its own"))
-        assert not isinstance(caught.value, TimeoutError)
+    router.register_actor("a", Worker())
+    with pytest.raises(ActorError) as caught:
+        await router.ask("a", "fail", TimeoutError("its own"))
+    assert not isinstance(caught.value, TimeoutError)
 
 
-async def test_group_of_a_handler():
+async def test_group_of_a_handler(router):
     """An exception group of the handler's is the cause as it is."""
     group = ExceptionGroup("two", [ValueError(), KeyError()])
-    async with serving(Worker()) as router:
-        with pytest.raises(ActorError) as caught:
-            await router.ask("a", "fail", group)
-        assert caught.value.__cause__ is group
+    router.register_actor("a", Worker())
+    with pytest.raises(ActorError) as caught:
+        await router.ask("a", "fail", group)
+    assert caught.value.__cause__ is group
 
 
 async def run_told(worker: Worker, failure: BaseException, way: str = "tell") -> None:
@@ -904,10 +876,6 @@ async def test_tell_whose_handler_raises():
     assert worker.log == [failure]
 
 
-class QuitProgram(BaseException):
-    """Like `KeyboardInterrupt`, of which asyncio makes its own."""
-
-
 @pytest.mark.parametrize("way", ["ask", "tell"])
 async def test_base_exception(way):
     """An end of the program goes its way out of the router, from an ask as from a tell."""
@@ -921,13 +889,13 @@ async def test_base_exception(way):
 @pytest.mark.parametrize(
     "stray", [asyncio.CancelledError(), BaseExceptionGroup("", [asyncio.CancelledError()])]
 )
-async def test_stray_cancellation_in_an_ask(stray):
+async def test_stray_cancellation_in_an_ask(router, stray):
     """A handler that awaits something cancelled has failed, and its actor lives on."""
-    async with serving(Worker()) as router:
-        with pytest.raises(ActorError) as caught:
-            await router.ask("a", "fail", stray)
-        assert caught.value.__cause__ is stray
-        assert await router.ask("a", "echo", 1) == 1
+    router.register_actor("a", Worker())
+    with pytest.raises(ActorError) as caught:
+        await router.ask("a", "fail", stray)
+    assert caught.value.__cause__ is stray
+    assert await router.ask("a", "echo", 1) == 1
 
 
 async def test_stray_cancellation_in_a_tell():
@@ -956,16 +924,15 @@ async def start_three(router: MessageRouter, tasks, outcomes: list[object]) -> N
         await settle()
 
 
-async def test_stop_answers_every_asker():
+async def test_stop_answers_every_asker(router):
     """An actor that is stopped at once answers every waiting asker with `ActorStoppedError`."""
     outcomes: list[object] = []
-    async with MessageRouter() as router:
-        router.register_actor("a", Worker(), mailbox_size=1)
-        async with anyio.create_task_group() as tasks:
-            await start_three(router, tasks, outcomes)
-            await router.stop_actor("a", drain=False)
-        assert [str(outcome) for outcome in outcomes] == ["@(a) was stopped before it answered"] * 3
-        assert_nothing_left(router)
+    router.register_actor("a", Worker(), mailbox_size=1)
+    async with anyio.create_task_group() as tasks:
+        await start_three(router, tasks, outcomes)
+        await router.stop_actor("a", drain=False)
+    assert [str(outcome) for outcome in outcomes] == ["@(a) was stopped before it answered"] * 3
+    assert_nothing_left(router)
 
 
 async def test_failure_answers_every_asker():
@@ -994,23 +961,24 @@ async def test_exit_of_the_router_answers_every_asker():
     assert [type(outcome) for outcome in outcomes] == [ActorStoppedError] * 3
 
 
-async def test_tells_left_at_a_stop():
+async def test_tells_left_at_a_stop(router):
     """Tells that are left when an actor stops at once are dead letters."""
-    async with serving(Worker()) as router:
-        async with router.dead_letters.subscribe() as letters:
-            await router.tell("a", "wait")
-            await settle()
-            for number in range(3):
-                await router.tell("a", "echo", number)
-            await router.stop_actor("a", drain=False)
-            left = [(await anext(aiter(letters))).payload for _ in range(3)]
-        assert left == [0, 1, 2]
+    router.register_actor("a", Worker())
+    async with router.dead_letters.subscribe() as letters:
+        await router.tell("a", "wait")
+        await settle()
+        for number in range(3):
+            await router.tell("a", "echo", number)
+        await router.stop_actor("a", drain=False)
+        left = [(await anext(aiter(letters))).payload for _ in range(3)]
+    assert left == [0, 1, 2]
 
 
-async def test_messages_to_an_actor_that_drains():
+async def test_messages_to_an_actor_that_drains(router):
     """An actor that finishes what is queued takes nothing new."""
     worker = Worker()
-    async with serving(worker) as router, anyio.create_task_group() as tasks:
+    router.register_actor("a", worker)
+    async with anyio.create_task_group() as tasks:
         await router.tell("a", "wait")
         tasks.start_soon(router.stop_actor, "a")
         await settle()
@@ -1023,7 +991,7 @@ async def test_messages_to_an_actor_that_drains():
 
 
 async def test_messages_from_on_stop():
-    """While the router is left, an actor may still tell others; what comes too late is a letter."""
+    """While the router is left, an actor may still tell others; what comes too late is a dead letter."""
     outcomes = []
 
     class Says(Actor):
@@ -1044,12 +1012,12 @@ async def test_messages_from_on_stop():
 # Nobody there
 
 
-async def test_ask_to_nobody():
+async def test_ask_to_nobody(router):
     """An ask of nobody raises `ActorNotFoundError`, a `LookupError`, with those there are."""
-    async with serving(Worker()) as router:
-        with pytest.raises(ActorNotFoundError, match=r"registered as @\(b\); registered: a"):
-            await router.ask("b", "x")
-        assert router.statistics().dead_letters == 0
+    router.register_actor("a", Worker())
+    with pytest.raises(ActorNotFoundError, match=r"registered as @\(b\); registered: a"):
+        await router.ask("b", "x")
+    assert router.statistics().dead_letters == 0
 
 
 @pytest.mark.parametrize("way", ["tell", "tell_nowait"])
@@ -1064,42 +1032,42 @@ async def test_tell_to_nobody(way, caplog):
     assert (letter.to, letter.type, letter.payload) == (address("b"), "x", 1)
     (record,) = caplog.records
     assert (record.name, record.levelno) == ("actorstream", logging.WARNING)
-    assert record.getMessage() == "a message of type 'x' to @(b) is lost: nobody is there"
+    assert record.getMessage() == "a message of type 'x' to @(b) is lost: there is no such actor"
 
 
-async def test_tell_to_a_stopped_actor():
+async def test_tell_to_a_stopped_actor(router):
     """So does one to an actor that has been stopped."""
-    async with serving(Worker()) as router:
-        await router.stop_actor("a")
-        await router.tell("a", "x")
-        assert router.statistics().dead_letters == 1
+    router.register_actor("a", Worker())
+    await router.stop_actor("a")
+    await router.tell("a", "x")
+    assert router.statistics().dead_letters == 1
 
 
 @pytest.mark.parametrize("overflow", ["wait", "drop_oldest", "drop_newest", "latest", "fail"])
-async def test_slow_reader_of_dead_letters(overflow):
+async def test_slow_reader_of_dead_letters(router, overflow):
     """A subscriber that does not read the dead letters harms nobody, whatever it asked for."""
-    async with serving(Worker()) as router:
-        letters = router.dead_letters.subscribe(buffer_size=1, overflow=overflow)
-        async with letters, router.dead_letters.subscribe() as others:
-            for number in range(5):
-                await router.tell("b", "x", number)
-                await router.tell("a", "unknown", number)
-            assert await router.ask("a", "echo", 1) == 1
-            read = [(await anext(aiter(others))).payload for _ in range(10)]
-            assert sorted(read) == sorted([*range(5)] * 2)
-            if overflow == "wait":
-                again = [(await anext(aiter(letters))).payload for _ in range(10)]
-                assert again == read
+    router.register_actor("a", Worker())
+    letters = router.dead_letters.subscribe(buffer_size=1, overflow=overflow)
+    async with letters, router.dead_letters.subscribe() as others:
+        for number in range(5):
+            await router.tell("b", "x", number)
+            await router.tell("a", "unknown", number)
+        assert await router.ask("a", "echo", 1) == 1
+        read = [(await anext(aiter(others))).payload for _ in range(10)]
+        assert sorted(read) == sorted([*range(5)] * 2)
+        if overflow == "wait":
+            again = [(await anext(aiter(letters))).payload for _ in range(10)]
+            assert again == read
 
 
-async def test_tells_to_nobody_rest():
+async def test_tells_to_nobody_rest(router):
     """A sender that tells nobody again and again gives others their turn."""
-    async with serving(Worker()) as router:
-        with anyio.move_on_after(5) as scope:
-            scope.cancel()
-            for _ in range(10):
-                await router.tell("b", "x")
-        assert scope.cancelled_caught
+    router.register_actor("a", Worker())
+    with anyio.move_on_after(5) as scope:
+        scope.cancel()
+        for _ in range(10):
+            await router.tell("b", "x")
+    assert scope.cancelled_caught
 
 
 async def test_dead_letters_after_the_router():
@@ -1153,40 +1121,38 @@ async def test_actor_not_registered(way):
 # Fairness
 
 
-async def test_tell_rests():
+async def test_tell_rests(router):
     """A sender whose messages always find room still gives others their turn."""
-    async with MessageRouter() as router:
-        router.register_actor("a", Worker(), mailbox_size=10_000)
-        with anyio.CancelScope() as scope:
-            scope.cancel()
-            for _ in range(1001):
-                await router.tell("a", "echo")
-        assert scope.cancelled_caught
+    router.register_actor("a", Worker(), mailbox_size=10_000)
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        for _ in range(1001):
+            await router.tell("a", "echo")
+    assert scope.cancelled_caught
 
 
-async def test_ask_rests():
+async def test_ask_rests(router):
     """Each ask gives others their turn, and notices a cancellation."""
-    async with serving(Worker()) as router:
-        with anyio.CancelScope() as scope:
-            scope.cancel()
-            await router.ask("a", "echo")
-        assert scope.cancelled_caught
+    router.register_actor("a", Worker())
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await router.ask("a", "echo")
+    assert scope.cancelled_caught
 
 
-async def test_two_actors_that_play_ping_pong():
+async def test_two_actors_that_play_ping_pong(router):
     """Two actors that keep each other busy can still be stopped, and others get their turn."""
 
     class Plays(Actor):
         async def receive(self, message):
             await self.tell(message.payload, "ball", self.address)
 
-    async with MessageRouter() as router:
-        router.register_actor("a", Plays())
-        router.register_actor("b", Plays())
-        await router.tell("a", "ball", address("b"))
-        await settle(20)
-        await router.stop_actor("a", drain=False)
-        await router.stop_actor("b", drain=False)
+    router.register_actor("a", Plays())
+    router.register_actor("b", Plays())
+    await router.tell("a", "ball", address("b"))
+    await settle(20)
+    await router.stop_actor("a", drain=False)
+    await router.stop_actor("b", drain=False)
 
 
 # Nothing is left
@@ -1224,28 +1190,24 @@ async def catch_thing(router: MessageRouter, held: list["weakref.ref[object]"]) 
         held.append(weakref.ref(exc))
 
 
-async def test_exceptions_are_in_no_cycle():
+async def test_exceptions_are_in_no_cycle(router):
     """Neither the actor's exception nor the asker's is kept by itself once both are done with."""
     held: list[weakref.ref[object]] = []
-    async with serving(RaisesThing()) as router:
-        gc.collect()
-        gc.disable()
-        try:
-            await catch_thing(router, held)
-            await settle()
-            assert [ref() for ref in held] == [None, None]
-        finally:
-            gc.enable()
+    router.register_actor("a", RaisesThing())
+    gc.collect()
+    gc.disable()
+    try:
+        await catch_thing(router, held)
+        await settle()
+        assert [ref() for ref in held] == [None, None]
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("way", ["answered", "timed out", "aborted"])
-async def test_payloads_are_not_kept(way, unit):
+async def test_payloads_are_not_kept(router, way, unit):
     """Nothing keeps a message that has been handled or given up: no timer, no signal."""
-
-    class Payload:
-        pass
-
-    payload = Payload()
+    payload = Referable()
     ref = weakref.ref(payload)
     controller = AbortController()
     type = "echo" if way == "answered" else "wait"
@@ -1262,19 +1224,19 @@ async def test_payloads_are_not_kept(way, unit):
         if way == "aborted":
             controller.abort()
 
-    async with serving(Forgets()) as router:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(abort_soon)
-            with suppress(AskTimeoutError, StreamAbortedError):
-                await router.ask("a", type, payload, timeout=timeout, signal=controller.signal)
-        del payload
-        await settle()
-        gc.collect()
-        assert no_garbage(ref)
-        assert_nothing_left(router)
+    router.register_actor("a", Forgets())
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(abort_soon)
+        with suppress(AskTimeoutError, StreamAbortedError):
+            await router.ask("a", type, payload, timeout=timeout, signal=controller.signal)
+    del payload
+    await settle()
+    gc.collect()
+    assert no_garbage(ref)
+    assert_nothing_left(router)
 
 
-async def test_signal_keeps_no_reply():
+async def test_signal_keeps_no_reply(router):
     """A signal that lives on keeps nothing of an ask that is over."""
 
     class Reply:
@@ -1285,21 +1247,21 @@ async def test_signal_keeps_no_reply():
             return Reply()
 
     signal = AbortSignal.any([AbortController().signal, AbortSignal.timeout(1000)])
-    async with serving(Replies()) as router:
-        ref = weakref.ref(await router.ask("a", "x", signal=signal))
-        await settle()
-        gc.collect()
-        assert ref() is None
-        assert not signal.aborted
+    router.register_actor("a", Replies())
+    ref = weakref.ref(await router.ask("a", "x", signal=signal))
+    await settle()
+    gc.collect()
+    assert ref() is None
+    assert not signal.aborted
 
 
-async def test_many_asks_leave_nothing():
+async def test_many_asks_leave_nothing(router):
     """A thousand asks with a signal leave nothing at it."""
     controller = AbortController()
-    async with serving(Worker()) as router:
-        for number in range(1000):
-            await router.ask("a", "echo", number, signal=controller.signal)
-        controller.abort()
-        await settle()
-        assert await router.ask("a", "echo", 1) == 1
-        assert_nothing_left(router)
+    router.register_actor("a", Worker())
+    for number in range(1000):
+        await router.ask("a", "echo", number, signal=controller.signal)
+    controller.abort()
+    await settle()
+    assert await router.ask("a", "echo", 1) == 1
+    assert_nothing_left(router)

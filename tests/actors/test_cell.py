@@ -27,7 +27,7 @@ from actorstream import (
     current_message,
 )
 from actorstream.testing import assert_nothing_left, settle
-from tests.support import failures
+from tests.support import FailsToStop, QuitProgram, Registers, failures
 
 
 class Diary(Actor):
@@ -166,13 +166,9 @@ async def test_an_actor_lives_in_the_routers_context():
                 current_message()
             await super().on_start()
 
-    class Parent(Actor):
-        async def receive(self, message: Message) -> None:
-            self.router.register_actor("child", child)
-
     child = Child()
     async with MessageRouter() as router:
-        router.register_actor("a", Parent())
+        router.register_actor("a", Registers("child", child))
         await router.ask("a", "go")
         await router.ask("child", "hello")
     assert child.diary == ["start", "hello", "shutdown"]
@@ -182,18 +178,17 @@ async def test_an_actor_lives_in_the_routers_context():
 
 
 @pytest.mark.parametrize(("drain", "reason"), [(True, "normal"), (False, "shutdown")])
-async def test_reason_of_a_stop(drain, reason):
+async def test_reason_of_a_stop(router, drain, reason):
     """`on_stop()` is told whether the mailbox was drained."""
-    async with MessageRouter() as router:
-        router.register_actor("a", actor := Diary())
-        await router.stop_actor("a", drain=drain)
-        assert actor.diary == ["start", reason]
-        assert_nothing_left(router)
+    router.register_actor("a", actor := Diary())
+    await router.stop_actor("a", drain=drain)
+    assert actor.diary == ["start", reason]
+    assert_nothing_left(router)
 
 
-async def test_drain_finishes_what_is_queued():
+async def test_drain_finishes_what_is_queued(router):
     """A drained actor handles what is queued, takes nothing new, and then stops."""
-    async with MessageRouter() as router, create_task_group() as tasks:
+    async with create_task_group() as tasks:
         router.register_actor("a", actor := Diary())
         await router.tell("a", "wait")
         await router.tell("a", "second")
@@ -207,7 +202,7 @@ async def test_drain_finishes_what_is_queued():
         assert actor.diary == ["start", "wait", "second", "normal"]
 
 
-async def test_stop_without_drain_answers_those_who_wait():
+async def test_stop_without_drain_answers_those_who_wait(router):
     """Without `drain`, the running and the queued ask get `ActorStoppedError`."""
     answers: list[str] = []
 
@@ -216,7 +211,7 @@ async def test_stop_without_drain_answers_those_who_wait():
             await router.ask("a", type)
         answers.append(type)
 
-    async with MessageRouter() as router, create_task_group() as tasks:
+    async with create_task_group() as tasks:
         router.register_actor("a", actor := Diary())
         tasks.start_soon(ask, "wait")
         await settle()
@@ -228,9 +223,9 @@ async def test_stop_without_drain_answers_those_who_wait():
         assert actor.diary == ["start", "wait", "shutdown"]
 
 
-async def test_stop_without_drain_turns_told_messages_into_dead_letters(caplog):
+async def test_stop_without_drain_turns_told_messages_into_dead_letters(router, caplog):
     """Without `drain`, what was told and not handled becomes dead letters."""
-    async with MessageRouter() as router, router.dead_letters.subscribe() as lost:
+    async with router.dead_letters.subscribe() as lost:
         router.register_actor("a", Diary())
         await router.tell("a", "wait")
         await router.tell("a", "queued", 7)
@@ -241,19 +236,18 @@ async def test_stop_without_drain_turns_told_messages_into_dead_letters(caplog):
 
 
 @pytest.mark.parametrize("drain", [True, False])
-async def test_stop_by_its_own_handler(drain, caplog):
+async def test_stop_by_its_own_handler(router, drain, caplog):
     """An actor may stop itself: it does not wait for itself, and handles what it has to."""
-    async with MessageRouter() as router:
-        router.register_actor("a", actor := Diary())
-        router.tell_nowait("a", "stop", drain)
-        router.tell_nowait("a", "second")
-        with fail_after(5):
-            await router.wait_stopped("a")
-        rest = ["second", "normal"] if drain else ["shutdown"]
-        assert actor.diary == ["start", "stop", *rest]
+    router.register_actor("a", actor := Diary())
+    router.tell_nowait("a", "stop", drain)
+    router.tell_nowait("a", "second")
+    with fail_after(5):
+        await router.wait_stopped("a")
+    rest = ["second", "normal"] if drain else ["shutdown"]
+    assert actor.diary == ["start", "stop", *rest]
 
 
-async def test_stop_by_its_own_stream():
+async def test_stop_by_its_own_stream(router):
     """A stream may stop its actor: it does not wait for itself."""
 
     class Quitter(Diary):
@@ -261,15 +255,14 @@ async def test_stop_by_its_own_stream():
             await self.router.stop_actor(self.address)
             yield 1
 
-    async with MessageRouter() as router:
-        router.register_actor("a", actor := Quitter())
-        with pytest.raises(ActorStoppedError):
-            await router.stream_async("a", "query").collect()
-        await router.wait_stopped("a")
-        assert actor.diary == ["start", "normal"]
+    router.register_actor("a", actor := Quitter())
+    with pytest.raises(ActorStoppedError):
+        await router.stream_async("a", "query").collect()
+    await router.wait_stopped("a")
+    assert actor.diary == ["start", "normal"]
 
 
-async def test_stop_by_whom_it_asks(unit):
+async def test_stop_by_whom_it_asks(router, unit):
     """A handler that is awaited by the actor that it stops does not wait for that one."""
 
     class Killer(Actor):
@@ -281,15 +274,14 @@ async def test_stop_by_whom_it_asks(unit):
         async def receive(self, message: Message) -> Any:
             return await self.ask("b", "kill", timeout=5 * unit)
 
-    async with MessageRouter() as router:
-        router.register_actor("a", victim := Victim())
-        router.register_actor("b", Killer())
-        assert await router.ask("a", "go") == "done"
-        await router.wait_stopped("a")
-        assert victim.diary == ["start", "normal"]
+    router.register_actor("a", victim := Victim())
+    router.register_actor("b", Killer())
+    assert await router.ask("a", "go") == "done"
+    await router.wait_stopped("a")
+    assert victim.diary == ["start", "normal"]
 
 
-async def test_stop_by_a_stream_of_whom_it_asks():
+async def test_stop_by_a_stream_of_whom_it_asks(router):
     """While a stream stops an actor, that one may still ask the stream's actor."""
 
     class Killer(Actor):
@@ -305,13 +297,12 @@ async def test_stop_by_a_stream_of_whom_it_asks():
             answers.append(await self.ask("b", "hello"))
 
     answers: list[str] = []
-    async with MessageRouter() as router:
-        router.register_actor("a", Victim())
-        router.register_actor("b", Killer())
-        assert await router.stream_async("b", "kill").collect() == [["alive"]]
+    router.register_actor("a", Victim())
+    router.register_actor("b", Killer())
+    assert await router.stream_async("b", "kill").collect() == [["alive"]]
 
 
-async def test_two_stops_at_once():
+async def test_two_stops_at_once(router):
     """Two tasks that stop the same actor both wait for its end."""
     ended: list[list[Any]] = []
 
@@ -319,55 +310,51 @@ async def test_two_stops_at_once():
         await router.stop_actor("a")
         ended.append(list(actor.diary))
 
-    async with MessageRouter() as router:
-        router.register_actor("a", actor := Diary())
-        await router.tell("a", "wait")
+    router.register_actor("a", actor := Diary())
+    await router.tell("a", "wait")
+    await settle()
+    async with create_task_group() as tasks:
+        tasks.start_soon(stop)
+        tasks.start_soon(stop)
         await settle()
-        async with create_task_group() as tasks:
-            tasks.start_soon(stop)
-            tasks.start_soon(stop)
-            await settle()
-            assert ended == []
-            actor.go_on.set()
+        assert ended == []
+        actor.go_on.set()
     assert ended == [["start", "wait", "normal"]] * 2
 
 
-async def test_a_stop_may_become_impatient(unit):
+async def test_a_stop_may_become_impatient(router, unit):
     """After a stop that drains in vain, one without `drain` ends the actor at once."""
-    async with MessageRouter() as router:
-        router.register_actor("a", actor := Diary())
-        await router.tell("a", "wait")
-        with move_on_after(unit):
-            await router.stop_actor("a")
-        await router.stop_actor("a", drain=False)
-        assert actor.diary == ["start", "wait", "shutdown"]
+    router.register_actor("a", actor := Diary())
+    await router.tell("a", "wait")
+    with move_on_after(unit):
+        await router.stop_actor("a")
+    await router.stop_actor("a", drain=False)
+    assert actor.diary == ["start", "wait", "shutdown"]
 
 
-async def test_stop_of_a_starting_actor(unit):
+async def test_stop_of_a_starting_actor(router, unit):
     """A drain while `on_start()` runs waits for it, and for what is queued."""
     actor = SlowStart()
     actor.unit = unit
-    async with MessageRouter() as router:
-        router.register_actor("a", actor)
-        await settle()
-        await router.tell("a", "hello")
-        await router.stop_actor("a")
+    router.register_actor("a", actor)
+    await settle()
+    await router.tell("a", "hello")
+    await router.stop_actor("a")
     assert actor.diary == ["starting", "start", "hello", "normal"]
 
 
-async def test_halt_of_a_starting_actor():
+async def test_halt_of_a_starting_actor(router):
     """A stop without `drain` cancels `on_start()`, and `on_stop()` runs."""
     actor = SlowStart()
-    async with MessageRouter() as router:
-        router.register_actor("a", actor)
-        await settle()
-        await router.stop_actor("a", drain=False)
-        assert actor.diary == ["starting", "shutdown"]
+    router.register_actor("a", actor)
+    await settle()
+    await router.stop_actor("a", drain=False)
+    assert actor.diary == ["starting", "shutdown"]
 
 
-async def test_id_of_an_actor_that_drains_is_free():
+async def test_id_of_an_actor_that_drains_is_free(router):
     """A new actor may take the id while the old one handles what it has."""
-    async with MessageRouter() as router, create_task_group() as tasks:
+    async with create_task_group() as tasks:
         router.register_actor("a", old := Diary())
         await router.tell("a", "wait")
         await settle()
@@ -392,28 +379,26 @@ async def test_stop_before_the_router_is_entered():
     assert actor.diary == ["start", "hello", "shutdown"]
 
 
-async def test_stop_of_nobody():
+async def test_stop_of_nobody(router):
     """To stop somebody who is not there is an error; to wait for their stop is not."""
-    async with MessageRouter() as router:
-        with pytest.raises(ActorNotFoundError):
-            await router.stop_actor("a")
-        await router.wait_stopped("a")
+    with pytest.raises(ActorNotFoundError):
+        await router.stop_actor("a")
+    await router.wait_stopped("a")
 
 
-async def test_producers_are_gone_before_on_stop():
+async def test_producers_are_gone_before_on_stop(router):
     """When `on_stop()` runs, the actor's streams have ended, clean-up included."""
-    async with MessageRouter() as router:
-        router.register_actor("a", actor := Diary())
-        async with router.stream_async("a", "query") as stream:
-            events = aiter(stream)
+    router.register_actor("a", actor := Diary())
+    async with router.stream_async("a", "query") as stream:
+        events = aiter(stream)
+        await anext(events)
+        await router.stop_actor("a")
+        with pytest.raises(ActorStoppedError):
             await anext(events)
-            await router.stop_actor("a")
-            with pytest.raises(ActorStoppedError):
-                await anext(events)
-        assert actor.diary == ["start", "stream", "stream ended", "normal"]
+    assert actor.diary == ["start", "stream", "stream ended", "normal"]
 
 
-async def test_on_stop_that_asks_whoever_stops_it(unit):
+async def test_on_stop_that_asks_whoever_stops_it(router, unit):
     """An ask in `on_stop()` of the actor that waits for the stop is an error at once."""
     told: list[type] = []
 
@@ -428,10 +413,9 @@ async def test_on_stop_that_asks_whoever_stops_it(unit):
             except AskCycleError as exc:
                 told.append(type(exc))
 
-    async with MessageRouter() as router:
-        router.register_actor("a", Victim())
-        router.register_actor("b", Killer())
-        await router.ask("b", "kill")
+    router.register_actor("a", Victim())
+    router.register_actor("b", Killer())
+    await router.ask("b", "kill")
     assert told == [AskCycleError]
 
 
@@ -495,7 +479,7 @@ async def test_on_stop_is_cancelled_after_stop_timeout(unit, caplog):
     assert f"@(a) did not stop within {unit:g} s" in caplog.text
 
 
-async def test_on_stop_runs_although_a_stream_does_not_end(unit, caplog):
+async def test_on_stop_runs_although_a_stream_does_not_end(router, unit, caplog):
     """A stream's clean-up that takes too long does not keep `on_stop()` from running."""
 
     class Clinging(Diary):
@@ -506,13 +490,12 @@ async def test_on_stop_runs_although_a_stream_does_not_end(unit, caplog):
                 with CancelScope(shield=True):
                     await sleep(3 * unit)
 
-    async with MessageRouter() as router:
-        router.register_actor("a", actor := Clinging(), stop_timeout=unit)
-        async with router.stream_async("a", "query") as stream:
-            await anext(aiter(stream))
-            await router.stop_actor("a")
-            assert actor.diary == ["start", "normal"]
-            assert router.statistics().active_streams == 0
+    router.register_actor("a", actor := Clinging(), stop_timeout=unit)
+    async with router.stream_async("a", "query") as stream:
+        await anext(aiter(stream))
+        await router.stop_actor("a")
+        assert actor.diary == ["start", "normal"]
+        assert router.statistics().active_streams == 0
     assert "did not end within" in caplog.text
 
 
@@ -546,15 +529,10 @@ async def test_failure_that_is_only_logged(caplog):
 
 async def test_failure_in_on_stop():
     """What `on_stop()` raises is the actor's failure."""
-
-    class Broken(Actor):
-        async def on_stop(self, reason: str | BaseException) -> None:
-            raise error
-
     error = ValueError("no")
     with failures() as errors:
         async with MessageRouter() as router:
-            router.register_actor("a", Broken())
+            router.register_actor("a", FailsToStop(error))
             await router.stop_actor("a")
     assert errors == [error]
 
@@ -600,10 +578,6 @@ async def test_failure_of_an_ask_is_no_failure_of_the_actor():
     assert actor.diary == ["start", "fail", "hello", "shutdown"]
 
 
-class Harsh(BaseException):
-    """What is no `Exception`, like `KeyboardInterrupt`."""
-
-
 @pytest.mark.parametrize("kind", ["tell", "ask"])
 async def test_base_exception_in_a_handler(kind):
     """What is no `Exception` leaves the router, and nobody is left waiting."""
@@ -611,9 +585,9 @@ async def test_base_exception_in_a_handler(kind):
     with failures() as errors:
         async with MessageRouter() as router:
             router.register_actor("a", actor)
-            await getattr(router, kind)("a", "fail", Harsh())
+            await getattr(router, kind)("a", "fail", QuitProgram())
             await sleep_forever()
-    assert Harsh in map(type, errors)
+    assert QuitProgram in map(type, errors)
     assert actor.diary == ["start", "fail", "shutdown"]
     assert_nothing_left(router)
 
@@ -626,23 +600,18 @@ async def test_base_exception_before_a_failure_in_on_stop(caplog):
             raise ValueError("on_stop")
 
     with failures() as errors:
-        await fail(Harsh(), Broken())
-    assert [type(error) for error in errors] == [Harsh]
+        await fail(QuitProgram(), Broken())
+    assert [type(error) for error in errors] == [QuitProgram]
     assert "ValueError: on_stop" in caplog.text
 
 
 async def test_base_exception_in_on_stop():
     """What is no `Exception` in `on_stop()` leaves the router, and the actor is stopped."""
-
-    class Broken(Actor):
-        async def on_stop(self, reason: str | BaseException) -> None:
-            raise Harsh
-
     with failures() as errors:
         async with MessageRouter() as router:
-            router.register_actor("a", Broken())
+            router.register_actor("a", FailsToStop(QuitProgram()))
             await router.stop_actor("a")
-    assert [type(error) for error in errors] == [Harsh]
+    assert [type(error) for error in errors] == [QuitProgram]
     assert router.list_actors() == []
 
 
@@ -702,14 +671,9 @@ async def test_router_exit_with_an_exception_of_its_block():
 
 async def test_router_exit_with_an_exception_of_its_block_and_a_failure():
     """With failures of actors besides, a group of both leaves the router."""
-
-    class Broken(Actor):
-        async def on_stop(self, reason: str | BaseException) -> None:
-            raise KeyError("actor")
-
     with failures() as errors:
         async with MessageRouter() as router:
-            router.register_actor("a", Broken())
+            router.register_actor("a", FailsToStop(KeyError("actor")))
             raise ValueError("block")
     assert [type(error) for error in errors] == [ValueError, KeyError]
 
@@ -723,11 +687,11 @@ async def test_router_exit_at_once():
 
 
 async def test_register_while_the_router_is_left():
-    """An actor that is registered by an `on_stop()` at the router's exit comes too late."""
+    """An actor that is registered by an `on_stop()` at the router's exit is refused."""
 
     class Parent(Actor):
         async def on_stop(self, reason: str | BaseException) -> None:
-            with pytest.raises(RouterClosedError, match="too late"):
+            with pytest.raises(RouterClosedError, match="while the router is being left"):
                 self.router.register_actor("b", Diary())
 
     async with MessageRouter() as router:
@@ -756,10 +720,9 @@ async def test_router_exit_while_an_actor_drains():
     assert actor.diary == ["start", "wait", "shutdown"]
 
 
-async def test_the_old_name_of_stop():
+async def test_the_old_name_of_stop(router):
     """`unregister_actor()` does as `stop_actor()`: it lets what is queued finish."""
-    async with MessageRouter() as router:
-        router.register_actor("a", actor := Diary())
-        await router.tell("a", "hello")
-        await router.unregister_actor("a")
-        assert actor.diary == ["start", "hello", "normal"]
+    router.register_actor("a", actor := Diary())
+    await router.tell("a", "hello")
+    await router.unregister_actor("a")
+    assert actor.diary == ["start", "hello", "normal"]

@@ -52,37 +52,35 @@ class Clerk(Actor):
         yield payload
 
 
-async def test_messages_are_handled_one_at_a_time_in_order():
+async def test_messages_are_handled_one_at_a_time_in_order(router):
     """Nobody overtakes, not even those who waited for room; streams run beside."""
-    async with MessageRouter() as router:
-        router.register_actor("clerk", clerk := Clerk(), mailbox_size=2)
-        async with create_task_group() as tasks:
-            for number in range(6):
-                tasks.start_soon(router.tell, "clerk", "work", number)
-                await settle()
-            assert clerk.begun == [0]
-            assert await router.stream_async("clerk", "beside", "stream").collect() == ["stream"]
-            clerk.door.set()
-        await router.stop_actor("clerk")
-        assert clerk.begun == clerk.done == list(range(6))
-
-
-async def test_a_full_mailbox_makes_its_senders_wait():
-    """One message is handled, `mailbox_size` wait, and the next sender waits or is refused."""
-    async with MessageRouter() as router:
-        router.register_actor("clerk", clerk := Clerk(), mailbox_size=2)
-        await router.tell("clerk", "work", 0)
-        await settle()
-        for number in (1, 2):
-            router.tell_nowait("clerk", "work", number)
-        with pytest.raises(MailboxFullError):
-            router.tell_nowait("clerk", "work", "refused")
-        with move_on_after(0.01) as patience:
-            await router.tell("clerk", "work", "cancelled")
-        assert patience.cancelled_caught
+    router.register_actor("clerk", clerk := Clerk(), mailbox_size=2)
+    async with create_task_group() as tasks:
+        for number in range(6):
+            tasks.start_soon(router.tell, "clerk", "work", number)
+            await settle()
+        assert clerk.begun == [0]
+        assert await router.stream_async("clerk", "beside", "stream").collect() == ["stream"]
         clerk.door.set()
-        await router.stop_actor("clerk")
-        assert clerk.done == [0, 1, 2]
+    await router.stop_actor("clerk")
+    assert clerk.begun == clerk.done == list(range(6))
+
+
+async def test_a_full_mailbox_makes_its_senders_wait(router):
+    """One message is handled, `mailbox_size` wait, and the next sender waits or is refused."""
+    router.register_actor("clerk", clerk := Clerk(), mailbox_size=2)
+    await router.tell("clerk", "work", 0)
+    await settle()
+    for number in (1, 2):
+        router.tell_nowait("clerk", "work", number)
+    with pytest.raises(MailboxFullError):
+        router.tell_nowait("clerk", "work", "refused")
+    with move_on_after(0.01) as patience:
+        await router.tell("clerk", "work", "cancelled")
+    assert patience.cancelled_caught
+    clerk.door.set()
+    await router.stop_actor("clerk")
+    assert clerk.done == [0, 1, 2]
 
 
 @pytest.mark.parametrize(
@@ -94,7 +92,7 @@ async def test_a_full_mailbox_makes_its_senders_wait():
         ("busy", "work", ActorStoppedError),
     ],
 )
-async def test_every_asker_gets_an_answer(to, type, answer):
+async def test_every_asker_gets_an_answer(router, to, type, answer):
     """Whatever becomes of an actor, whoever asked it is told, without a time limit."""
     answers: list[Exception] = []
 
@@ -104,7 +102,7 @@ async def test_every_asker_gets_an_answer(to, type, answer):
         except Exception as exc:
             answers.append(exc)
 
-    async with MessageRouter() as router, create_task_group() as tasks:
+    async with create_task_group() as tasks:
         router.register_actor("clerk", Clerk())
         router.register_actor("busy", Clerk())
         for _ in range(2):  # one that is handled, one that is queued
@@ -136,21 +134,20 @@ async def abort_soon(button: AbortController) -> None:
 
 
 @pytest.mark.parametrize("end", ["timeout", "cancellation", "signal"])
-async def test_who_gives_up_an_ask_gives_up_its_work(end):
+async def test_who_gives_up_an_ask_gives_up_its_work(router, end):
     """A handler that runs is cancelled, a queued message is taken out; the actor lives on."""
-    async with MessageRouter() as router:
-        router.register_actor("clerk", clerk := Clerk())
-        await ask_in_vain(router, end, "running")
-        await settle()
-        assert (clerk.begun, clerk.dropped) == (["running"], ["running"])
+    router.register_actor("clerk", clerk := Clerk())
+    await ask_in_vain(router, end, "running")
+    await settle()
+    assert (clerk.begun, clerk.dropped) == (["running"], ["running"])
 
-        await router.tell("clerk", "work", "told")
-        await settle()
-        await ask_in_vain(router, end, "queued")
-        clerk.door.set()
-        assert await router.ask("clerk", "work", "next") == "next"
-        assert clerk.begun == ["running", "told", "next"]
-        assert_nothing_left(router)
+    await router.tell("clerk", "work", "told")
+    await settle()
+    await ask_in_vain(router, end, "queued")
+    clerk.door.set()
+    assert await router.ask("clerk", "work", "next") == "next"
+    assert clerk.begun == ["running", "told", "next"]
+    assert_nothing_left(router)
 
 
 class PassOn(Actor):
@@ -176,29 +173,27 @@ def causes(exc: BaseException) -> set[type[BaseException]]:
 
 @pytest.mark.parametrize("in_a_task", [False, True])
 @pytest.mark.parametrize("circle", [["a"], ["a", "b"], ["a", "b", "c"]])
-async def test_a_circle_of_asks_is_an_error(circle, in_a_task):
+async def test_a_circle_of_asks_is_an_error(router, circle, in_a_task):
     """An ask that would wait for itself raises, however long the circle, without a time limit."""
-    async with MessageRouter() as router:
-        for name, following in zip(circle, [*circle[1:], circle[0]], strict=True):
-            router.register_actor(name, PassOn(following, in_a_task))
-        with fail_after(5), pytest.raises(ActorError) as caught:
-            await router.ask("a", "round", timeout=None)
+    for name, following in zip(circle, [*circle[1:], circle[0]], strict=True):
+        router.register_actor(name, PassOn(following, in_a_task))
+    with fail_after(5), pytest.raises(ActorError) as caught:
+        await router.ask("a", "round", timeout=None)
     assert AskCycleError in causes(caught.value)
 
 
-async def test_no_message_is_lost_without_a_word(caplog):
+async def test_no_message_is_lost_without_a_word(router, caplog):
     """A tell that reaches nobody is logged and published, whatever the reason."""
-    async with MessageRouter() as router:
-        lost = router.dead_letters.subscribe()
-        router.register_actor("clerk", Clerk())
-        await router.tell("nobody", "to nobody")
-        await router.tell("clerk", "unknown")
-        await router.tell("clerk", "work")
-        await router.tell("clerk", "queued")
-        await settle()
-        await router.stop_actor("clerk", drain=False)
-        await router.tell("clerk", "too late")
-        letters = [await anext(lost) for _ in range(4)]
+    lost = router.dead_letters.subscribe()
+    router.register_actor("clerk", Clerk())
+    await router.tell("nobody", "to nobody")
+    await router.tell("clerk", "unknown")
+    await router.tell("clerk", "work")
+    await router.tell("clerk", "queued")
+    await settle()
+    await router.stop_actor("clerk", drain=False)
+    await router.tell("clerk", "too late")
+    letters = [await anext(lost) for _ in range(4)]
     types = [letter.type for letter in letters]
     assert types == ["to nobody", "unknown", "queued", "too late"]
     assert all(any(type in line for line in caplog.messages) for type in types)

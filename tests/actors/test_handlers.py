@@ -11,7 +11,6 @@ import pytest
 from actorstream import (
     Actor,
     ActorError,
-    MessageRouter,
     StreamingNotSupportedError,
     UnhandledMessageError,
     current_message,
@@ -51,11 +50,11 @@ async def test_handler():
     assert await ask(Counter(), "increment", 2) == 2
 
 
-async def test_several_types():
+async def test_several_types(router):
     """One method may handle several types."""
-    async with serving(Counter()) as router:
-        assert await router.ask("a", "set", 5) == ("set", 5)
-        assert await router.ask("a", "reset") == ("reset", 0)
+    router.register_actor("a", Counter())
+    assert await router.ask("a", "set", 5) == ("set", 5)
+    assert await router.ask("a", "reset") == ("reset", 0)
 
 
 async def test_decorator_twice():
@@ -427,14 +426,14 @@ async def test_unknown_type_is_a_lookup_error():
         await ask(Mute(), "query")
 
 
-async def test_unknown_type_of_a_tell():
+async def test_unknown_type_of_a_tell(router):
     """A tell of an unknown type goes to the dead letters, and the actor lives on."""
-    async with serving(Counter()) as router:
-        async with router.dead_letters.subscribe() as letters:
-            await router.tell("a", "decrement", 1)
-            letter = await anext(aiter(letters))
-        assert (letter.to.id, letter.type, letter.payload) == ("a", "decrement", 1)
-        assert await router.ask("a", "increment", 1) == 1
+    router.register_actor("a", Counter())
+    async with router.dead_letters.subscribe() as letters:
+        await router.tell("a", "decrement", 1)
+        letter = await anext(aiter(letters))
+    assert (letter.to.id, letter.type, letter.payload) == ("a", "decrement", 1)
+    assert await router.ask("a", "increment", 1) == 1
 
 
 class Picky(Actor):
@@ -453,12 +452,12 @@ async def test_unhandled_by_hand():
         await ask(Picky(), "any", "bad")
 
 
-async def test_unhandled_tell_by_hand():
+async def test_unhandled_tell_by_hand(router):
     """And, after a tell, to the dead letters."""
-    async with serving(Picky()) as router:
-        await router.tell("a", "any", "bad")
-        assert await router.ask("a", "any", "good") == "done"
-        assert router.statistics().dead_letters == 1
+    router.register_actor("a", Picky())
+    await router.tell("a", "any", "bad")
+    assert await router.ask("a", "any", "good") == "done"
+    assert router.statistics().dead_letters == 1
 
 
 class OwnError(Actor):
@@ -477,18 +476,18 @@ async def test_unhandled_with_a_text_of_ones_own():
     assert router.statistics().dead_letters == 1
 
 
-async def test_unhandled_by_another_actor():
+async def test_unhandled_by_another_actor(router):
     """An actor whose own ask is not handled has failed: that is not about its message."""
 
     class Asks(Actor):
         async def receive(self, message):
             return await self.ask("picky", message.type, "bad")
 
-    async with serving(Asks()) as router:
-        router.register_actor("picky", Picky())
-        with pytest.raises(ActorError) as caught:
-            await router.ask("a", "any")
-        assert isinstance(caught.value.__cause__, UnhandledMessageError)
+    router.register_actor("a", Asks())
+    router.register_actor("picky", Picky())
+    with pytest.raises(ActorError) as caught:
+        await router.ask("a", "any")
+    assert isinstance(caught.value.__cause__, UnhandledMessageError)
 
 
 # Streaming methods
@@ -527,25 +526,25 @@ class Library(Actor):
 @pytest.mark.parametrize(
     "type", ["generator", "coroutine", "plain", "message", "helper", "helper2", "static"]
 )
-async def test_streaming_methods(type):
+async def test_streaming_methods(router, type):
     """A method that is marked with `@streams` may be all that `stream_async` may be."""
-    async with serving(Library()) as router:
-        assert await router.stream_async("a", type, 1).collect() == [1]
+    router.register_actor("a", Library())
+    assert await router.stream_async("a", type, 1).collect() == [1]
 
 
-async def test_stream_async_is_the_fallback():
+async def test_stream_async_is_the_fallback(router):
     """A type that no method is marked for goes to `stream_async()`."""
 
     class Fallback(Library):
         async def stream_async(self, payload):
             yield "fallback"
 
-    async with serving(Fallback()) as router:
-        assert await router.stream_async("a", "other", 1).collect() == ["fallback"]
-        assert await router.stream_async("a", "plain", 1).collect() == [1]
+    router.register_actor("a", Fallback())
+    assert await router.stream_async("a", "other", 1).collect() == ["fallback"]
+    assert await router.stream_async("a", "plain", 1).collect() == [1]
 
 
-async def test_stream_is_the_fallback():
+async def test_stream_is_the_fallback(router):
     """Or to the older `stream()`, as callers of either form see."""
 
     class Fallback(Library):
@@ -553,13 +552,13 @@ async def test_stream_is_the_fallback():
             await on_chunk("older")
 
     chunks: list[Any] = []
-    async with serving(Fallback()) as router:
-        assert await router.stream_async("a", "other").collect() == ["older"]
-        await router.stream_ask("a", "plain", 1, on_chunk=chunks.append)
+    router.register_actor("a", Fallback())
+    assert await router.stream_async("a", "other").collect() == ["older"]
+    await router.stream_ask("a", "plain", 1, on_chunk=chunks.append)
     assert chunks == [1]
 
 
-async def test_unknown_type_of_a_stream():
+async def test_unknown_type_of_a_stream(router):
     """Without a fallback, an unknown type is `StreamingNotSupportedError`, with what there is."""
 
     class One(Actor):
@@ -567,12 +566,12 @@ async def test_unknown_type_of_a_stream():
         async def query(self, payload):
             yield
 
-    async with serving(One()) as router:
-        with pytest.raises(StreamingNotSupportedError, match=r"'other', only @streams\('query'\)"):
-            await router.stream_async("a", "other").collect()
+    router.register_actor("a", One())
+    with pytest.raises(StreamingNotSupportedError, match=r"'other', only @streams\('query'\)"):
+        await router.stream_async("a", "other").collect()
 
 
-async def test_one_type_both_ways():
+async def test_one_type_both_ways(router):
     """One type may be both asked and streamed."""
 
     class Both(Actor):
@@ -585,7 +584,6 @@ async def test_one_type_both_ways():
             for word in payload.split():
                 yield word
 
-    async with MessageRouter() as router:
-        router.register_actor("a", Both())
-        assert await router.ask("a", "words", "x y") == ["x", "y"]
-        assert await router.stream_async("a", "words", "x y").collect() == ["x", "y"]
+    router.register_actor("a", Both())
+    assert await router.ask("a", "words", "x y") == ["x", "y"]
+    assert await router.stream_async("a", "words", "x y").collect() == ["x", "y"]

@@ -6,7 +6,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from actorstream import Actor, ActorStoppedError, MailboxFullError, Message, MessageRouter, address
+from actorstream import Actor, ActorStoppedError, MailboxFullError, Message, address
 from actorstream._actors.mailbox import Envelope, Mailbox
 from actorstream._actors.reply import Reply
 from actorstream.testing import assert_nothing_left, settle
@@ -231,24 +231,23 @@ class Collector(Actor):
         return message.payload
 
 
-async def test_tells_in_order_one_at_a_time():
+async def test_tells_in_order_one_at_a_time(router):
     """An actor handles one message at a time, in the order in which they were sent."""
     actor = Collector()
     actor.going.set()
-    async with MessageRouter() as router:
-        router.register_actor("a", actor)
-        for number in range(20):
-            await router.tell("a", "x", number)
-        assert await router.ask("a", "x", 20) == 20
-        assert_nothing_left(router)
+    router.register_actor("a", actor)
+    for number in range(20):
+        await router.tell("a", "x", number)
+    assert await router.ask("a", "x", 20) == 20
+    assert_nothing_left(router)
     assert actor.got == list(range(21))
 
 
 @pytest.mark.parametrize("mailbox_size", [1, 3])
-async def test_order_of_those_in_line(mailbox_size):
+async def test_order_of_those_in_line(router, mailbox_size):
     """Tells and asks of many tasks that find the mailbox full come in the order of the calls."""
     actor = Collector()
-    async with MessageRouter() as router, anyio.create_task_group() as tasks:
+    async with anyio.create_task_group() as tasks:
         router.register_actor("a", actor, mailbox_size=mailbox_size)
         for number in range(12):
             tasks.start_soon(router.ask if number % 3 else router.tell, "a", "x", number)
@@ -258,10 +257,10 @@ async def test_order_of_those_in_line(mailbox_size):
     assert actor.got == list(range(12))
 
 
-async def test_a_late_sender_stands_behind():
+async def test_a_late_sender_stands_behind(router):
     """Who sends when there is room again stands behind those who stood in line before."""
     actor = Collector()
-    async with MessageRouter() as router, anyio.create_task_group() as tasks:
+    async with anyio.create_task_group() as tasks:
         router.register_actor("a", actor, mailbox_size=1)
         for number in range(5):
             tasks.start_soon(router.tell, "a", "x", number)
@@ -271,7 +270,7 @@ async def test_a_late_sender_stands_behind():
     assert actor.got == [0, 1, 2, 3, 4, 5]
 
 
-async def test_backpressure():
+async def test_backpressure(router):
     """`tell()` waits while the mailbox is full, and goes on when there is room."""
     actor = Collector()
     sent: list[Any] = []
@@ -281,7 +280,7 @@ async def test_backpressure():
             await router.tell("a", "x", number)
             sent.append(number)
 
-    async with MessageRouter() as router, anyio.create_task_group() as tasks:
+    async with anyio.create_task_group() as tasks:
         router.register_actor("a", actor, mailbox_size=3)
         tasks.start_soon(send)
         await settle(20)
@@ -291,56 +290,53 @@ async def test_backpressure():
     assert actor.got == [0, 1, 2, 3, 4, 5]
 
 
-async def test_default_size():
+async def test_default_size(router):
     """A hundred messages have room in a mailbox, if nothing else is said."""
     actor = Collector()
-    async with MessageRouter() as router:
-        router.register_actor("a", actor)
-        for number in range(100):
-            router.tell_nowait("a", "x", number)
-        with pytest.raises(MailboxFullError):
-            router.tell_nowait("a", "x")
-        actor.going.set()
-        await router.ask("a", "x")
+    router.register_actor("a", actor)
+    for number in range(100):
+        router.tell_nowait("a", "x", number)
+    with pytest.raises(MailboxFullError):
+        router.tell_nowait("a", "x")
+    actor.going.set()
+    await router.ask("a", "x")
 
 
-async def test_tell_nowait_when_full():
+async def test_tell_nowait_when_full(router):
     """`tell_nowait()` raises `MailboxFullError` when there is no room, and says what to do."""
     actor = Collector()
-    async with MessageRouter() as router:
-        router.register_actor("a", actor, mailbox_size=2)
-        router.tell_nowait("a", "x", 1)
-        router.tell_nowait("a", "x", 2)
-        with pytest.raises(MailboxFullError, match=r"of @\(a\) is full: 2 messages wait;"):
-            router.tell_nowait("a", "x", 3)
-        actor.going.set()
-        await router.ask("a", "x", 4)
+    router.register_actor("a", actor, mailbox_size=2)
+    router.tell_nowait("a", "x", 1)
+    router.tell_nowait("a", "x", 2)
+    with pytest.raises(MailboxFullError, match=r"of @\(a\) is full: 2 messages wait;"):
+        router.tell_nowait("a", "x", 3)
+    actor.going.set()
+    await router.ask("a", "x", 4)
     assert actor.got == [1, 2, 4]
 
 
-async def test_tell_cancelled_in_line():
+async def test_tell_cancelled_in_line(router):
     """A tell that is cancelled while it waits for room was not sent."""
     actor = Collector()
-    async with MessageRouter() as router:
-        router.register_actor("a", actor, mailbox_size=1)
-        await router.tell("a", "x", 0)
-        await settle()
-        await router.tell("a", "x", 1)
-        with anyio.CancelScope() as scope:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(router.tell, "a", "x", 2)
-                await settle()
-                scope.cancel()
-        actor.going.set()
-        await router.ask("a", "x", 3)
+    router.register_actor("a", actor, mailbox_size=1)
+    await router.tell("a", "x", 0)
+    await settle()
+    await router.tell("a", "x", 1)
+    with anyio.CancelScope() as scope:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(router.tell, "a", "x", 2)
+            await settle()
+            scope.cancel()
+    actor.going.set()
+    await router.ask("a", "x", 3)
     assert actor.got == [0, 1, 3]
 
 
-async def test_bound_of_each_actor():
+async def test_bound_of_each_actor(router):
     """A full mailbox holds up those who send to that actor only."""
     slow, quick = Collector(), Collector()
     quick.going.set()
-    async with MessageRouter() as router, anyio.create_task_group() as tasks:
+    async with anyio.create_task_group() as tasks:
         router.register_actor("slow", slow, mailbox_size=1)
         router.register_actor("quick", quick)
         for number in range(4):
@@ -350,7 +346,7 @@ async def test_bound_of_each_actor():
         slow.going.set()
 
 
-async def test_messages_before_the_start():
+async def test_messages_before_the_start(router):
     """What is sent while `on_start()` runs waits, in order, and is handled then."""
 
     class Late(Collector):
@@ -359,7 +355,7 @@ async def test_messages_before_the_start():
             self.got.append("started")
 
     actor = Late()
-    async with MessageRouter() as router, anyio.create_task_group() as tasks:
+    async with anyio.create_task_group() as tasks:
         router.register_actor("a", actor)
         await router.tell("a", "x", 0)
         tasks.start_soon(router.ask, "a", "x", 1)
@@ -369,7 +365,7 @@ async def test_messages_before_the_start():
     assert actor.got == ["started", 0, 1]
 
 
-async def test_streams_beside_the_mailbox():
+async def test_streams_beside_the_mailbox(router):
     """A stream of an actor runs while a message is handled and others wait."""
 
     class Both(Collector):
@@ -377,50 +373,47 @@ async def test_streams_beside_the_mailbox():
             yield len(self.got)
 
     actor = Both()
-    async with MessageRouter() as router:
-        router.register_actor("a", actor, mailbox_size=1)
-        await router.tell("a", "x", 0)
-        await settle()
-        await router.tell("a", "x", 1)
-        assert await router.stream_async("a", "query").collect() == [0]
-        actor.going.set()
+    router.register_actor("a", actor, mailbox_size=1)
+    await router.tell("a", "x", 0)
+    await settle()
+    await router.tell("a", "x", 1)
+    assert await router.stream_async("a", "query").collect() == [0]
+    actor.going.set()
 
 
-async def test_many_in_line():
+async def test_many_in_line(router):
     """Thousands may stand in line, and be cancelled at once."""
     actor = Collector()
-    async with MessageRouter() as router:
-        router.register_actor("a", actor, mailbox_size=1)
-        async with anyio.create_task_group() as tasks:
-            for _ in range(3000):
-                tasks.start_soon(router.tell, "a", "x")
-            await settle()
-            assert router.statistics().queued_messages == 2999
-            tasks.cancel_scope.cancel()
-        assert router.statistics().queued_messages == 1
-        actor.going.set()
-        await router.ask("a", "x", "last")
-        assert actor.got == [None, None, "last"]
+    router.register_actor("a", actor, mailbox_size=1)
+    async with anyio.create_task_group() as tasks:
+        for _ in range(3000):
+            tasks.start_soon(router.tell, "a", "x")
+        await settle()
+        assert router.statistics().queued_messages == 2999
+        tasks.cancel_scope.cancel()
+    assert router.statistics().queued_messages == 1
+    actor.going.set()
+    await router.ask("a", "x", "last")
+    assert actor.got == [None, None, "last"]
 
 
-async def test_senders_in_line_at_a_stop():
+async def test_senders_in_line_at_a_stop(router):
     """When the actor stops, a tell in line is a dead letter, and an ask in line is answered."""
     actor = Collector()
-    async with MessageRouter() as router:
-        router.register_actor("a", actor, mailbox_size=1)
-        letters = router.dead_letters.subscribe()
-        async with letters, anyio.create_task_group() as tasks:
-            for number in range(3):
-                tasks.start_soon(router.tell, "a", "x", number)
-                await settle()
-            tasks.start_soon(router.stop_actor, "a")
+    router.register_actor("a", actor, mailbox_size=1)
+    letters = router.dead_letters.subscribe()
+    async with letters, anyio.create_task_group() as tasks:
+        for number in range(3):
+            tasks.start_soon(router.tell, "a", "x", number)
             await settle()
-            assert (await anext(aiter(letters))).payload == 2
-            actor.going.set()
+        tasks.start_soon(router.stop_actor, "a")
+        await settle()
+        assert (await anext(aiter(letters))).payload == 2
+        actor.going.set()
     assert actor.got == [0, 1]
 
 
-async def test_ask_in_line_at_a_stop():
+async def test_ask_in_line_at_a_stop(router):
     """An ask in line is answered with `ActorStoppedError`."""
     actor = Collector()
     outcomes = []
@@ -431,14 +424,13 @@ async def test_ask_in_line_at_a_stop():
         except ActorStoppedError as exc:
             outcomes.append(type(exc))
 
-    async with MessageRouter() as router:
-        router.register_actor("a", actor, mailbox_size=1)
-        async with anyio.create_task_group() as tasks:
-            for number in range(3):
-                tasks.start_soon(ask, number)
-                await settle()
-            tasks.start_soon(router.stop_actor, "a")
+    router.register_actor("a", actor, mailbox_size=1)
+    async with anyio.create_task_group() as tasks:
+        for number in range(3):
+            tasks.start_soon(ask, number)
             await settle()
-            assert outcomes == [ActorStoppedError]
-            actor.going.set()
+        tasks.start_soon(router.stop_actor, "a")
+        await settle()
+        assert outcomes == [ActorStoppedError]
+        actor.going.set()
     assert outcomes == [ActorStoppedError, 0, 1]

@@ -326,17 +326,16 @@ async def test_random_crowd(size, crowd):
 
 
 @pytest.mark.parametrize("size", [1, 2, 100])
-async def test_everybody_is_let_in(size):
+async def test_everybody_is_let_in(router, size):
     """With many senders and no cancellation, everything comes, and nothing waits in the end."""
     actor = Quick()
     crowd = [Plan([("tell", 0, who % 2), ("ask", who % 3, 0)], None) for who in range(50)]
     log = Log()
-    async with MessageRouter() as router:
-        router.register_actor("a", actor, mailbox_size=size)
-        async with anyio.create_task_group() as tasks:
-            for who, plan in enumerate(crowd):
-                tasks.start_soon(carry_out, plan, who, router, log)
-        assert_nothing_left(router)
+    router.register_actor("a", actor, mailbox_size=size)
+    async with anyio.create_task_group() as tasks:
+        for who, plan in enumerate(crowd):
+            tasks.start_soon(carry_out, plan, who, router, log)
+    assert_nothing_left(router)
     assert (
         sorted(actor.done) == sorted(log.sent) == [(who, n) for who in range(50) for n in range(2)]
     )

@@ -40,44 +40,41 @@ async def test_an_actor_in_the_tree():
         assert (actor.queued, actor.mailbox_size, actor.restarts) == (2, 7, 0)
 
 
-async def test_a_stream_in_the_tree(unit):
+async def test_a_stream_in_the_tree(router, unit):
     """An open stream shows how many items it has delivered, how fast, and its buffer."""
-    async with MessageRouter() as router:
-        router.register_actor("a", Worker())
-        payloads = router.stream_async("a", "count", buffer_size=5, timeout=None).payloads()
-        for _ in range(10):
-            await anext(payloads)
-        await anyio.sleep(unit)
-        (stream,) = router.tree().actors[0].streams
-        assert (stream.type, stream.delivered, stream.buffer_size) == ("count", 10, 5)
-        assert stream.buffered == 5
-        assert 0 < stream.rate <= 10 / unit * 1.01
+    router.register_actor("a", Worker())
+    payloads = router.stream_async("a", "count", buffer_size=5, timeout=None).payloads()
+    for _ in range(10):
+        await anext(payloads)
+    await anyio.sleep(unit)
+    (stream,) = router.tree().actors[0].streams
+    assert (stream.type, stream.delivered, stream.buffer_size) == ("count", 10, 5)
+    assert stream.buffered == 5
+    assert 0 < stream.rate <= 10 / unit * 1.01
 
 
-async def test_a_port_in_the_tree():
+async def test_a_port_in_the_tree(router):
     """A port shows its subscribers."""
-    async with MessageRouter() as router:
-        worker = Worker()
-        router.register_actor("a", worker)
-        async with router.subscribe("a", "progress"):
-            await worker.port.publish(1)
-            assert "port 'progress': 1 subscriber, 1 published" in str(router.tree())
+    worker = Worker()
+    router.register_actor("a", worker)
+    async with router.subscribe("a", "progress"):
+        await worker.port.publish(1)
+        assert "port 'progress': 1 subscriber, 1 published" in str(router.tree())
 
 
-async def test_children_in_the_tree():
+async def test_children_in_the_tree(router):
     """Children stand under their supervisor, with the number of their restarts."""
-    async with MessageRouter() as router:
-        router.register_actor("pool", Supervisor([ChildSpec("a", Worker), ChildSpec("b", Worker)]))
-        await settle()
-        await router.tell("pool/b", "fail")
-        await settle(20)
-        assert str(router.tree()).splitlines() == [
-            "pool (Supervisor): running, mailbox 0/100",
-            "  pool/a (Worker): running, mailbox 0/100",
-            "      port 'progress': 0 subscribers, 0 published",
-            "  pool/b (Worker): running, mailbox 0/100, 1 restart",
-            "      port 'progress': 0 subscribers, 0 published",
-        ]
+    router.register_actor("pool", Supervisor([ChildSpec("a", Worker), ChildSpec("b", Worker)]))
+    await settle()
+    await router.tell("pool/b", "fail")
+    await settle(20)
+    assert str(router.tree()).splitlines() == [
+        "pool (Supervisor): running, mailbox 0/100",
+        "  pool/a (Worker): running, mailbox 0/100",
+        "      port 'progress': 0 subscribers, 0 published",
+        "  pool/b (Worker): running, mailbox 0/100, 1 restart",
+        "      port 'progress': 0 subscribers, 0 published",
+    ]
 
 
 def test_an_empty_tree():

@@ -35,6 +35,7 @@ from actorstream import (
     address,
 )
 from actorstream.testing import settle
+from tests.support import YieldsOnceAndCleansUp
 
 POLICIES = ["wait", "drop_oldest", "drop_newest", "latest", "fail"]
 TURN = 500  # values, after which a publisher rests
@@ -44,14 +45,18 @@ class Host(Actor):
     """Has ports, and does nothing else."""
 
 
+def add_port(router: MessageRouter, **options: Any) -> Port[Any]:
+    """Register an actor `a` that has a port `p`."""
+    actor = Host()
+    router.register_actor("a", actor)
+    return actor.create_port("p", **options)
+
+
 @asynccontextmanager
 async def a_port(**options: Any) -> AsyncIterator[tuple[MessageRouter, Port[Any]]]:
-    """Open a router with an actor `a` that has a port `p`; nobody is left attached to it."""
+    """Open a router of its own for a port, for a test that looks on after the router's exit."""
     async with MessageRouter() as router:
-        actor = Host()
-        router.register_actor("a", actor)
-        port = actor.create_port("p", **options)
-        yield router, port
+        yield router, add_port(router, **options)
         await settle()
 
 
@@ -101,46 +106,43 @@ async def start(tasks: Any, port: Port[Any], *values: Any) -> Publishing:
 # Making a port
 
 
-async def test_port_before_registration():
+async def test_port_before_registration(router):
     """A port that is made before the actor is registered can be subscribed to afterwards."""
     actor = Host()
     port = actor.create_port("p")
-    async with MessageRouter() as router:
-        router.register_actor("a", actor)
-        subscription = router.subscribe("a", "p")
-        await port.publish(1)
-        assert await anext(subscription) == 1
+    router.register_actor("a", actor)
+    subscription = router.subscribe("a", "p")
+    await port.publish(1)
+    assert await anext(subscription) == 1
 
 
-async def test_port_in_init():
+async def test_port_in_init(router):
     """An actor may make its ports in `__init__`, and needs no `super().__init__()`."""
 
     class Eager(Actor):
         def __init__(self) -> None:
             self.port = self.create_port("p")
 
-    async with MessageRouter() as router:
-        actor = Eager()
-        router.register_actor("a", actor)
-        subscription = router.subscribe("a", "p")
-        await actor.port.publish(1)
-        assert await anext(subscription) == 1
+    actor = Eager()
+    router.register_actor("a", actor)
+    subscription = router.subscribe("a", "p")
+    await actor.port.publish(1)
+    assert await anext(subscription) == 1
 
 
-async def test_port_of_a_frozen_actor():
+async def test_port_of_a_frozen_actor(router):
     """An actor that is a frozen attrs class has ports, too."""
 
     @attrs.frozen
     class Frozen(Actor):
         name: str
 
-    async with MessageRouter() as router:
-        actor = Frozen("x")
-        router.register_actor("a", actor)
-        port = actor.create_port("p")
-        subscription = router.subscribe("a", "p")
-        await port.publish(1)
-        assert await anext(subscription) == 1
+    actor = Frozen("x")
+    router.register_actor("a", actor)
+    port = actor.create_port("p")
+    subscription = router.subscribe("a", "p")
+    await port.publish(1)
+    assert await anext(subscription) == 1
 
 
 def test_ports_belong_to_an_instance():
@@ -194,13 +196,13 @@ def test_bad_option_of_a_port(option, value, error):
         ("signal", "stop", TypeError),
     ],
 )
-async def test_bad_option_of_a_subscription(option, value, error):
+async def test_bad_option_of_a_subscription(router, option, value, error):
     """A bad option is an error at the call, which names it; nobody is attached."""
-    async with a_port() as (router, port):
-        for subscribe in (port.subscribe, lambda **options: router.subscribe("a", "p", **options)):
-            with pytest.raises(error, match=option):
-                subscribe(**{option: value})
-        assert port.statistics().subscribers == 0
+    port = add_port(router)
+    for subscribe in (port.subscribe, lambda **options: router.subscribe("a", "p", **options)):
+        with pytest.raises(error, match=option):
+            subscribe(**{option: value})
+    assert port.statistics().subscribers == 0
 
 
 @pytest.mark.parametrize(
@@ -227,23 +229,24 @@ def test_repr():
     assert repr(port) == "<Port 'p': closed>"
 
 
-async def test_repr_of_a_subscription():
+async def test_repr_of_a_subscription(router):
     """The `repr` of an attached subscription tells how far it is."""
-    async with a_port() as (router, port):
-        subscription = router.subscribe("a", "p")
-        assert repr(subscription) == "<Subscription 'p' of @(a): open>"
-        port.close()
-        assert repr(subscription) == "<Subscription 'p' of @(a): ending>"
-        await subscription.collect()
-        assert repr(subscription) == "<Subscription 'p' of @(a): ended>"
+    port = add_port(router)
+    subscription = router.subscribe("a", "p")
+    assert repr(subscription) == "<Subscription 'p' of @(a): open>"
+    port.close()
+    assert repr(subscription) == "<Subscription 'p' of @(a): ending>"
+    await subscription.collect()
+    assert repr(subscription) == "<Subscription 'p' of @(a): ended>"
 
 
 # Publishing
 
 
-async def test_everybody_gets_everything():
+async def test_everybody_gets_everything(router):
     """Each subscriber gets each value, once and in order."""
-    async with a_port(buffer_size=3) as (router, port), create_task_group() as tasks:
+    port = add_port(router, buffer_size=3)
+    async with create_task_group() as tasks:
         seen: list[list[int]] = [[], [], []]
         for values in seen:
             tasks.start_soon(collect_into, values, router.subscribe("a", "p"))
@@ -254,31 +257,32 @@ async def test_everybody_gets_everything():
     assert seen == [list(range(2000))] * 3
 
 
-async def test_no_subscriber():
+async def test_no_subscriber(router):
     """With no subscriber a value is gone: who comes later does not get it."""
-    async with a_port() as (router, port):
-        await port.publish(1)
-        subscription = router.subscribe("a", "p")
-        await port.publish(2)
-        assert await read_now(subscription) == [2]
+    port = add_port(router)
+    await port.publish(1)
+    subscription = router.subscribe("a", "p")
+    await port.publish(2)
+    assert await read_now(subscription) == [2]
 
 
 @pytest.mark.parametrize(
     "value", [None, 0, "", ValueError("x"), StopAsyncIteration(), AsyncStreamMessage(type="end")]
 )
-async def test_any_value(value):
+async def test_any_value(router, value):
     """`None`, an exception, an event of a stream: all of them are ordinary values."""
-    async with a_port() as (router, port):
-        subscription = router.subscribe("a", "p")
-        await port.publish(value)
-        port.publish_nowait(value)
-        first, second = await read_now(subscription)
-        assert first is second is value
+    port = add_port(router)
+    subscription = router.subscribe("a", "p")
+    await port.publish(value)
+    port.publish_nowait(value)
+    first, second = await read_now(subscription)
+    assert first is second is value
 
 
-async def test_full_subscriber_holds_the_publisher_up():
+async def test_full_subscriber_holds_the_publisher_up(router):
     """`publish()` waits for a subscriber without room, and goes on when it reads."""
-    async with a_port(buffer_size=2) as (router, port), create_task_group() as tasks:
+    port = add_port(router, buffer_size=2)
+    async with create_task_group() as tasks:
         subscription = router.subscribe("a", "p")
         publishing = await start(tasks, port, 1, 2, 3)
         assert publishing.state == "waiting"
@@ -290,9 +294,10 @@ async def test_full_subscriber_holds_the_publisher_up():
         assert await read_now(subscription) == [2, 3]
 
 
-async def test_others_get_it_before_the_wait():
+async def test_others_get_it_before_the_wait(router):
     """Who has room gets the value at once, whoever else is full, and wherever in the row."""
-    async with a_port(buffer_size=1) as (_, port), create_task_group() as tasks:
+    port = add_port(router, buffer_size=1)
+    async with create_task_group() as tasks:
         row = [port.subscribe(buffer_size=9), port.subscribe(), port.subscribe(buffer_size=9)]
         publishing = await start(tasks, port, 1, 2)
         assert publishing.state == "waiting"
@@ -300,9 +305,10 @@ async def test_others_get_it_before_the_wait():
         await row[1].aclose()
 
 
-async def test_who_was_full_gets_it_as_soon_as_it_reads():
+async def test_who_was_full_gets_it_as_soon_as_it_reads(router):
     """Of two full subscribers, the one that reads does not wait for the one that does not."""
-    async with a_port(buffer_size=1) as (_, port), create_task_group() as tasks:
+    port = add_port(router, buffer_size=1)
+    async with create_task_group() as tasks:
         stuck, quick = port.subscribe(), port.subscribe()
         publishing = await start(tasks, port, 1, 2)
         assert await read_now(quick) == [1, 2]
@@ -311,9 +317,10 @@ async def test_who_was_full_gets_it_as_soon_as_it_reads():
         await stuck.aclose()
 
 
-async def test_order_of_concurrent_publishers():
+async def test_order_of_concurrent_publishers(router):
     """Who waits is not overtaken by a later `publish()`, even if room comes in between."""
-    async with a_port(buffer_size=1) as (_, port), create_task_group() as tasks:
+    port = add_port(router, buffer_size=1)
+    async with create_task_group() as tasks:
         stuck, other = port.subscribe(), port.subscribe()
         for number in range(4):
             await start(tasks, port, number)
@@ -324,9 +331,10 @@ async def test_order_of_concurrent_publishers():
         assert port.statistics().publishers_waiting == 0
 
 
-async def test_reading_lets_one_in_for_each_that_it_takes():
+async def test_reading_lets_one_in_for_each_that_it_takes(router):
     """However many publishers wait, a subscriber never has more than its `buffer_size`."""
-    async with a_port(buffer_size=2) as (_, port), create_task_group() as tasks:
+    port = add_port(router, buffer_size=2)
+    async with create_task_group() as tasks:
         subscription = port.subscribe()
         for number in range(6):
             await start(tasks, port, number)
@@ -336,9 +344,10 @@ async def test_reading_lets_one_in_for_each_that_it_takes():
             await settle()
 
 
-async def test_fast_path_after_a_wait():
+async def test_fast_path_after_a_wait(router):
     """When nobody waits any more, a subscriber reads without calls again."""
-    async with a_port(buffer_size=2) as (_, port), create_task_group() as tasks:
+    port = add_port(router, buffer_size=2)
+    async with create_task_group() as tasks:
         subscription = port.subscribe()
         await start(tasks, port, 1, 2, 3)
         await anext(subscription)
@@ -349,10 +358,11 @@ async def test_fast_path_after_a_wait():
         assert subscription._buffer.low == 0
 
 
-async def test_cancelled_publish():
+async def test_cancelled_publish(router):
     """If `publish()` is cancelled while it waits, who has the value keeps it, the rest never gets
     it, and those who wait behind it go on."""
-    async with a_port(buffer_size=1) as (_, port), create_task_group() as tasks:
+    port = add_port(router, buffer_size=1)
+    async with create_task_group() as tasks:
         full, roomy = port.subscribe(), port.subscribe(buffer_size=9)
         await port.publish(1)
         first = await start(tasks, port, 2)
@@ -364,21 +374,22 @@ async def test_cancelled_publish():
         assert await read_now(full) == [1, 3]
 
 
-async def test_publish_notices_a_cancellation_that_was_there():
+async def test_publish_notices_a_cancellation_that_was_there(router):
     """The first `publish()` in a cancelled scope hands nothing out."""
-    async with a_port() as (_, port):
-        subscription = port.subscribe()
-        with anyio.CancelScope() as scope:
-            scope.cancel()
-            await port.publish(1)
-        assert scope.cancelled_caught
-        assert await read_now(subscription) == []
+    port = add_port(router)
+    subscription = port.subscribe()
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await port.publish(1)
+    assert scope.cancelled_caught
+    assert await read_now(subscription) == []
 
 
 @pytest.mark.parametrize("overflow", [None, "drop_oldest", "drop_newest", "latest", "wait"])
-async def test_publish_starves_nobody(overflow):
+async def test_publish_starves_nobody(router, overflow):
     """A publisher that need not wait lets others have their turn, and notices a cancellation."""
-    async with a_port() as (_, port), create_task_group() as tasks:
+    port = add_port(router)
+    async with create_task_group() as tasks:
         subscription = overflow and port.subscribe(buffer_size=10 * TURN, overflow=overflow)
         published = 0
 
@@ -392,9 +403,10 @@ async def test_publish_starves_nobody(overflow):
     del subscription
 
 
-async def test_publish_starves_nobody_between_others():
+async def test_publish_starves_nobody_between_others(router):
     """Neither does one that publishes without waiting in between."""
-    async with a_port() as (_, port), create_task_group() as tasks:
+    port = add_port(router)
+    async with create_task_group() as tasks:
 
         async def interrupt() -> None:
             tasks.cancel_scope.cancel()
@@ -406,9 +418,10 @@ async def test_publish_starves_nobody_between_others():
     assert port.statistics().published <= 3 * TURN
 
 
-async def test_reading_starves_nobody():
+async def test_reading_starves_nobody(router):
     """A subscriber that finds its buffer full lets others have their turn again and again."""
-    async with a_port(buffer_size=10 * TURN) as (_, port), create_task_group() as tasks:
+    port = add_port(router, buffer_size=10 * TURN)
+    async with create_task_group() as tasks:
         subscription = port.subscribe()
         for number in range(8 * TURN):
             port.publish_nowait(number)
@@ -424,33 +437,35 @@ async def test_reading_starves_nobody():
             await anext(subscription)
         turns.append(8 * TURN)
         tasks.cancel_scope.cancel()
+    await subscription.aclose()
     # trio may give the reader a turn at the end of one round and at the beginning of the next.
     assert max(b - a for a, b in zip([0, *turns], turns, strict=False)) <= 3 * TURN
 
 
-async def test_publish_nowait():
+async def test_publish_nowait(router):
     """`publish_nowait()` hands a value to everybody, if all have room."""
-    async with a_port() as (_, port):
-        one, other = port.subscribe(), port.subscribe()
-        port.publish_nowait(1)
-        assert await read_now(one) == await read_now(other) == [1]
+    port = add_port(router)
+    one, other = port.subscribe(), port.subscribe()
+    port.publish_nowait(1)
+    assert await read_now(one) == await read_now(other) == [1]
 
 
-async def test_publish_nowait_to_a_full_subscriber():
+async def test_publish_nowait_to_a_full_subscriber(router):
     """`publish_nowait()` raises `WouldBlock` if one of them is full, and nobody got the value."""
-    async with a_port(buffer_size=1) as (_, port):
-        roomy, full = port.subscribe(buffer_size=9), port.subscribe()
-        lossy = port.subscribe(overflow="drop_oldest")
-        port.publish_nowait(1)
-        with pytest.raises(WouldBlock):
-            port.publish_nowait(2)
-        assert port.statistics().published == 1
-        assert [await read_now(it) for it in (roomy, full, lossy)] == [[1], [1], [1]]
+    port = add_port(router, buffer_size=1)
+    roomy, full = port.subscribe(buffer_size=9), port.subscribe()
+    lossy = port.subscribe(overflow="drop_oldest")
+    port.publish_nowait(1)
+    with pytest.raises(WouldBlock):
+        port.publish_nowait(2)
+    assert port.statistics().published == 1
+    assert [await read_now(it) for it in (roomy, full, lossy)] == [[1], [1], [1]]
 
 
-async def test_publish_nowait_wakes_a_reader():
+async def test_publish_nowait_wakes_a_reader(router):
     """A subscriber that waits is woken."""
-    async with a_port() as (_, port), create_task_group() as tasks:
+    port = add_port(router)
+    async with create_task_group() as tasks:
         values: list[int] = []
         tasks.start_soon(collect_into, values, port.subscribe())
         await settle()
@@ -467,49 +482,50 @@ async def test_publish_nowait_wakes_a_reader():
     [("drop_oldest", [4, 5]), ("drop_newest", [1, 2]), ("latest", [5])],
 )
 @pytest.mark.parametrize("whose", ["port", "subscriber"])
-async def test_policy_that_drops(overflow, kept, whose):
+async def test_policy_that_drops(router, overflow, kept, whose):
     """Each of them keeps what its name says, counts the rest, and holds nobody up."""
     options: Any = {"buffer_size": 2, "overflow": overflow}
-    async with a_port(**(options if whose == "port" else {})) as (_, port):
-        subscription = port.subscribe(**(options if whose == "subscriber" else {}))
-        for number in range(1, 6):
-            await port.publish(number)
-        lost = 5 - len(kept)
-        assert subscription.dropped == subscription.statistics().dropped == lost
-        assert await read_now(subscription) == kept
-        assert port.statistics().dropped == lost
-        await subscription.aclose()
-        assert port.statistics().dropped == lost
+    port = add_port(router, **(options if whose == "port" else {}))
+    subscription = port.subscribe(**(options if whose == "subscriber" else {}))
+    for number in range(1, 6):
+        await port.publish(number)
+    lost = 5 - len(kept)
+    assert subscription.dropped == subscription.statistics().dropped == lost
+    assert await read_now(subscription) == kept
+    assert port.statistics().dropped == lost
+    await subscription.aclose()
+    assert port.statistics().dropped == lost
 
 
-async def test_fail():
+async def test_fail(router):
     """`"fail"` ends the subscription that lags, after what is buffered, and no other."""
-    async with a_port(buffer_size=2) as (_, port):
-        lagging, other = port.subscribe(overflow="fail"), port.subscribe(buffer_size=9)
-        for number in range(4):
-            await port.publish(number)
-        assert port.statistics().subscribers == 1
-        assert await anext(lagging) == 0
-        assert await anext(lagging) == 1
-        with pytest.raises(StreamOverflowError, match="more than 2 items were waiting"):
-            await anext(lagging)
-        with pytest.raises(StopAsyncIteration):
-            await anext(lagging)
-        assert await read_now(other) == [0, 1, 2, 3]
+    port = add_port(router, buffer_size=2)
+    lagging, other = port.subscribe(overflow="fail"), port.subscribe(buffer_size=9)
+    for number in range(4):
+        await port.publish(number)
+    assert port.statistics().subscribers == 1
+    assert await anext(lagging) == 0
+    assert await anext(lagging) == 1
+    with pytest.raises(StreamOverflowError, match="more than 2 items were waiting"):
+        await anext(lagging)
+    with pytest.raises(StopAsyncIteration):
+        await anext(lagging)
+    assert await read_now(other) == [0, 1, 2, 3]
 
 
-async def test_own_buffer_size():
+async def test_own_buffer_size(router):
     """A subscriber's `buffer_size` counts instead of the port's."""
-    async with a_port(buffer_size=1) as (router, port):
-        subscription = router.subscribe("a", "p", buffer_size=3)
-        for number in range(3):
-            port.publish_nowait(number)
-        assert subscription.statistics().buffer_size == 3
+    port = add_port(router, buffer_size=1)
+    subscription = router.subscribe("a", "p", buffer_size=3)
+    for number in range(3):
+        port.publish_nowait(number)
+    assert subscription.statistics().buffer_size == 3
 
 
-async def test_own_overflow():
+async def test_own_overflow(router):
     """A subscriber's `overflow` counts instead of the port's."""
-    async with a_port(buffer_size=1, overflow="fail") as (router, port), create_task_group() as it:
+    port = add_port(router, buffer_size=1, overflow="fail")
+    async with create_task_group() as it:
         subscription = router.subscribe("a", "p", overflow="wait")
         publishing = await start(it, port, 1, 2)
         assert publishing.state == "waiting"
@@ -520,9 +536,10 @@ async def test_own_overflow():
 
 
 @pytest.mark.parametrize("overflow", ["drop_oldest", "drop_newest", "latest", "fail"])
-async def test_r62_lagging_subscriber(overflow):
+async def test_r62_lagging_subscriber(router, overflow):
     """R62: a lagging subscriber gets what its policy says, and others lose nothing."""
-    async with a_port(buffer_size=3) as (router, port), create_task_group() as tasks:
+    port = add_port(router, buffer_size=3)
+    async with create_task_group() as tasks:
         values: list[int] = []
         tasks.start_soon(collect_into, values, router.subscribe("a", "p"))
         lagging = router.subscribe("a", "p", overflow=overflow)
@@ -538,9 +555,10 @@ async def test_r62_lagging_subscriber(overflow):
     assert values == list(range(100))
 
 
-async def test_r62_cancelled_subscriber():
+async def test_r62_cancelled_subscriber(router):
     """R62: a subscriber that is cancelled blocks no one, not even who waits for it already."""
-    async with a_port(buffer_size=1) as (router, port), create_task_group() as tasks:
+    port = add_port(router, buffer_size=1)
+    async with create_task_group() as tasks:
         values: list[int] = []
         tasks.start_soon(collect_into, values, router.subscribe("a", "p"))
         subscriber = anyio.CancelScope()
@@ -561,45 +579,44 @@ async def test_r62_cancelled_subscriber():
     assert values == list(range(10))
 
 
-async def test_r62_subscribe_after_close():
+async def test_r62_subscribe_after_close(router):
     """R62: who subscribes after the close gets an error at the call."""
-    async with a_port() as (router, port):
-        port.close()
-        with pytest.raises(PortClosedError, match="the port 'p' is closed"):
-            router.subscribe("a", "p")
-        with pytest.raises(PortClosedError, match="the port 'p' is closed"):
-            port.subscribe()
+    port = add_port(router)
+    port.close()
+    with pytest.raises(PortClosedError, match="the port 'p' is closed"):
+        router.subscribe("a", "p")
+    with pytest.raises(PortClosedError, match="the port 'p' is closed"):
+        port.subscribe()
 
 
 # When it attaches
 
 
-async def test_attached_at_the_call():
+async def test_attached_at_the_call(router):
     """What is published between `subscribe()` and the first pull is received."""
-    async with a_port() as (router, port):
-        subscription = router.subscribe(address("a"), "p")
-        assert port.statistics().subscribers == 1
-        await port.publish(1)
-        assert await anext(subscription) == 1
+    port = add_port(router)
+    subscription = router.subscribe(address("a"), "p")
+    assert port.statistics().subscribers == 1
+    await port.publish(1)
+    assert await anext(subscription) == 1
 
 
-async def test_attached_at_the_first_pull():
+async def test_attached_at_the_first_pull(router):
     """Where the port is not there yet, the first pull finds it."""
-    async with MessageRouter() as router:
-        subscription = router.subscribe("a", "p")
-        actor = Host()
-        router.register_actor("a", actor)
-        port = actor.create_port("p")
-        assert port.statistics().subscribers == 0
-        await port.publish(0)
-        assert await read_now(subscription) == []
-        assert port.statistics().subscribers == 0  # a pull that is cancelled may be repeated
-        async with create_task_group() as tasks:
-            tasks.start_soon(port.wait_subscribers, 1)
-            with move_on_after(0.01):
-                await anext(subscription)
-        await port.publish(1)
-        assert await anext(subscription) == 1
+    subscription = router.subscribe("a", "p")
+    actor = Host()
+    router.register_actor("a", actor)
+    port = actor.create_port("p")
+    assert port.statistics().subscribers == 0
+    await port.publish(0)
+    assert await read_now(subscription) == []
+    assert port.statistics().subscribers == 0  # a pull that is cancelled may be repeated
+    async with create_task_group() as tasks:
+        tasks.start_soon(port.wait_subscribers, 1)
+        with move_on_after(0.01):
+            await anext(subscription)
+    await port.publish(1)
+    assert await anext(subscription) == 1
 
 
 async def test_attached_on_entering():
@@ -652,77 +669,76 @@ async def test_port_without_a_router():
         await anext(subscription)
 
 
-async def test_port_closed_before_the_first_pull():
+async def test_port_closed_before_the_first_pull(router):
     """A port that has been closed meanwhile is an error at the first pull."""
     actor = Host()
     port = actor.create_port("p")
     subscription = port.subscribe()
     port.close()
-    async with MessageRouter() as router:
-        router.register_actor("a", actor)
-        with pytest.raises(PortClosedError):
-            await anext(subscription)
+    router.register_actor("a", actor)
+    with pytest.raises(PortClosedError):
+        await anext(subscription)
 
 
-async def test_router_of_another_loop():
+async def test_router_of_another_loop(router):
     """In another thread, the first pull says that the router is elsewhere."""
-    async with a_port() as (router, port):
+    port = add_port(router)
 
-        async def read() -> Any:
-            return await anext(router.subscribe("a", "p"))
+    async def read() -> Any:
+        return await anext(router.subscribe("a", "p"))
 
-        def in_thread() -> None:
-            with pytest.raises(RouterClosedError, match="another event loop"):
-                anyio.run(read)
+    def in_thread() -> None:
+        with pytest.raises(RouterClosedError, match="another event loop"):
+            anyio.run(read)
 
-        thread = threading.Thread(target=in_thread)
-        thread.start()
-        thread.join()
-        assert port.statistics().subscribers == 0
+    thread = threading.Thread(target=in_thread)
+    thread.start()
+    thread.join()
+    assert port.statistics().subscribers == 0
 
 
 @pytest.mark.parametrize("how", ["cancel", "signal", "timeout", "aclose"])
-async def test_search_for_the_port_is_interrupted(how, unit):
+async def test_search_for_the_port_is_interrupted(router, how, unit):
     """What ends a subscription ends its search for the port, too."""
     controller = AbortController()
     signal = AbortSignal.timeout(unit) if how == "timeout" else controller.signal
-    async with MessageRouter() as router:
-        subscription = router.subscribe("a", "p", signal=signal)
+    subscription = router.subscribe("a", "p", signal=signal)
 
-        async def never() -> Any:
-            await anyio.sleep_forever()
+    async def never() -> Any:
+        await anyio.sleep_forever()
 
-        subscription._find_later = never  # what a router may have to do while an actor starts
-        outcome: list[object] = []
+    subscription._find_later = never  # what a router may have to do while an actor starts
+    outcome: list[object] = []
 
-        async def read() -> None:
-            try:
-                outcome.append(await anext(subscription))
-            except (StreamAbortedError, StopAsyncIteration) as exc:
-                outcome.append(exc)
+    async def read() -> None:
+        try:
+            outcome.append(await anext(subscription))
+        except (StreamAbortedError, StopAsyncIteration) as exc:
+            outcome.append(exc)
 
-        with fail_after(5 * unit):
-            async with create_task_group() as tasks:
-                tasks.start_soon(read)
-                await settle()
-                with pytest.raises(StreamConsumedError, match="two tasks"):
-                    await anext(subscription)
-                if how == "cancel":
-                    subscription.cancel("enough")
-                elif how == "signal":
-                    controller.abort("enough")
-                elif how == "aclose":
-                    await subscription.aclose()
-        kind = StopAsyncIteration if how == "aclose" else StreamAbortedError
-        assert [type(it) for it in outcome] == [kind]
+    with fail_after(5 * unit):
+        async with create_task_group() as tasks:
+            tasks.start_soon(read)
+            await settle()
+            with pytest.raises(StreamConsumedError, match="two tasks"):
+                await anext(subscription)
+            if how == "cancel":
+                subscription.cancel("enough")
+            elif how == "signal":
+                controller.abort("enough")
+            elif how == "aclose":
+                await subscription.aclose()
+    kind = StopAsyncIteration if how == "aclose" else StreamAbortedError
+    assert [type(it) for it in outcome] == [kind]
 
 
 # Reading
 
 
-async def test_read_that_is_cancelled():
+async def test_read_that_is_cancelled(router):
     """A subscriber that polls loses nothing."""
-    async with a_port(buffer_size=1) as (_, port), create_task_group() as tasks:
+    port = add_port(router, buffer_size=1)
+    async with create_task_group() as tasks:
         subscription = port.subscribe()
         await start(tasks, port, *range(20))
         seen: list[int] = []
@@ -732,9 +748,10 @@ async def test_read_that_is_cancelled():
         assert seen == list(range(20))
 
 
-async def test_two_readers():
+async def test_two_readers(router):
     """Two tasks that read one subscription at once are a mistake of theirs."""
-    async with a_port() as (_, port), create_task_group() as tasks:
+    port = add_port(router)
+    async with create_task_group() as tasks:
         subscription = port.subscribe()
         tasks.start_soon(subscription.collect)
         await settle()
@@ -743,55 +760,56 @@ async def test_two_readers():
         port.close()
 
 
-async def test_break_and_go_on():
+async def test_break_and_go_on(router):
     """A subscription that is still referenced after a `break` may be read on."""
-    async with a_port() as (_, port):
-        subscription = port.subscribe()
-        for number in range(3):
-            await port.publish(number)
-        async for number in subscription:
-            assert number == 0
-            break
-        assert await read_now(subscription) == [1, 2]
+    port = add_port(router)
+    subscription = port.subscribe()
+    for number in range(3):
+        await port.publish(number)
+    async for number in subscription:
+        assert number == 0
+        break
+    assert await read_now(subscription) == [1, 2]
 
 
-async def test_after_the_end():
+async def test_after_the_end(router):
     """After the end: `StopAsyncIteration` for ever, and no second iteration."""
-    async with a_port() as (_, port):
-        subscription = port.subscribe()
-        port.close()
-        assert [value async for value in subscription] == []
-        for _ in range(3):
-            with pytest.raises(StopAsyncIteration):
-                await anext(subscription)
-        with pytest.raises(StreamConsumedError):
-            aiter(subscription)
-        with pytest.raises(StreamConsumedError):
-            await subscription.__aenter__()
+    port = add_port(router)
+    subscription = port.subscribe()
+    port.close()
+    assert [value async for value in subscription] == []
+    for _ in range(3):
+        with pytest.raises(StopAsyncIteration):
+            await anext(subscription)
+    with pytest.raises(StreamConsumedError):
+        aiter(subscription)
+    with pytest.raises(StreamConsumedError):
+        await subscription.__aenter__()
 
 
-async def test_collect():
+async def test_collect(router):
     """`collect()` gives all values until the end."""
-    async with a_port() as (_, port):
-        subscription = port.subscribe()
-        for number in range(3):
-            await port.publish(number)
-        port.close()
-        assert await subscription.collect() == [0, 1, 2]
+    port = add_port(router)
+    subscription = port.subscribe()
+    for number in range(3):
+        await port.publish(number)
+    port.close()
+    assert await subscription.collect() == [0, 1, 2]
 
 
-async def test_cancelled_collect():
+async def test_cancelled_collect(router):
     """A `collect()` that is cancelled detaches the subscription."""
-    async with a_port() as (_, port):
-        subscription = port.subscribe()
-        with move_on_after(0):
-            await subscription.collect()
-        assert port.statistics().subscribers == 0
+    port = add_port(router)
+    subscription = port.subscribe()
+    with move_on_after(0):
+        await subscription.collect()
+    assert port.statistics().subscribers == 0
 
 
-async def test_statistics():
+async def test_statistics(router):
     """The statistics of a subscription tell how full it is, and who waits."""
-    async with a_port(buffer_size=3) as (_, port), create_task_group() as tasks:
+    port = add_port(router, buffer_size=3)
+    async with create_task_group() as tasks:
         subscription = port.subscribe()
         await port.publish(1)
         await port.publish(2)
@@ -815,9 +833,10 @@ def test_statistics_before_it_is_attached():
 # Leaving
 
 
-async def test_break():
+async def test_break(router):
     """`break` detaches the bare form, which holds nobody up any more."""
-    async with a_port(buffer_size=1) as (router, port), create_task_group() as tasks:
+    port = add_port(router, buffer_size=1)
+    async with create_task_group() as tasks:
         publishing = Publishing(port, *range(10))
         tasks.start_soon(publishing.run)
         async for _ in router.subscribe("a", "p"):
@@ -827,9 +846,10 @@ async def test_break():
         assert publishing.state == "done"
 
 
-async def test_dropped_in_another_thread():
+async def test_dropped_in_another_thread(router):
     """The last reference may go in any thread."""
-    async with a_port(buffer_size=1) as (_, port), create_task_group() as tasks:
+    port = add_port(router, buffer_size=1)
+    async with create_task_group() as tasks:
         box = [port.subscribe()]
         publishing = await start(tasks, port, 1, 2)
         thread = threading.Thread(target=box.clear)
@@ -840,56 +860,58 @@ async def test_dropped_in_another_thread():
         assert publishing.state == "done"
 
 
-async def test_an_exception_keeps_no_subscription():
+async def test_an_exception_keeps_no_subscription(router):
     """An exception that is still referenced does not keep the subscription that it came from."""
-    async with a_port() as (router, port):
-        kept: list[BaseException] = []
-        try:
-            with fail_after(0.001):
-                async for _ in router.subscribe("a", "p"):
-                    pass
-        except TimeoutError as exc:
-            kept.append(exc)
-        await settle()
-        assert port.statistics().subscribers == 0
-        kept.clear()
+    port = add_port(router)
+    kept: list[BaseException] = []
+    try:
+        with fail_after(0.001):
+            async for _ in router.subscribe("a", "p"):
+                pass
+    except TimeoutError as exc:
+        kept.append(exc)
+    await settle()
+    assert port.statistics().subscribers == 0
+    kept.clear()
 
 
-async def test_scoped():
+async def test_scoped(router):
     """After the scoped block it is detached, and reads no more."""
-    async with a_port() as (router, port):
-        async with router.subscribe("a", "p") as values:
-            await port.publish(1)
-            async for value in values:
-                assert value == 1
-                break
-            assert port.statistics().subscribers == 1
-        assert port.statistics().subscribers == 0
-        with pytest.raises(StopAsyncIteration):
-            await anext(values)
+    port = add_port(router)
+    async with router.subscribe("a", "p") as values:
+        await port.publish(1)
+        async for value in values:
+            assert value == 1
+            break
+        assert port.statistics().subscribers == 1
+    assert port.statistics().subscribers == 0
+    with pytest.raises(StopAsyncIteration):
+        await anext(values)
 
 
-async def test_exception_of_the_block():
+async def test_exception_of_the_block(router):
     """An exception of the block leaves it as it is."""
-    async with a_port() as (router, port):
-        error = ValueError("mine")
-        with pytest.raises(ValueError, match="mine") as caught:
-            async with router.subscribe("a", "p"):
-                raise error
-        assert caught.value is error
-        assert port.statistics().subscribers == 0
+    port = add_port(router)
+    error = ValueError("mine")
+    with pytest.raises(ValueError, match="mine") as caught:
+        async with router.subscribe("a", "p"):
+            raise error
+    assert caught.value is error
+    assert port.statistics().subscribers == 0
 
 
-async def test_entered_twice():
+async def test_entered_twice(router):
     """A subscription is entered once."""
-    async with a_port() as (_, port), port.subscribe() as values:
+    port = add_port(router)
+    async with port.subscribe() as values:
         with pytest.raises(StreamConsumedError):
             await values.__aenter__()
 
 
-async def test_aclose():
+async def test_aclose(router):
     """`aclose()` ends a loop elsewhere, frees a publisher, and does no harm twice."""
-    async with a_port(buffer_size=1) as (_, port), create_task_group() as tasks:
+    port = add_port(router, buffer_size=1)
+    async with create_task_group() as tasks:
         subscription, full = port.subscribe(), port.subscribe()
         seen: list[int] = []
         tasks.start_soon(collect_into, seen, subscription)
@@ -904,20 +926,20 @@ async def test_aclose():
             await anext(full)
 
 
-async def test_aclose_before_it_is_attached():
+async def test_aclose_before_it_is_attached(router):
     """A subscription that was closed before it found its port is over."""
-    async with MessageRouter() as router:
-        subscription = router.subscribe("a", "p")
-        await subscription.aclose()
-        with pytest.raises(StopAsyncIteration):
-            await anext(subscription)
-        with pytest.raises(StreamConsumedError):
-            aiter(subscription)
+    subscription = router.subscribe("a", "p")
+    await subscription.aclose()
+    with pytest.raises(StopAsyncIteration):
+        await anext(subscription)
+    with pytest.raises(StreamConsumedError):
+        aiter(subscription)
 
 
-async def test_cancel():
+async def test_cancel(router):
     """`cancel()` raises at the next read, at once; what is buffered is discarded."""
-    async with a_port(buffer_size=1) as (_, port), create_task_group() as tasks:
+    port = add_port(router, buffer_size=1)
+    async with create_task_group() as tasks:
         subscription = port.subscribe()
         publishing = await start(tasks, port, 1, 2)
         subscription.cancel("enough")
@@ -930,30 +952,29 @@ async def test_cancel():
             await anext(subscription)
 
 
-async def test_cancel_before_it_is_attached():
+async def test_cancel_before_it_is_attached(router):
     """`cancel()` before the first pull counts, too, and finds no port."""
-    async with MessageRouter() as router:
-        subscription = router.subscribe("a", "p")
-        subscription.cancel("enough")
-        with pytest.raises(StreamAbortedError, match="enough"):
-            await anext(subscription)
-        with pytest.raises(StopAsyncIteration):
-            await anext(subscription)
+    subscription = router.subscribe("a", "p")
+    subscription.cancel("enough")
+    with pytest.raises(StreamAbortedError, match="enough"):
+        await anext(subscription)
+    with pytest.raises(StopAsyncIteration):
+        await anext(subscription)
 
 
-async def test_cancel_and_close_before_it_is_attached():
+async def test_cancel_and_close_before_it_is_attached(router):
     """Who closes it has heard of the end: nothing is raised any more."""
-    async with MessageRouter() as router:
-        subscription = router.subscribe("a", "p")
-        subscription.cancel("enough")
-        await subscription.aclose()
-        with pytest.raises(StopAsyncIteration):
-            await anext(subscription)
+    subscription = router.subscribe("a", "p")
+    subscription.cancel("enough")
+    await subscription.aclose()
+    with pytest.raises(StopAsyncIteration):
+        await anext(subscription)
 
 
-async def test_abort_discards():
+async def test_abort_discards(router):
     """After an abort the next read raises, whatever is buffered; no publisher waits."""
-    async with a_port(buffer_size=1) as (router, port), create_task_group() as tasks:
+    port = add_port(router, buffer_size=1)
+    async with create_task_group() as tasks:
         controller = AbortController()
         subscription = router.subscribe("a", "p", signal=controller.signal)
         publishing = await start(tasks, port, 1, 2)
@@ -966,9 +987,10 @@ async def test_abort_discards():
         assert port.statistics().subscribers == 0
 
 
-async def test_abort_frees_a_publisher():
+async def test_abort_frees_a_publisher(router):
     """An abort lets a publisher go on, even if the subscriber never reads again."""
-    async with a_port(buffer_size=1) as (router, port), create_task_group() as tasks:
+    port = add_port(router, buffer_size=1)
+    async with create_task_group() as tasks:
         controller = AbortController()
         subscription = router.subscribe("a", "p", signal=controller.signal)
         publishing = await start(tasks, port, 1, 2)
@@ -979,19 +1001,20 @@ async def test_abort_frees_a_publisher():
 
 
 @pytest.mark.real_clock
-async def test_abort_from_another_thread():
+async def test_abort_from_another_thread(router):
     """An abort in another thread wakes a subscriber that waits."""
-    async with a_port() as (router, port):
-        controller = AbortController()
-        threading.Timer(0.02, controller.abort, ["enough"]).start()
-        with fail_after(5), pytest.raises(StreamAbortedError, match="enough"):
-            await router.subscribe("a", "p", signal=controller.signal).collect()
-        assert port.statistics().subscribers == 0
+    port = add_port(router)
+    controller = AbortController()
+    threading.Timer(0.02, controller.abort, ["enough"]).start()
+    with fail_after(5), pytest.raises(StreamAbortedError, match="enough"):
+        await router.subscribe("a", "p", signal=controller.signal).collect()
+    assert port.statistics().subscribers == 0
 
 
-async def test_signal_with_a_time_limit(unit):
+async def test_signal_with_a_time_limit(router, unit):
     """A signal with a time limit ends the wait of a subscriber and that of a publisher."""
-    async with a_port(buffer_size=1) as (router, port), create_task_group() as tasks:
+    port = add_port(router, buffer_size=1)
+    async with create_task_group() as tasks:
         stuck = router.subscribe("a", "p", signal=AbortSignal.timeout(unit))
         reading = router.subscribe("a", "p", signal=AbortSignal.timeout(2 * unit))
         publishing = await start(tasks, port, 1, 2)
@@ -1003,69 +1026,71 @@ async def test_signal_with_a_time_limit(unit):
 
 
 @pytest.mark.parametrize("known", [True, False])
-async def test_signal_that_was_aborted_before(known):
+async def test_signal_that_was_aborted_before(router, known):
     """A signal that has been aborted: nobody is attached, and the first read says so."""
     controller = AbortController()
     controller.abort("enough")
-    async with a_port() as (router, port):
-        subscription = router.subscribe("a" if known else "b", "p", signal=controller.signal)
-        assert port.statistics().subscribers == 0
-        with pytest.raises(StreamAbortedError, match="enough"):
-            await anext(subscription)
-        with pytest.raises(StopAsyncIteration):
-            await anext(subscription)
+    port = add_port(router)
+    subscription = router.subscribe("a" if known else "b", "p", signal=controller.signal)
+    assert port.statistics().subscribers == 0
+    with pytest.raises(StreamAbortedError, match="enough"):
+        await anext(subscription)
+    with pytest.raises(StopAsyncIteration):
+        await anext(subscription)
 
 
-async def test_a_signal_keeps_no_subscription():
+async def test_a_signal_keeps_no_subscription(router):
     """A long-lived signal keeps nothing of a subscription that is over."""
     controller = AbortController()
-    async with a_port() as (router, _):
-        feeds = []
-        for _ in range(3):
-            async with router.subscribe("a", "p", signal=controller.signal) as values:
-                feeds.append(weakref.ref(values._channel))
-        del values
-        await settle()
-        gc.collect()
-        assert [ref() for ref in feeds] == [None] * 3
+    add_port(router)
+    feeds = []
+    for _ in range(3):
+        async with router.subscribe("a", "p", signal=controller.signal) as values:
+            feeds.append(weakref.ref(values._channel))
+    del values
+    await settle()
+    gc.collect()
+    assert [ref() for ref in feeds] == [None] * 3
 
 
 # Closing, stopping
 
 
-async def test_close():
+async def test_close(router):
     """After the close each subscription delivers what it has, and ends; nobody is attached."""
-    async with a_port() as (_, port):
-        one, other = port.subscribe(), port.subscribe()
-        await port.publish(1)
-        port.close()
-        port.close()
-        assert port.statistics().subscribers == 0
-        assert await one.collect() == await other.collect() == [1]
+    port = add_port(router)
+    one, other = port.subscribe(), port.subscribe()
+    await port.publish(1)
+    port.close()
+    port.close()
+    assert port.statistics().subscribers == 0
+    assert await one.collect() == await other.collect() == [1]
 
 
-async def test_close_wakes_a_reader():
+async def test_close_wakes_a_reader(router):
     """A subscriber that waits when the port is closed comes to its end."""
-    async with a_port() as (_, port), create_task_group() as tasks:
+    port = add_port(router)
+    async with create_task_group() as tasks:
         values: list[int] = []
         tasks.start_soon(collect_into, values, port.subscribe())
         await settle()
         port.close()
 
 
-async def test_publish_after_close():
+async def test_publish_after_close(router):
     """Nothing can be published after the close."""
-    async with a_port() as (_, port):
-        port.close()
-        with pytest.raises(PortClosedError, match="the port 'p' is closed"):
-            await port.publish(1)
-        with pytest.raises(anyio.ClosedResourceError):
-            port.publish_nowait(1)
+    port = add_port(router)
+    port.close()
+    with pytest.raises(PortClosedError, match="the port 'p' is closed"):
+        await port.publish(1)
+    with pytest.raises(anyio.ClosedResourceError):
+        port.publish_nowait(1)
 
 
-async def test_close_while_publish_waits():
+async def test_close_while_publish_waits(router):
     """A `publish()` that waits when the port is closed says that not everybody got the value."""
-    async with a_port(buffer_size=1) as (_, port), create_task_group() as tasks:
+    port = add_port(router, buffer_size=1)
+    async with create_task_group() as tasks:
         subscription = port.subscribe()
         publishing = await start(tasks, port, 1, 2)
         port.close()
@@ -1074,10 +1099,11 @@ async def test_close_while_publish_waits():
         assert await subscription.collect() == [1]
 
 
-async def test_actor_is_unregistered():
+async def test_actor_is_unregistered(router):
     """When the actor is stopped its subscriptions end with `ActorStoppedError`, after what is
     buffered, and whoever publishes goes on."""
-    async with a_port(buffer_size=1) as (router, port), create_task_group() as tasks:
+    port = add_port(router, buffer_size=1)
+    async with create_task_group() as tasks:
         subscription = router.subscribe("a", "p")
         publishing = await start(tasks, port, 1, 2)
         await router.unregister_actor("a")
@@ -1091,33 +1117,24 @@ async def test_actor_is_unregistered():
         assert port.statistics().subscribers == 0
 
 
-async def test_actor_is_registered_again():
+async def test_actor_is_registered_again(router):
     """An actor that is registered again has its ports still."""
-    async with a_port() as (router, port):
-        actor = router.get_actor("a")
-        await router.unregister_actor("a")
-        with pytest.raises(RouterClosedError):
-            await anext(port.subscribe())
-        router.register_actor("b", actor)
-        subscription = router.subscribe("b", "p")
-        await port.publish(1)
-        assert await anext(subscription) == 1
+    port = add_port(router)
+    actor = router.get_actor("a")
+    await router.unregister_actor("a")
+    with pytest.raises(RouterClosedError):
+        await anext(port.subscribe())
+    router.register_actor("b", actor)
+    subscription = router.subscribe("b", "p")
+    await port.publish(1)
+    assert await anext(subscription) == 1
 
 
-async def test_port_of_an_actor_whose_place_is_taken():
+async def test_port_of_an_actor_whose_place_is_taken(router):
     """A port of an actor that is only cleaning up any more can be subscribed to no more."""
-
-    class Busy(Host):
-        async def stream_async(self, payload: object) -> AsyncIterator[int]:
-            try:
-                yield 1
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await released.wait()
-
     released = anyio.Event()
-    async with MessageRouter() as router, create_task_group() as tasks:
-        actor = Busy()
+    async with create_task_group() as tasks:
+        actor = YieldsOnceAndCleansUp(released.wait)
         port = actor.create_port("p")
         router.register_actor("a", actor)
         async for _ in router.stream_async("a", "query"):
@@ -1171,9 +1188,10 @@ async def test_dropped_after_the_loop(anyio_backend_name):
 # wait_subscribers()
 
 
-async def test_wait_subscribers():
+async def test_wait_subscribers(router):
     """`wait_subscribers(n)` returns once `n` are attached, and not before."""
-    async with a_port() as (_, port), create_task_group() as tasks:
+    port = add_port(router)
+    async with create_task_group() as tasks:
         done: list[int] = []
 
         async def wait(n: int) -> None:
@@ -1194,19 +1212,20 @@ async def test_wait_subscribers():
         await port.wait_subscribers(3)
 
 
-async def test_wait_subscribers_counts_those_who_stay():
+async def test_wait_subscribers_counts_those_who_stay(router):
     """A subscriber that has left does not count."""
-    async with a_port() as (_, port):
-        async with port.subscribe():
-            await port.wait_subscribers(1)
-        with move_on_after(0.01) as scope:
-            await port.wait_subscribers(1)
-        assert scope.cancelled_caught
+    port = add_port(router)
+    async with port.subscribe():
+        await port.wait_subscribers(1)
+    with move_on_after(0.01) as scope:
+        await port.wait_subscribers(1)
+    assert scope.cancelled_caught
 
 
-async def test_wait_subscribers_is_a_checkpoint():
+async def test_wait_subscribers_is_a_checkpoint(router):
     """It lets others have their turn, even if it need not wait."""
-    async with a_port() as (_, port), port.subscribe():
+    port = add_port(router)
+    async with port.subscribe():
         with anyio.CancelScope() as scope:
             scope.cancel()
             await port.wait_subscribers(1)
@@ -1216,11 +1235,11 @@ async def test_wait_subscribers_is_a_checkpoint():
 @pytest.mark.parametrize(
     ("n", "error"), [(0, ValueError), (-1, ValueError), ("1", TypeError), (True, TypeError)]
 )
-async def test_wait_for_a_bad_number(n, error):
+async def test_wait_for_a_bad_number(router, n, error):
     """A bad number is an error that says so."""
-    async with a_port() as (_, port):
-        with pytest.raises(error, match="n is"):
-            await port.wait_subscribers(n)
+    port = add_port(router)
+    with pytest.raises(error, match="n is"):
+        await port.wait_subscribers(n)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import signal
 import threading
 import weakref
 from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 from typing import Any
 
 import anyio
@@ -25,6 +25,7 @@ from actorstream import (
     StreamTimeoutError,
 )
 from actorstream.testing import settle
+from tests.support import Referable, serving
 
 FORMS = ["returned", "iterated"]
 
@@ -53,10 +54,6 @@ class Library:
             self.push(item)
 
 
-class Item:
-    """Something that a weak reference can point to."""
-
-
 class Returning(Actor):
     """Returns a callback stream."""
 
@@ -80,14 +77,6 @@ def actor_of(form: str, register: Any, **options: Any) -> Actor:
     return (Returning if form == "returned" else Iterating)(register, **options)
 
 
-@asynccontextmanager
-async def serving(actor: Actor) -> AsyncIterator[MessageRouter]:
-    """Open a router with one actor, `a`."""
-    async with MessageRouter() as router:
-        router.register_actor("a", actor)
-        yield router
-
-
 async def hooked(stream: Stream[Any]) -> AsyncIterator[Any]:
     """Start a stream, and return what iterates its payloads once its callback is hooked in."""
     payloads = stream.payloads()
@@ -105,37 +94,37 @@ async def rest_of(payloads: AsyncIterator[Any]) -> list[Any]:
 
 
 @pytest.mark.parametrize("form", FORMS)
-async def test_items(form):
+async def test_items(router, form):
     """What is pushed arrives once, in order; `None` and the like are items as any other."""
     library = Library()
-    async with serving(actor_of(form, library.register)) as router:
-        payloads = await hooked(router.stream_async("a", "query"))
-        library.push_all([None, 0, "", KeyError("an item"), 5])
-        library.push.end()
-        items = await rest_of(payloads)
-        assert items[:3] + items[4:] == [None, 0, "", 5]
-        assert type(items[3]) is KeyError
+    router.register_actor("a", actor_of(form, library.register))
+    payloads = await hooked(router.stream_async("a", "query"))
+    library.push_all([None, 0, "", KeyError("an item"), 5])
+    library.push.end()
+    items = await rest_of(payloads)
+    assert items[:3] + items[4:] == [None, 0, "", 5]
+    assert type(items[3]) is KeyError
 
 
 @pytest.mark.parametrize("form", FORMS)
-async def test_pushed_while_registering(form):
+async def test_pushed_while_registering(router, form):
     """`push` works as soon as `register` has it."""
 
     def register(push):
         push(1)
         push.end()
 
-    async with serving(actor_of(form, register)) as router:
-        assert await router.stream_async("a", "query").collect() == [1]
+    router.register_actor("a", actor_of(form, register))
+    assert await router.stream_async("a", "query").collect() == [1]
 
 
 @pytest.mark.parametrize("form", FORMS)
-async def test_events(form):
+async def test_events(router, form):
     """The stream gives data events and an end event, under the correlation id asked for."""
     library = Library(first=(1, AsyncStreamMessage("data", 2), AsyncStreamMessage("end")))
     actor = actor_of(form, library.register, correlation_id="c-1")
-    async with serving(actor) as router:
-        events = [event async for event in router.stream_async("a", "query")]
+    router.register_actor("a", actor)
+    events = [event async for event in router.stream_async("a", "query")]
     assert [(event.type, event.payload) for event in events] == [
         ("data", 1),
         ("data", 2),
@@ -145,14 +134,14 @@ async def test_events(form):
 
 
 @pytest.mark.parametrize("form", FORMS)
-async def test_error_event(form):
+async def test_error_event(router, form):
     """An error event that is pushed fails the stream after what came before."""
     library = Library(first=(1, AsyncStreamMessage("error", error="line lost")))
-    async with serving(actor_of(form, library.register)) as router:
-        payloads = router.stream_async("a", "query").payloads()
-        assert await anext(payloads) == 1
-        with pytest.raises(StreamError, match="line lost"):
-            await anext(payloads)
+    router.register_actor("a", actor_of(form, library.register))
+    payloads = router.stream_async("a", "query").payloads()
+    assert await anext(payloads) == 1
+    with pytest.raises(StreamError, match="line lost"):
+        await anext(payloads)
 
 
 async def test_lazy():
@@ -162,7 +151,7 @@ async def test_lazy():
     assert library.hooked == 0
 
 
-async def test_coroutine_functions():
+async def test_coroutine_functions(router):
     """`register` and the function that unhooks may be coroutine functions."""
     log = []
 
@@ -176,12 +165,12 @@ async def test_coroutine_functions():
         push.end()
         return unhook
 
-    async with serving(Returning(register)) as router:
-        assert await router.stream_async("a", "query").collect() == [1]
-        assert log == ["unhooked"]
+    router.register_actor("a", Returning(register))
+    assert await router.stream_async("a", "query").collect() == [1]
+    assert log == ["unhooked"]
 
 
-async def test_read_while_register_waits():
+async def test_read_while_register_waits(router):
     """What is pushed while a coroutine function `register` still waits arrives at once."""
     go_on = anyio.Event()
 
@@ -190,11 +179,11 @@ async def test_read_while_register_waits():
         await go_on.wait()
         push.end()
 
-    async with serving(Returning(register)) as router:
-        payloads = router.stream_async("a", "query").payloads()
-        assert await anext(payloads) == 1
-        go_on.set()
-        assert await rest_of(payloads) == []
+    router.register_actor("a", Returning(register))
+    payloads = router.stream_async("a", "query").payloads()
+    assert await anext(payloads) == 1
+    go_on.set()
+    assert await rest_of(payloads) == []
 
 
 async def test_by_hand():
@@ -244,34 +233,34 @@ async def test_polling_while_register_waits():
 
 
 @pytest.mark.parametrize("form", FORMS)
-async def test_failure(form):
+async def test_failure(router, form):
     """`push.fail()` fails the stream with that exception, after what was pushed."""
     library = Library(first=(1,))
-    async with serving(actor_of(form, library.register)) as router:
-        payloads = router.stream_async("a", "query").payloads()
-        assert await anext(payloads) == 1
-        library.push(2)
-        library.push.fail(OSError("line lost"))
-        assert await anext(payloads) == 2
-        with pytest.raises(StreamError, match="line lost") as caught:
-            await anext(payloads)
+    router.register_actor("a", actor_of(form, library.register))
+    payloads = router.stream_async("a", "query").payloads()
+    assert await anext(payloads) == 1
+    library.push(2)
+    library.push.fail(OSError("line lost"))
+    assert await anext(payloads) == 2
+    with pytest.raises(StreamError, match="line lost") as caught:
+        await anext(payloads)
     assert type(caught.value.__cause__) is OSError
     assert len(library.unhooked) == 1
 
 
 @pytest.mark.parametrize("form", FORMS)
-async def test_first_end_counts(form):
+async def test_first_end_counts(router, form):
     """After `push.end()` nothing that is called does anything, nor raises."""
     library = Library(first=(1,))
-    async with serving(actor_of(form, library.register)) as router:
-        payloads = router.stream_async("a", "query").payloads()
-        assert await anext(payloads) == 1
-        library.push.end()
-        library.push(2)
-        library.push.fail(OSError("too late"))
-        assert await rest_of(payloads) == []
-        library.push(3)
-        library.push.end()
+    router.register_actor("a", actor_of(form, library.register))
+    payloads = router.stream_async("a", "query").payloads()
+    assert await anext(payloads) == 1
+    library.push.end()
+    library.push(2)
+    library.push.fail(OSError("too late"))
+    assert await rest_of(payloads) == []
+    library.push(3)
+    library.push.end()
 
 
 async def close(router: MessageRouter, stream: Stream[Any], library: Library) -> None:
@@ -315,14 +304,14 @@ async def test_unhooked_once(form, finish):
 
 
 @pytest.mark.parametrize("form", FORMS)
-async def test_unhooked_after_break(form):
+async def test_unhooked_after_break(router, form):
     """After `break` the callback is unhooked within a few turns of the loop."""
     library = Library(first=(1, 2))
-    async with serving(actor_of(form, library.register)) as router:
-        async for _ in router.stream_async("a", "query"):
-            break
-        await settle(20)
-        assert (len(library.unhooked), router.statistics().active_streams) == (1, 0)
+    router.register_actor("a", actor_of(form, library.register))
+    async for _ in router.stream_async("a", "query"):
+        break
+    await settle(20)
+    assert (len(library.unhooked), router.statistics().active_streams) == (1, 0)
 
 
 async def fail_in_the_body(stream: Stream[Any]) -> None:
@@ -332,28 +321,28 @@ async def fail_in_the_body(stream: Stream[Any]) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-async def test_unhooked_after_the_bodys_error(form):
+async def test_unhooked_after_the_bodys_error(router, form):
     """An exception of the loop's body unhooks, and leaves the scoped form as itself."""
     library = Library(first=(1, 2))
-    async with serving(actor_of(form, library.register)) as router:
-        with pytest.raises(KeyError):
-            await fail_in_the_body(router.stream_async("a", "query"))
-        assert len(library.unhooked) == 1
+    router.register_actor("a", actor_of(form, library.register))
+    with pytest.raises(KeyError):
+        await fail_in_the_body(router.stream_async("a", "query"))
+    assert len(library.unhooked) == 1
 
 
 @pytest.mark.parametrize("form", FORMS)
-async def test_abort(form):
+async def test_abort(router, form):
     """An abort ends the stream at once, and unhooks; what is unread is discarded."""
     library = Library(first=(1, 2))
     controller = AbortController()
-    async with serving(actor_of(form, library.register)) as router:
-        async with router.stream_async("a", "query", signal=controller.signal) as stream:
-            payloads = stream.payloads()
-            assert await anext(payloads) == 1
-            controller.abort("enough")
-            with pytest.raises(StreamAbortedError, match="enough"):
-                await anext(payloads)
-        assert len(library.unhooked) == 1
+    router.register_actor("a", actor_of(form, library.register))
+    async with router.stream_async("a", "query", signal=controller.signal) as stream:
+        payloads = stream.payloads()
+        assert await anext(payloads) == 1
+        controller.abort("enough")
+        with pytest.raises(StreamAbortedError, match="enough"):
+            await anext(payloads)
+    assert len(library.unhooked) == 1
 
 
 async def test_unhooked_where_it_is_dropped():
@@ -387,7 +376,7 @@ async def test_late_unhooking_that_goes_wrong(wait, said, caplog):
     assert said in record.getMessage()
 
 
-async def test_unhooking_is_shielded():
+async def test_unhooking_is_shielded(router):
     """A clean-up that waits is waited for, although the producer has been cancelled."""
     log = []
 
@@ -399,47 +388,47 @@ async def test_unhooking_is_shielded():
         push(1)
         return unhook
 
-    async with serving(Returning(register)) as router:
-        async with router.stream_async("a", "query") as stream:
-            async for _ in stream:
-                break
-        assert log == ["unhooked"]
+    router.register_actor("a", Returning(register))
+    async with router.stream_async("a", "query") as stream:
+        async for _ in stream:
+            break
+    assert log == ["unhooked"]
 
 
 @pytest.mark.parametrize("form", FORMS)
-async def test_register_that_raises(form):
+async def test_register_that_raises(router, form):
     """What `register` raises fails the stream, after what it had pushed."""
 
     def register(push):
         push(1)
         raise OSError("no such library")
 
-    async with serving(actor_of(form, register)) as router:
-        iterator = aiter(router.stream_async("a", "query"))
-        events = [await anext(iterator) for _ in range(2 if form == "returned" else 1)]
-        assert events[-1].error == "no such library"
-        with pytest.raises(StreamError, match="no such library"):
-            await anext(iterator)
+    router.register_actor("a", actor_of(form, register))
+    iterator = aiter(router.stream_async("a", "query"))
+    events = [await anext(iterator) for _ in range(2 if form == "returned" else 1)]
+    assert events[-1].error == "no such library"
+    with pytest.raises(StreamError, match="no such library"):
+        await anext(iterator)
 
 
 @pytest.mark.parametrize("form", FORMS)
-async def test_stop_async_iteration(form):
+async def test_stop_async_iteration(router, form):
     """A `StopAsyncIteration` of `register` does not pass for the end of the items."""
 
     def register(push):
         raise StopAsyncIteration
 
-    async with serving(actor_of(form, register)) as router:
-        with pytest.raises(StreamError, match="StopAsyncIteration"):
-            await router.stream_async("a", "query").collect()
+    router.register_actor("a", actor_of(form, register))
+    with pytest.raises(StreamError, match="StopAsyncIteration"):
+        await router.stream_async("a", "query").collect()
 
 
 @pytest.mark.parametrize("form", FORMS)
-async def test_register_that_returns_something_else(form):
+async def test_register_that_returns_something_else(router, form):
     """What `register` returns is a function or nothing; anything else is named."""
-    async with serving(actor_of(form, lambda push: 7)) as router:
-        with pytest.raises(StreamError, match="register returned 7; return a function") as caught:
-            await router.stream_async("a", "query").collect()
+    router.register_actor("a", actor_of(form, lambda push: 7))
+    with pytest.raises(StreamError, match="register returned 7; return a function") as caught:
+        await router.stream_async("a", "query").collect()
     assert type(caught.value.__cause__) is TypeError
 
 
@@ -463,16 +452,16 @@ async def test_closed_while_register_waits():
     assert len(library.unhooked) == 1
 
 
-async def test_nothing_is_kept():
+async def test_nothing_is_kept(router):
     """A library that keeps `push` keeps nothing of a stream that has ended."""
-    library = Library(first=(1, Item()))
+    library = Library(first=(1, Referable()))
     left = weakref.ref(library.first[1])
     async for _ in Actor().create_callback_stream(library.register):
         break
-    async with serving(Returning(library.register)) as router:
-        async for _ in router.stream_async("a", "query"):
-            break
-        await settle(20)
+    router.register_actor("a", Returning(library.register))
+    async for _ in router.stream_async("a", "query"):
+        break
+    await settle(20)
     library.first = ()
     gc.collect()
     assert left() is None
@@ -486,48 +475,48 @@ async def test_nothing_is_kept():
     ("overflow", "kept"),
     [("drop_oldest", [15, 16, 17, 18, 19]), ("drop_newest", [0, 1, 2, 3, 4]), ("latest", [19])],
 )
-async def test_overflow(form, overflow, kept):
+async def test_overflow(router, form, overflow, kept):
     """Beyond `buffer_size` unread items, the policy decides which are kept; the rest counts."""
     library = Library(first=("first",))
-    async with serving(actor_of(form, library.register, overflow=overflow)) as router:
-        stream = router.stream_async("a", "query", buffer_size=5)
-        payloads = stream.payloads()
-        assert await anext(payloads) == "first"
-        library.push_all(range(20))
-        assert stream.statistics().dropped == 20 - len(kept)
-        library.push.end()
-        assert await rest_of(payloads) == kept
-        assert stream.statistics().dropped == 20 - len(kept)
+    router.register_actor("a", actor_of(form, library.register, overflow=overflow))
+    stream = router.stream_async("a", "query", buffer_size=5)
+    payloads = stream.payloads()
+    assert await anext(payloads) == "first"
+    library.push_all(range(20))
+    assert stream.statistics().dropped == 20 - len(kept)
+    library.push.end()
+    assert await rest_of(payloads) == kept
+    assert stream.statistics().dropped == 20 - len(kept)
 
 
 @pytest.mark.parametrize("overflow", ["drop_oldest", "latest"])
-async def test_slow_consumer_sees_what_is_newest(overflow):
+async def test_slow_consumer_sees_what_is_newest(router, overflow):
     """Between any two reads, however far apart, the policy is over all that is unread."""
     library = Library(first=(0,))
-    async with serving(Returning(library.register, overflow=overflow)) as router:
-        stream = router.stream_async("a", "query", buffer_size=2)
-        payloads = stream.payloads()
-        assert await anext(payloads) == 0
-        for item in range(1, 5):
-            library.push(item)
-            await settle()
-        kept = [4] if overflow == "latest" else [3, 4]
-        assert stream.statistics().buffered == len(kept)
-        assert [await anext(payloads) for _ in kept] == kept
+    router.register_actor("a", Returning(library.register, overflow=overflow))
+    stream = router.stream_async("a", "query", buffer_size=2)
+    payloads = stream.payloads()
+    assert await anext(payloads) == 0
+    for item in range(1, 5):
+        library.push(item)
+        await settle()
+    kept = [4] if overflow == "latest" else [3, 4]
+    assert stream.statistics().buffered == len(kept)
+    assert [await anext(payloads) for _ in kept] == kept
 
 
 @pytest.mark.parametrize("form", FORMS)
-async def test_overflow_that_fails(form):
+async def test_overflow_that_fails(router, form):
     """`overflow="fail"`: what found room is delivered, then comes `StreamOverflowError`."""
     library = Library()
-    async with serving(actor_of(form, library.register, overflow="fail")) as router:
-        payloads = await hooked(router.stream_async("a", "query", buffer_size=2))
-        library.push_all(range(9))
-        assert [await anext(payloads), await anext(payloads)] == [0, 1]
-        with pytest.raises(StreamOverflowError, match="more than 2 items were waiting"):
-            await anext(payloads)
-        await settle(20)
-        assert (len(library.unhooked), router.statistics().active_streams) == (1, 0)
+    router.register_actor("a", actor_of(form, library.register, overflow="fail"))
+    payloads = await hooked(router.stream_async("a", "query", buffer_size=2))
+    library.push_all(range(9))
+    assert [await anext(payloads), await anext(payloads)] == [0, 1]
+    with pytest.raises(StreamOverflowError, match="more than 2 items were waiting"):
+        await anext(payloads)
+    await settle(20)
+    assert (len(library.unhooked), router.statistics().active_streams) == (1, 0)
 
 
 async def test_overflow_that_fails_by_hand():
@@ -540,98 +529,98 @@ async def test_overflow_that_fails_by_hand():
 
 
 @pytest.mark.parametrize("form", FORMS)
-async def test_the_consumers_own_wish(form):
+async def test_the_consumers_own_wish(router, form):
     """A consumer that asks for another overflow than to wait gets that instead."""
     library = Library()
-    async with serving(actor_of(form, library.register)) as router:
-        stream = router.stream_async("a", "query", buffer_size=2, overflow="drop_newest")
-        payloads = await hooked(stream)
-        library.push_all(range(9))
-        library.push.end()
-        assert await rest_of(payloads) == [0, 1]
+    router.register_actor("a", actor_of(form, library.register))
+    stream = router.stream_async("a", "query", buffer_size=2, overflow="drop_newest")
+    payloads = await hooked(stream)
+    library.push_all(range(9))
+    library.push.end()
+    assert await rest_of(payloads) == [0, 1]
 
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("overflow", ["drop_oldest", "drop_newest"])
-async def test_bound(form, overflow):
+async def test_bound(router, form, overflow):
     """Never are more than `buffer_size` items and one in hand pushed and not yet consumed."""
     library = Library(first=(-1,))
-    async with serving(actor_of(form, library.register, overflow=overflow)) as router:
-        stream = router.stream_async("a", "query", buffer_size=3)
-        payloads = stream.payloads()
-        await anext(payloads)
-        read = 1
-        for pushed in range(1, 100):
-            library.push(pushed)
-            if pushed % 3 == 0:
-                await settle()
-            if pushed % 7 == 0:
-                await anext(payloads)
-                read += 1
-            assert 1 + pushed - stream.statistics().dropped - read <= 3 + 1
+    router.register_actor("a", actor_of(form, library.register, overflow=overflow))
+    stream = router.stream_async("a", "query", buffer_size=3)
+    payloads = stream.payloads()
+    await anext(payloads)
+    read = 1
+    for pushed in range(1, 100):
+        library.push(pushed)
+        if pushed % 3 == 0:
+            await settle()
+        if pushed % 7 == 0:
+            await anext(payloads)
+            read += 1
+        assert 1 + pushed - stream.statistics().dropped - read <= 3 + 1
 
 
-async def test_any_buffer_size():
+async def test_any_buffer_size(router):
     """A buffer without a bound costs nothing beforehand."""
     library = Library(first=(1,))
-    async with serving(Returning(library.register)) as router:
-        async for event in router.stream_async("a", "query", buffer_size=2**70):
-            assert event.payload == 1
-            break
+    router.register_actor("a", Returning(library.register))
+    async for event in router.stream_async("a", "query", buffer_size=2**70):
+        assert event.payload == 1
+        break
 
 
 # Time
 
 
 @pytest.mark.parametrize("form", FORMS)
-async def test_first_timeout(form, unit):
+async def test_first_timeout(router, form, unit):
     """Where nothing is pushed in time, the first timeout passes."""
     library = Library()
-    async with serving(actor_of(form, library.register)) as router:
-        with pytest.raises(StreamTimeoutError) as caught:
-            await router.stream_async("a", "query", first_timeout=unit).collect()
-        assert caught.value.kind == "first"
+    router.register_actor("a", actor_of(form, library.register))
+    with pytest.raises(StreamTimeoutError) as caught:
+        await router.stream_async("a", "query", first_timeout=unit).collect()
+    assert caught.value.kind == "first"
 
 
 @pytest.mark.parametrize("form", FORMS)
-async def test_idle_timeout(form, unit):
+async def test_idle_timeout(router, form, unit):
     """A push begins the idle time anew; when none comes, what was pushed is read first."""
     library = Library(first=(0,))
-    async with serving(actor_of(form, library.register)) as router:
-        stream = router.stream_async("a", "query", first_timeout=unit, idle_timeout=2 * unit)
-        payloads = stream.payloads()
-        assert await anext(payloads) == 0
-        for item in range(1, 5):
-            await anyio.sleep(unit)
-            library.push(item)
-            assert await anext(payloads) == item
-        with pytest.raises(StreamTimeoutError) as caught:
-            await anext(payloads)
-        assert caught.value.kind == "idle"
+    router.register_actor("a", actor_of(form, library.register))
+    stream = router.stream_async("a", "query", first_timeout=unit, idle_timeout=2 * unit)
+    payloads = stream.payloads()
+    assert await anext(payloads) == 0
+    for item in range(1, 5):
+        await anyio.sleep(unit)
+        library.push(item)
+        assert await anext(payloads) == item
+    with pytest.raises(StreamTimeoutError) as caught:
+        await anext(payloads)
+    assert caught.value.kind == "idle"
 
 
-async def test_timeout_keeps_what_was_pushed(unit):
+async def test_timeout_keeps_what_was_pushed(router, unit):
     """When a timeout passes, what was pushed before is still delivered."""
     library = Library(first=(0,))
-    async with serving(Returning(library.register)) as router:
-        payloads = router.stream_async("a", "query", timeout=2 * unit).payloads()
-        assert await anext(payloads) == 0
-        library.push_all([1, 2, 3])
-        await anyio.sleep(3 * unit)
-        library.push(4)
-        assert [await anext(payloads) for _ in range(3)] == [1, 2, 3]
-        with pytest.raises(StreamTimeoutError):
-            await anext(payloads)
+    router.register_actor("a", Returning(library.register))
+    payloads = router.stream_async("a", "query", timeout=2 * unit).payloads()
+    assert await anext(payloads) == 0
+    library.push_all([1, 2, 3])
+    await anyio.sleep(3 * unit)
+    library.push(4)
+    assert [await anext(payloads) for _ in range(3)] == [1, 2, 3]
+    with pytest.raises(StreamTimeoutError):
+        await anext(payloads)
 
 
-async def test_unread_items_are_no_idle_time(unit):
+async def test_unread_items_are_no_idle_time(router, unit):
     """In an actor that iterates, a slow consumer's time is not the producer's."""
     library = Library(first=(0, 1, 2, 3))
-    async with serving(Iterating(library.register)) as router:
-        payloads = router.stream_async("a", "query", idle_timeout=unit).payloads()
-        for item in range(4):
-            assert await anext(payloads) == item
-            await anyio.sleep(unit * 2 if item < 2 else 0)
+    router.register_actor("a", Iterating(library.register))
+    payloads = router.stream_async("a", "query", idle_timeout=unit).payloads()
+    for item in range(4):
+        assert await anext(payloads) == item
+        await anyio.sleep(unit * 2 if item < 2 else 0)
 
 
 # Threads, signals
@@ -639,7 +628,7 @@ async def test_unread_items_are_no_idle_time(unit):
 
 @pytest.mark.real_clock
 @pytest.mark.parametrize("form", FORMS)
-async def test_pushed_in_a_thread(form):
+async def test_pushed_in_a_thread(router, form):
     """What a thread pushes wakes a consumer that waits, and arrives in order."""
     library = Library()
 
@@ -647,17 +636,17 @@ async def test_pushed_in_a_thread(form):
         library.push_all(range(50))
         library.push.end()
 
-    async with serving(actor_of(form, library.register)) as router:
-        payloads = await hooked(router.stream_async("a", "query"))
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(to_thread.run_sync, work)
-            assert await rest_of(payloads) == list(range(50))
+    router.register_actor("a", actor_of(form, library.register))
+    payloads = await hooked(router.stream_async("a", "query"))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(to_thread.run_sync, work)
+        assert await rest_of(payloads) == list(range(50))
 
 
 @pytest.mark.real_clock
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("overflow", ["drop_oldest", "drop_newest", "latest"])
-async def test_many_threads(form, overflow):
+async def test_many_threads(router, form, overflow):
     """Of many threads, each item arrives or is counted; a thread's own arrive in its order."""
     library = Library()
 
@@ -670,21 +659,21 @@ async def test_many_threads(form, overflow):
                 tasks.start_soon(to_thread.run_sync, work, thread)
         library.push.end()
 
-    async with serving(actor_of(form, library.register, overflow=overflow)) as router:
-        stream = router.stream_async("a", "query", buffer_size=7)
-        payloads = await hooked(stream)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(push)
-            items = await rest_of(payloads)
-        assert len(items) + stream.statistics().dropped == 4 * 2_000
-        for thread in range(4):
-            own = [item for item in items if item[0] == thread]
-            assert own == sorted(own)
+    router.register_actor("a", actor_of(form, library.register, overflow=overflow))
+    stream = router.stream_async("a", "query", buffer_size=7)
+    payloads = await hooked(stream)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(push)
+        items = await rest_of(payloads)
+    assert len(items) + stream.statistics().dropped == 4 * 2_000
+    for thread in range(4):
+        own = [item for item in items if item[0] == thread]
+        assert own == sorted(own)
 
 
 @pytest.mark.real_clock
 @pytest.mark.parametrize("form", FORMS)
-async def test_flood(form):
+async def test_flood(router, form):
     """A thread that pushes as fast as it can starves nobody, whatever the consumer does."""
     library = Library()
     stop, pushing = threading.Event(), anyio.Event()
@@ -699,21 +688,22 @@ async def test_flood(form):
         async for _ in payloads:
             pass
 
-    async with serving(actor_of(form, library.register)) as router:
-        stream = router.stream_async("a", "query", buffer_size=10_000)
-        payloads = await hooked(stream)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(to_thread.run_sync, work)
-            await pushing.wait()
-            tasks.start_soon(drain, payloads)
-            try:
-                for _ in range(20):
-                    before = stream.statistics().delivered
-                    await settle(1)
-                    assert stream.statistics().delivered - before <= 1_000
-            finally:
-                stop.set()
-                tasks.cancel_scope.cancel()
+    router.register_actor("a", actor_of(form, library.register))
+    stream = router.stream_async("a", "query", buffer_size=10_000)
+    payloads = await hooked(stream)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(to_thread.run_sync, work)
+        await pushing.wait()
+        tasks.start_soon(drain, payloads)
+        try:
+            for _ in range(20):
+                before = stream.statistics().delivered
+                await settle(1)
+                assert stream.statistics().delivered - before <= 1_000
+        finally:
+            stop.set()
+            tasks.cancel_scope.cancel()
+    await stream.aclose()
 
 
 class Turns:
@@ -728,18 +718,18 @@ class Turns:
             self.seen += 1
 
 
-async def test_turns_of_a_consumer():
+async def test_turns_of_a_consumer(router):
     """A consumer that never has to wait lets the others have their turn."""
     library, turns = Library(first=(-1,)), Turns()
-    async with serving(Returning(library.register)) as router:
-        payloads = router.stream_async("a", "query", buffer_size=10_000).payloads()
-        await anext(payloads)
-        library.push_all(range(5_000))
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(turns.count)
-            for number in range(5_000):
-                assert await anext(payloads) == number
-            tasks.cancel_scope.cancel()
+    router.register_actor("a", Returning(library.register))
+    payloads = router.stream_async("a", "query", buffer_size=10_000).payloads()
+    await anext(payloads)
+    library.push_all(range(5_000))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(turns.count)
+        for number in range(5_000):
+            assert await anext(payloads) == number
+        tasks.cancel_scope.cancel()
     assert turns.seen >= 5
 
 
@@ -758,20 +748,20 @@ async def test_turns_of_a_reader_by_hand():
 
 
 @pytest.mark.real_clock
-async def test_one_wake_up(monkeypatch):
+async def test_one_wake_up(router, monkeypatch):
     """However much is pushed, the event loop is woken once until it has looked."""
     calls: list[Callable[[], object]] = []
     monkeypatch.setattr("actorstream._sources.callbacks.current_call_soon", lambda: calls.append)
     library = Library()
-    async with serving(Returning(library.register)) as router:
-        payloads = await hooked(router.stream_async("a", "query"))
-        await to_thread.run_sync(library.push_all, range(1_000))
-        library.push_all(range(1_000))
-        assert len(calls) == 1
-        calls.pop()()
-        library.push(1)
-        assert len(calls) == 1
-        assert len([await anext(payloads) for _ in range(100)]) == 100
+    router.register_actor("a", Returning(library.register))
+    payloads = await hooked(router.stream_async("a", "query"))
+    await to_thread.run_sync(library.push_all, range(1_000))
+    library.push_all(range(1_000))
+    assert len(calls) == 1
+    calls.pop()()
+    library.push(1)
+    assert len(calls) == 1
+    assert len([await anext(payloads) for _ in range(100)]) == 100
 
 
 @pytest.mark.real_clock

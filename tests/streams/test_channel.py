@@ -4,7 +4,7 @@ import gc
 import logging
 import threading
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -30,54 +30,18 @@ from actorstream import (
 from actorstream._loop.timers import Timers
 from actorstream._streams.channel import Channel
 from actorstream.testing import settle
-from tests.support import ActorOf
+from tests.support import ActorOf, CallbackCountTo, CountTo, HelperActor, HelperCountTo
 
 Backend = tuple[str, dict[str, Any]]
 MANY = 3000  # items, more than one side handles in a turn
 
 
-class Counter(Actor):
-    """Streams numbers, as many as it is asked for, and notes how far it came."""
-
-    def __init__(self) -> None:
-        self.made = 0
-        self.closed = 0
-
-    async def numbers(self, count: int) -> AsyncGenerator[int, None]:
-        try:
-            for number in range(count):
-                self.made += 1
-                yield number
-        finally:
-            self.closed += 1
+Counting = CountTo | CallbackCountTo | HelperCountTo
 
 
-class GeneratingCounter(Counter):
-    def stream_async(self, count: int) -> AsyncIterator[int]:
-        return self.numbers(count)
-
-
-class CallbackCounter(Counter):
-    async def stream(self, count: int, on_chunk: Callable[[int], Awaitable[None]]) -> None:
-        async with aclosing(self.numbers(count)) as numbers:
-            async for number in numbers:
-                await on_chunk(number)
-
-
-class HelpedCounter(Counter):
-    def stream_async(self, count: int) -> AsyncIterator[Any]:
-        return self.create_async_stream(self.numbers(count))
-
-
-@pytest.fixture
-async def router() -> AsyncIterator[MessageRouter]:
-    async with MessageRouter() as router:
-        yield router
-
-
-@pytest.fixture(params=[GeneratingCounter, CallbackCounter, HelpedCounter])
-def counter(request: pytest.FixtureRequest, router: MessageRouter) -> Counter:
-    counter: Counter = request.param()
+@pytest.fixture(params=[CountTo, CallbackCountTo, HelperCountTo])
+def counter(request: pytest.FixtureRequest, router: MessageRouter) -> Counting:
+    counter: Counting = request.param()
     router.register_actor("counter", counter)
     return counter
 
@@ -103,7 +67,7 @@ async def failing(*items: Any) -> AsyncIterator[Any]:
 
 @pytest.mark.parametrize("buffer_size", [1, 2, 7, 499, 500, 501, 10_000])
 async def test_all_items_arrive_once_in_order_whatever_the_buffer(
-    router: MessageRouter, counter: Counter, buffer_size: int
+    router: MessageRouter, counter: Counting, buffer_size: int
 ) -> None:
     stream = router.stream_async("counter", "go", MANY, buffer_size=buffer_size)
     assert await stream.collect() == list(range(MANY))
@@ -111,7 +75,7 @@ async def test_all_items_arrive_once_in_order_whatever_the_buffer(
 
 @pytest.mark.parametrize("buffer_size", [1, 2, 7, 600])
 async def test_the_producer_is_never_further_ahead_than_the_buffer_and_its_hand(
-    router: MessageRouter, counter: Counter, buffer_size: int
+    router: MessageRouter, counter: Counting, buffer_size: int
 ) -> None:
     reader = router.stream_async("counter", "go", MANY, buffer_size=buffer_size).payloads()
     for consumed in range(1, 5):
@@ -125,7 +89,7 @@ async def test_what_is_empty_or_an_error_is_an_item_like_any_other(router: Messa
     assert await open_to(router, lambda: numbers(*items)).collect() == items
 
 
-async def test_a_poll_loses_nothing(router: MessageRouter, counter: Counter) -> None:
+async def test_a_poll_loses_nothing(router: MessageRouter, counter: Counting) -> None:
     reader = router.stream_async("counter", "go", 200, buffer_size=3).payloads()
     items: list[int] = []
     while len(items) < 200:
@@ -136,7 +100,7 @@ async def test_a_poll_loses_nothing(router: MessageRouter, counter: Counter) -> 
 
 
 async def test_neither_side_keeps_the_others_from_their_turn(
-    router: MessageRouter, counter: Counter
+    router: MessageRouter, counter: Counting
 ) -> None:
     turns = 0
 
@@ -154,7 +118,7 @@ async def test_neither_side_keeps_the_others_from_their_turn(
 
 
 async def test_a_consumer_of_a_full_buffer_notices_a_cancellation(
-    router: MessageRouter, counter: Counter
+    router: MessageRouter, counter: Counting
 ) -> None:
     count = 0
     async with router.stream_async("counter", "go", MANY, buffer_size=MANY) as stream:
@@ -173,7 +137,7 @@ async def test_a_consumer_of_a_full_buffer_notices_a_cancellation(
     ("overflow", "kept"), [("drop_oldest", [17, 18, 19]), ("drop_newest", [0, 1, 2])]
 )
 async def test_what_a_full_buffer_keeps_is_as_named(
-    router: MessageRouter, counter: Counter, overflow: Any, kept: list[int]
+    router: MessageRouter, counter: Counting, overflow: Any, kept: list[int]
 ) -> None:
     stream = router.stream_async("counter", "go", 20, buffer_size=3, overflow=overflow)
     async with stream:
@@ -183,7 +147,7 @@ async def test_what_a_full_buffer_keeps_is_as_named(
 
 @pytest.mark.parametrize("overflow", ["drop_oldest", "drop_newest"])
 async def test_what_is_dropped_is_counted(
-    router: MessageRouter, counter: Counter, overflow: Any
+    router: MessageRouter, counter: Counting, overflow: Any
 ) -> None:
     stream = router.stream_async("counter", "go", MANY, buffer_size=3, overflow=overflow)
     async with stream:
@@ -195,7 +159,7 @@ async def test_what_is_dropped_is_counted(
 
 @pytest.mark.parametrize("overflow", ["drop_oldest", "drop_newest"])
 async def test_a_producer_whose_items_are_dropped_gives_the_others_their_turn(
-    router: MessageRouter, counter: Counter, overflow: Any
+    router: MessageRouter, counter: Counting, overflow: Any
 ) -> None:
     options: dict[str, Any] = {"buffer_size": 1, "overflow": overflow}
     async with router.stream_async("counter", "go", 10**9, **options):
@@ -204,13 +168,13 @@ async def test_a_producer_whose_items_are_dropped_gives_the_others_their_turn(
 
 
 async def test_nothing_is_dropped_for_a_consumer_that_keeps_up(
-    router: MessageRouter, counter: Counter
+    router: MessageRouter, counter: Counting
 ) -> None:
     stream = router.stream_async("counter", "go", 3, buffer_size=3, overflow="fail")
     assert await stream.collect() == [0, 1, 2]
 
 
-async def test_to_fail_delivers_what_fitted_first(router: MessageRouter, counter: Counter) -> None:
+async def test_to_fail_delivers_what_fitted_first(router: MessageRouter, counter: Counting) -> None:
     stream = router.stream_async("counter", "go", 20, buffer_size=3, overflow="fail")
     items: list[int] = []
     async with stream:
@@ -226,7 +190,7 @@ async def test_to_fail_delivers_what_fitted_first(router: MessageRouter, counter
 
 
 async def test_before_the_start_there_is_nothing_but_the_size(
-    router: MessageRouter, counter: Counter
+    router: MessageRouter, counter: Counting
 ) -> None:
     statistics = router.stream_async("counter", "go", 9, buffer_size=4).statistics()
     assert statistics.buffer_size == 4
@@ -236,7 +200,7 @@ async def test_before_the_start_there_is_nothing_but_the_size(
 
 
 async def test_a_full_buffer_and_a_blocked_producer_are_seen(
-    router: MessageRouter, counter: Counter
+    router: MessageRouter, counter: Counting
 ) -> None:
     async with router.stream_async("counter", "go", 9, buffer_size=4) as stream:
         await settle(20)
@@ -244,7 +208,7 @@ async def test_a_full_buffer_and_a_blocked_producer_are_seen(
         assert stream.statistics().producer_waiting
 
 
-async def test_each_item_that_is_taken_is_counted(router: MessageRouter, counter: Counter) -> None:
+async def test_each_item_that_is_taken_is_counted(router: MessageRouter, counter: Counting) -> None:
     stream = router.stream_async("counter", "go", 9, buffer_size=4)
     reader = aiter(stream)
     for count in range(1, 6):
@@ -431,11 +395,7 @@ async def test_the_bodys_own_error_comes_first_and_the_clean_ups_is_logged(
 
 
 def helped(items: Callable[[], Any]) -> Actor:
-    class Helped(Actor):
-        def stream_async(self, _: object) -> Any:
-            return self.create_async_stream(items())
-
-    return Helped()
+    return HelperActor(lambda actor: actor.create_async_stream(items()))
 
 
 async def test_a_helpers_failing_clean_up_is_raised_as_well(router: MessageRouter) -> None:
@@ -468,7 +428,7 @@ async def test_a_helper_forwards_another_actors_failure(router: MessageRouter) -
 
 @pytest.mark.real_clock
 async def test_the_last_reference_may_go_in_another_thread(
-    router: MessageRouter, counter: Counter
+    router: MessageRouter, counter: Counting
 ) -> None:
     readers = [aiter(router.stream_async("counter", "go", 10**9))]
     await anext(readers[0])
@@ -495,7 +455,7 @@ def test_the_last_reference_may_go_when_the_loop_is_gone(
 
     async def main() -> None:
         async with MessageRouter() as router:
-            router.register_actor("counter", GeneratingCounter())
+            router.register_actor("counter", CountTo())
             stream = router.stream_async("counter", "go", 3)
             reader = aiter(stream)
             await anext(reader)
@@ -516,7 +476,7 @@ def test_the_last_reference_to_a_live_stream_may_go_when_the_loop_is_gone(
 
     async def main() -> None:
         async with MessageRouter() as router:
-            router.register_actor("counter", GeneratingCounter())
+            router.register_actor("counter", CountTo())
             kept.append(aiter(router.stream_async("counter", "go", 10**9)))
             await anext(kept[0])
 
@@ -530,7 +490,7 @@ def test_the_last_reference_to_a_live_stream_may_go_when_the_loop_is_gone(
 async def test_dropping_a_finished_stream_elsewhere_leaves_the_timers_to_the_loop(
     router: MessageRouter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    router.register_actor("counter", GeneratingCounter())
+    router.register_actor("counter", CountTo())
     signal = AbortSignal.timeout(1000)
     readers = [aiter(router.stream_async("counter", "go", 3, signal=signal, timeout=None))]
     await anext(readers[0])
@@ -560,7 +520,7 @@ def test_a_signal_keeps_no_stream_that_is_dropped_when_the_loop_is_gone(
 
     async def main() -> weakref.ref[Payload]:
         async with MessageRouter() as router:
-            router.register_actor("counter", GeneratingCounter())
+            router.register_actor("counter", CountTo())
             payload = Payload()
             kept.append(aiter(router.stream_async("counter", "go", payload, signal=signal)))
             await anext(kept[0])
@@ -585,9 +545,9 @@ async def test_what_never_had_a_producer_is_closed_at_once() -> None:
 
 
 @pytest.mark.parametrize("buffer_size", [1, 100, 100_000])
-@pytest.mark.parametrize("actor", [GeneratingCounter, CallbackCounter, HelpedCounter])
+@pytest.mark.parametrize("actor", [CountTo, CallbackCountTo, HelperCountTo])
 async def test_after_an_abort_of_its_own_an_actor_makes_no_more_items(
-    router: MessageRouter, actor: type[Counter], buffer_size: int
+    router: MessageRouter, actor: type[Counting], buffer_size: int
 ) -> None:
     controller = AbortController()
 
@@ -621,7 +581,7 @@ async def last_of(reader: AsyncIterator[Any]) -> Any:
 @pytest.mark.parametrize("before", [Stream.cancel, lambda _: None], ids=["cancelled", "open"])
 @pytest.mark.parametrize("started", [True, False])
 async def test_after_aclose_an_iterator_is_at_its_end(
-    router: MessageRouter, counter: Counter, started: bool, before: Callable[[Stream[Any]], object]
+    router: MessageRouter, counter: Counting, started: bool, before: Callable[[Stream[Any]], object]
 ) -> None:
     stream = router.stream_async("counter", "go", 9)
     reader = aiter(stream)
@@ -644,7 +604,7 @@ async def test_after_aclose_the_error_behind_an_error_event_is_not_raised(
 
 
 async def test_after_aclose_a_new_iteration_is_refused(
-    router: MessageRouter, counter: Counter
+    router: MessageRouter, counter: Counting
 ) -> None:
     stream = router.stream_async("counter", "go", 9)
     await stream.aclose()

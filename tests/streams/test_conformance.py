@@ -2,7 +2,7 @@
 
 Each test is named after its rule, R01 to R61, and its docstring is the claim that it proves. The
 table at the end tells which rules do not apply, and why. Every stream of these tests runs on the
-``router`` below, which demands after each test that no producer is left.
+``router`` fixture, which makes sure after each test that no producer is left.
 """
 
 import gc
@@ -49,7 +49,8 @@ from actorstream import (
     StreamOverflowError,
     StreamTimeoutError,
 )
-from actorstream.testing import assert_nothing_left, settle
+from actorstream.testing import settle
+from tests.support import ActorOf, CallbackActorOf, HelperActor, Referable
 
 SIZES = [1, 2, 100]
 
@@ -113,38 +114,15 @@ class CallbackNumbers(Numbers):
             await on_chunk(number)
 
 
-class Calling(Actor):
-    """Streams what a function returns."""
-
-    def __init__(self, function: Callable[[], Any]) -> None:
-        self.function = function
-
-    def stream_async(self, payload: object) -> Any:
-        return self.function()
-
-
-class OlderForm(Actor):
-    """Does what a function does with ``on_chunk``."""
-
-    def __init__(self, function: Callable[[Any], Awaitable[None]]) -> None:
-        self.function = function
-
-    async def stream(self, payload: object, on_chunk: Any) -> None:
-        await self.function(on_chunk)
-
-
-@pytest.fixture
-async def router() -> AsyncIterator[MessageRouter]:
-    async with MessageRouter() as router:
-        yield router
-        await settle(20)
-        assert_nothing_left(router)
+def calling(function: Callable[[], Any]) -> Actor:
+    """Make an actor that streams what a function of no argument returns."""
+    return ActorOf(lambda _: function())
 
 
 def ask(router: MessageRouter, actor: Actor | Callable[[], Any], **options: Any) -> Stream[Any]:
     """Register an actor, or a function that makes a stream, and open a stream of it."""
     if not isinstance(actor, Actor):
-        actor = Calling(actor)
+        actor = calling(actor)
     to = router.register_actor(f"actor-{len(router.list_actors())}", actor)
     return router.stream_async(to, "query", **options)
 
@@ -615,11 +593,10 @@ async def test_r22_an_error_of_the_clean_up_is_raised_where_one_closes(
         finally:
             raise error
 
-    class Careless(Actor):
-        def stream_async(self, payload: object) -> Any:
-            return self.create_async_stream(careless()) if helper else careless()
+    def make(actor: Actor) -> Any:
+        return actor.create_async_stream(careless()) if helper else careless()
 
-    stream = ask(router, Careless(), buffer_size=1)
+    stream = ask(router, HelperActor(make), buffer_size=1)
     iterator = stream.payloads()
     await anext(iterator)
     await settle()
@@ -872,11 +849,8 @@ async def test_r32_ending_a_stream_never_stops_the_actor(router, unit, ending) -
 @pytest.mark.parametrize("ending", ["end", "break", "close", "abort"])
 async def test_r33_nothing_keeps_a_finished_stream(router, ending) -> None:
     """After the end, neither the router nor a signal keeps a stream, its iterator, its payload."""
-
-    class Payload:
-        pass
-
-    to, controller, payload = router.register_actor("n", Numbers(300)), AbortController(), Payload()
+    to = router.register_actor("n", Numbers(300))
+    controller, payload = AbortController(), Referable()
     stream = router.stream_async(to, "query", payload, signal=controller.signal)
     iterator = aiter(stream)
     await anext(iterator)
@@ -896,11 +870,7 @@ async def test_r33_nothing_keeps_a_finished_stream(router, ending) -> None:
 
 async def test_r33_an_unknown_actor_leaves_nothing_at_the_signal(router) -> None:
     """A request that failed at its first pull is kept by no long-lived signal."""
-
-    class Payload:
-        pass
-
-    controller, payload = AbortController(), Payload()
+    controller, payload = AbortController(), Referable()
     with pytest.raises(ActorNotFoundError):
         await router.stream_async("nobody", "q", payload, signal=controller.signal).collect()
     kept = weakref.ref(payload)
@@ -1093,7 +1063,7 @@ class Patient:
 async def test_r42_an_abort_reaches_every_kind_of_producer(router, kind) -> None:
     """An abort stops what an actor returned or delegated to, not only a generator of its own."""
     log: list[str] = []
-    inner = router.register_actor("inner", Calling(lambda: Patient(log)))
+    inner = router.register_actor("inner", calling(lambda: Patient(log)))
 
     class Various(Actor):
         def stream_async(self, payload: object) -> Any:
@@ -1357,16 +1327,12 @@ async def test_r55_no_exception_reads_as_a_clean_end(router, error, form) -> Non
         yield 0
         raise error
 
-    class Helper(Actor):
-        def stream_async(self, payload: object) -> Any:
-            return self.create_async_stream(generate() if form == "helper" else generate_plainly())
-
     actors: dict[str, Any] = {
-        "generator": Calling(generate),
-        "helper": Helper(),
-        "plain helper": Helper(),
-        "callback": OlderForm(call),
-        "method": Calling(refuse),
+        "generator": calling(generate),
+        "helper": HelperActor(lambda actor: actor.create_async_stream(generate())),
+        "plain helper": HelperActor(lambda actor: actor.create_async_stream(generate_plainly())),
+        "callback": CallbackActorOf(call),
+        "method": calling(refuse),
     }
     got = await read(ask(router, actors[form]))
     assert [getattr(item, "type", type(item)) for item in got] == [
@@ -1385,11 +1351,8 @@ async def test_r55_no_exception_in_a_thread_reads_as_a_clean_end(router, error) 
         yield 0
         raise error
 
-    class Threaded(Actor):
-        def stream_async(self, payload: object) -> Any:
-            return self.create_thread_stream(generate())
-
-    got = await read(ask(router, Threaded()).payloads())
+    actor = HelperActor(lambda actor: actor.create_thread_stream(generate()))
+    got = await read(ask(router, actor).payloads())
     assert [type(item) for item in got] == [int, StreamError]
 
 
@@ -1400,13 +1363,12 @@ async def test_r55_a_callbacks_stop_async_iteration_is_no_clean_end(router) -> N
         for item in list[int]():
             yield item
 
-    class Watched(Actor):
-        def stream_async(self, payload: object) -> Any:
-            return self.create_async_stream_with_backpressure(
-                range(20), check_interval=5, on_backpressure=lambda _: anext(nothing())
-            )
+    def make(actor: Actor) -> Any:
+        return actor.create_async_stream_with_backpressure(
+            range(20), check_interval=5, on_backpressure=lambda _: anext(nothing())
+        )
 
-    got = await read(ask(router, Watched()).payloads())
+    got = await read(ask(router, HelperActor(make)).payloads())
     assert got[:-1] == [0, 1, 2, 3, 4]
     assert isinstance(got[-1], StreamError)
 

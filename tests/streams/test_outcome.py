@@ -319,7 +319,7 @@ async def test_an_actors_end_event_arrives_with_its_payload(unit: float) -> None
         ("overflow", ["@(told)", "'go'", "more than 2 items", "buffer_size", 'overflow="wait"']),
         ("stopped", ["@(told)", "stopped"]),
         ("router", ["@(told)", "router was closed", "`async with MessageRouter()`"]),
-        ("stall", ["@(told)", "its consumer was to read", "stall_timeout=..."]),
+        ("stall", ["@(told)", "its consumer did not read", "stall_timeout=..."]),
         ("abort", ["cancelled", "enough"]),
     ],
 )

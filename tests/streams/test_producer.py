@@ -11,12 +11,11 @@ from anyio.lowlevel import checkpoint
 from actorstream import (
     Actor,
     AsyncStreamMessage,
-    MessageRouter,
     StreamError,
     StreamingNotSupportedError,
 )
 from actorstream.testing import settle
-from tests.support import ActorOf, serving
+from tests.support import ActorOf, QuitProgram, serving
 
 
 class Source:
@@ -43,25 +42,25 @@ class Source:
 # Closing the source
 
 
-async def test_iterator_is_closed():
+async def test_iterator_is_closed(router):
     """An iterator with an `aclose()` is closed when its stream is left early."""
     source = Source()
-    async with serving(ActorOf(lambda _: source)) as router:
-        async with router.stream_async("a", "query") as stream:
-            await anext(aiter(stream))
-        assert source.closed == 1
-
-
-async def test_failed_iterator_is_closed():
-    """An iterator that failed is closed, too; its failure is the stream's."""
-    source = Source(fail_at=2)
-    async with serving(ActorOf(lambda _: source)) as router:
-        with pytest.raises(StreamError, match="no more pages"):
-            await router.stream_async("a", "query").collect()
+    router.register_actor("a", ActorOf(lambda _: source))
+    async with router.stream_async("a", "query") as stream:
+        await anext(aiter(stream))
     assert source.closed == 1
 
 
-async def test_iterable_with_an_iterator_of_its_own():
+async def test_failed_iterator_is_closed(router):
+    """An iterator that failed is closed, too; its failure is the stream's."""
+    source = Source(fail_at=2)
+    router.register_actor("a", ActorOf(lambda _: source))
+    with pytest.raises(StreamError, match="no more pages"):
+        await router.stream_async("a", "query").collect()
+    assert source.closed == 1
+
+
+async def test_iterable_with_an_iterator_of_its_own(router):
     """An async iterable may make its iterator when it is asked for it."""
 
     class Iterable:
@@ -69,11 +68,11 @@ async def test_iterable_with_an_iterator_of_its_own():
             yield 1
             yield 2
 
-    async with serving(ActorOf(lambda _: Iterable())) as router:
-        assert await router.stream_async("a", "query").collect() == [1, 2]
+    router.register_actor("a", ActorOf(lambda _: Iterable()))
+    assert await router.stream_async("a", "query").collect() == [1, 2]
 
 
-async def test_awaitable_iterable():
+async def test_awaitable_iterable(router):
     """What can be iterated is not awaited, even if it could be."""
 
     class Both:
@@ -83,11 +82,11 @@ async def test_awaitable_iterable():
         def __await__(self):
             pytest.fail("it was awaited")
 
-    async with serving(ActorOf(lambda _: Both())) as router:
-        assert await router.stream_async("a", "query").collect() == [1]
+    router.register_actor("a", ActorOf(lambda _: Both()))
+    assert await router.stream_async("a", "query").collect() == [1]
 
 
-async def test_coroutine_that_returns_a_helper():
+async def test_coroutine_that_returns_a_helper(router):
     """A coroutine function may do its work first, and return a helper's stream."""
 
     async def stream_async(payload):
@@ -95,12 +94,11 @@ async def test_coroutine_that_returns_a_helper():
         return actor.create_async_stream(range(payload))
 
     actor = ActorOf(stream_async)
-    async with MessageRouter() as router:
-        router.register_actor("a", actor)
-        assert await router.stream_async("a", "query", 3).collect() == [0, 1, 2]
+    router.register_actor("a", actor)
+    assert await router.stream_async("a", "query", 3).collect() == [0, 1, 2]
 
 
-async def test_coroutine_is_cancelled():
+async def test_coroutine_is_cancelled(router):
     """A coroutine function that is still at work when its consumer leaves is cancelled."""
     steps = []
 
@@ -110,13 +108,13 @@ async def test_coroutine_is_cancelled():
         finally:
             steps.append("cancelled")
 
-    async with serving(ActorOf(stream_async)) as router:
-        async with router.stream_async("a", "query"):
-            await settle()
-        assert steps == ["cancelled"]
+    router.register_actor("a", ActorOf(stream_async))
+    async with router.stream_async("a", "query"):
+        await settle()
+    assert steps == ["cancelled"]
 
 
-async def test_clean_up_sees_a_cancellation():
+async def test_clean_up_sees_a_cancellation(router):
     """At its `yield` a generator sees the backend's cancellation, not a `GeneratorExit`."""
     caught: list[BaseException] = []
 
@@ -128,17 +126,15 @@ async def test_clean_up_sees_a_cancellation():
             caught.append(exc)
             raise
 
-    async with (
-        serving(ActorOf(watch)) as router,
-        router.stream_async("a", "query", buffer_size=1) as stream,
-    ):
+    router.register_actor("a", ActorOf(watch))
+    async with router.stream_async("a", "query", buffer_size=1) as stream:
         await anext(aiter(stream))
         await settle()
     [exc] = caught
     assert isinstance(exc, anyio.get_cancelled_exc_class())
 
 
-async def test_generator_that_ends_when_thrown_into():
+async def test_generator_that_ends_when_thrown_into(router):
     """A generator that returns when it is cancelled has ended; nothing is logged."""
 
     async def polite(_):
@@ -148,14 +144,14 @@ async def test_generator_that_ends_when_thrown_into():
         except anyio.get_cancelled_exc_class():
             return
 
-    async with serving(ActorOf(polite)) as router:
-        async with router.stream_async("a", "query") as stream:
-            await anext(aiter(stream))
-            await settle()
-        assert router.statistics().active_streams == 0
+    router.register_actor("a", ActorOf(polite))
+    async with router.stream_async("a", "query") as stream:
+        await anext(aiter(stream))
+        await settle()
+    assert router.statistics().active_streams == 0
 
 
-async def test_generator_that_yields_when_thrown_into():
+async def test_generator_that_yields_when_thrown_into(router):
     """What a generator yields in its clean-up goes nowhere, and does no harm."""
 
     async def talkative(_):
@@ -165,14 +161,14 @@ async def test_generator_that_yields_when_thrown_into():
         finally:
             yield "goodbye"
 
-    async with serving(ActorOf(talkative)) as router:
-        async with router.stream_async("a", "query", buffer_size=1) as stream:
-            await anext(aiter(stream))
-            await settle()
-        assert router.statistics().active_streams == 0
+    router.register_actor("a", ActorOf(talkative))
+    async with router.stream_async("a", "query", buffer_size=1) as stream:
+        await anext(aiter(stream))
+        await settle()
+    assert router.statistics().active_streams == 0
 
 
-async def test_error_of_a_handover_in_the_generator(unit):
+async def test_error_of_a_handover_in_the_generator(router, unit):
     """What hits the producer while it hands an item over is raised at that very `yield`."""
     reached, expired = 0, anyio.Event()
 
@@ -185,10 +181,8 @@ async def test_error_of_a_handover_in_the_generator(unit):
         assert scope.cancelled_caught
         expired.set()
 
-    async with (
-        serving(ActorOf(limited)) as router,
-        router.stream_async("a", "query", buffer_size=4) as stream,
-    ):
+    router.register_actor("a", ActorOf(limited))
+    async with router.stream_async("a", "query", buffer_size=4) as stream:
         await expired.wait()
         assert await stream.collect() == [1, 2, 3, 4]
     assert reached == 5
@@ -197,21 +191,21 @@ async def test_error_of_a_handover_in_the_generator(unit):
 # Failures of every kind
 
 
-async def test_group_of_failures():
+async def test_group_of_failures(router):
     """A group of exceptions fails the stream as the group that it is."""
 
     async def stream_async(_):
         yield 1
         raise ExceptionGroup("two", [ValueError("a"), OSError("b")])
 
-    async with serving(ActorOf(stream_async)) as router:
-        with pytest.raises(StreamError) as caught:
-            await router.stream_async("a", "query").collect()
+    router.register_actor("a", ActorOf(stream_async))
+    with pytest.raises(StreamError) as caught:
+        await router.stream_async("a", "query").collect()
     assert isinstance(caught.value.__cause__, ExceptionGroup)
     assert len(caught.value.__cause__.exceptions) == 2
 
 
-async def test_failure_during_a_cancellation(caplog):
+async def test_failure_during_a_cancellation(router, caplog):
     """A task group of the actor that fails while it is cancelled fails in its clean-up."""
 
     async def fail_when_cancelled():
@@ -227,11 +221,11 @@ async def test_failure_during_a_cancellation(caplog):
             while True:
                 yield 1
 
-    async with serving(ActorOf(stream_async)) as router:
-        async for _ in router.stream_async("a", "query"):
-            break
-        await settle(10)
-        assert router.statistics().active_streams == 0
+    router.register_actor("a", ActorOf(stream_async))
+    async for _ in router.stream_async("a", "query"):
+        break
+    await settle(10)
+    assert router.statistics().active_streams == 0
     assert "cannot flush" in caplog.text
 
 
@@ -253,7 +247,7 @@ async def test_failing_while_the_router_closes(caplog):
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_cancelled_future():
+async def test_cancelled_future(router):
     """On asyncio, an actor that awaits something cancelled elsewhere has failed."""
 
     async def stream_async(_):
@@ -261,11 +255,11 @@ async def test_cancelled_future():
         future.cancel()
         yield await future
 
-    async with serving(ActorOf(stream_async)) as router:
-        with pytest.raises(StreamError) as caught:
-            await router.stream_async("a", "query").collect()
-        assert type(caught.value.__cause__) is asyncio.CancelledError
-        assert router.statistics().active_streams == 0
+    router.register_actor("a", ActorOf(stream_async))
+    with pytest.raises(StreamError) as caught:
+        await router.stream_async("a", "query").collect()
+    assert type(caught.value.__cause__) is asyncio.CancelledError
+    assert router.statistics().active_streams == 0
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
@@ -291,40 +285,36 @@ async def test_base_exception_among_cancellations():
     """In a group with them, an exception that is no `Exception` is still the program's."""
 
     async def stream_async(_):
-        raise BaseExceptionGroup("both", [asyncio.CancelledError(), Interrupt()])
+        raise BaseExceptionGroup("both", [asyncio.CancelledError(), QuitProgram()])
         yield
 
     with pytest.raises(BaseExceptionGroup) as caught:
         async with serving(ActorOf(stream_async)) as router, router.stream_async("a", "query"):
             await settle()
-    assert caught.group_contains(Interrupt)
+    assert caught.group_contains(QuitProgram)
 
 
-async def test_actor_that_consumes_what_cannot_stream():
+async def test_actor_that_consumes_what_cannot_stream(router):
     """That another actor cannot stream is, where an actor lets it pass, that actor's failure."""
 
     async def relay(_):
         async for event in router.stream_async("mute", "query"):
             yield event
 
-    async with serving(ActorOf(relay)) as router:
-        router.register_actor("mute", Actor())
-        with pytest.raises(StreamError) as caught:
-            await router.stream_async("a", "query").collect()
+    router.register_actor("a", ActorOf(relay))
+    router.register_actor("mute", Actor())
+    with pytest.raises(StreamError) as caught:
+        await router.stream_async("a", "query").collect()
     cause = caught.value.__cause__
     assert isinstance(cause, StreamingNotSupportedError)
     assert "@(mute)" in str(cause)
-
-
-class Interrupt(BaseException):
-    """Stands for `KeyboardInterrupt`, which asyncio treats in a way of its own."""
 
 
 async def test_base_exception():
     """An exception that is no `Exception` is not kept from the program; its consumer is told."""
 
     async def stream_async(_):
-        raise Interrupt
+        raise QuitProgram
         yield
 
     async def run() -> None:
@@ -338,34 +328,34 @@ async def test_base_exception():
     iterators: list[Any] = []
     with pytest.raises(BaseExceptionGroup) as caught:
         await run()
-    assert caught.group_contains(Interrupt)
+    assert caught.group_contains(QuitProgram)
     iterators.clear()
 
 
-async def test_own_error_event_and_a_cause():
+async def test_own_error_event_and_a_cause(router):
     """An error event that an actor makes by hand has no cause to show."""
 
     async def stream_async(_):
         yield AsyncStreamMessage("error", error="out of paper")
 
-    async with serving(ActorOf(stream_async)) as router:
-        with pytest.raises(StreamError, match="out of paper") as caught:
-            await router.stream_async("a", "query").collect()
+    router.register_actor("a", ActorOf(stream_async))
+    with pytest.raises(StreamError, match="out of paper") as caught:
+        await router.stream_async("a", "query").collect()
     assert caught.value.__cause__ is None
 
 
-async def test_error_event_without_text():
+async def test_error_event_without_text(router):
     """An error event without a text is an error all the same."""
 
     async def stream_async(_):
         yield AsyncStreamMessage("error")
 
-    async with serving(ActorOf(stream_async)) as router:
-        with pytest.raises(StreamError):
-            await router.stream_async("a", "query").collect()
+    router.register_actor("a", ActorOf(stream_async))
+    with pytest.raises(StreamError):
+        await router.stream_async("a", "query").collect()
 
 
-async def test_cancelled_scope_of_the_consumer(unit):
+async def test_cancelled_scope_of_the_consumer(router, unit):
     """A producer outlives the scope in which its consumer first pulled: it belongs to the router.
 
     The consumer polls; its scope is gone before the first item comes.
@@ -375,9 +365,9 @@ async def test_cancelled_scope_of_the_consumer(unit):
         await anyio.sleep(2 * unit)
         yield "late"
 
-    async with serving(ActorOf(slow)) as router:
-        payloads = router.stream_async("a", "query").payloads()
-        with anyio.move_on_after(unit) as scope:
-            await anext(payloads)
-        assert scope.cancelled_caught
-        assert await anext(payloads) == "late"
+    router.register_actor("a", ActorOf(slow))
+    payloads = router.stream_async("a", "query").payloads()
+    with anyio.move_on_after(unit) as scope:
+        await anext(payloads)
+    assert scope.cancelled_caught
+    assert await anext(payloads) == "late"

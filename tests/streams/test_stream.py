@@ -13,54 +13,27 @@ import pytest
 
 from actorstream import Actor, Stream, StreamAbortedError
 from actorstream.testing import settle
-from tests.support import serving
-
-
-class Numbers(Actor):
-    """Counts up, as far as the payload says, and notes how often it was closed."""
-
-    def __init__(self) -> None:
-        self.closed = 0
-
-    async def stream_async(self, payload):
-        try:
-            number = 0
-            while payload is None or number < payload:
-                yield number
-                number += 1
-        finally:
-            self.closed += 1
-
+from tests.support import CountTo, NeverYields, Referable, YieldsOnceAndCleansUp, serving
 
 # repr
 
 
-async def test_repr_of_a_stream():
+async def test_repr_of_a_stream(router):
     """The `repr` tells what is streamed, from whom, and how far it is."""
-    async with serving(Numbers()) as router:
-        stream = router.stream_async("a", "query", 3)
-        assert repr(stream) == "<Stream 'query' from @(a): not started>"
-        async with stream:
-            assert repr(stream) == "<Stream 'query' from @(a): open>"
-            await settle()
-            assert repr(stream) == "<Stream 'query' from @(a): ending>"
-            await stream.collect()
-            assert repr(stream) == "<Stream 'query' from @(a): ended>"
+    router.register_actor("a", CountTo())
+    stream = router.stream_async("a", "query", 3)
+    assert repr(stream) == "<Stream 'query' from @(a): not started>"
+    async with stream:
+        assert repr(stream) == "<Stream 'query' from @(a): open>"
+        await settle()
+        assert repr(stream) == "<Stream 'query' from @(a): ending>"
+        await stream.collect()
+        assert repr(stream) == "<Stream 'query' from @(a): ended>"
 
 
 async def test_repr_of_a_stream_whose_producer_cleans_up(unit):
     """A closed stream whose producer is not gone yet says so."""
-
-    class Slow(Actor):
-        async def stream_async(self, payload):
-            try:
-                yield 1
-                await anyio.sleep_forever()
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await anyio.sleep(unit)
-
-    async with serving(Slow()) as router:
+    async with serving(YieldsOnceAndCleansUp(lambda: anyio.sleep(unit))) as router:
         stream = router.stream_async("a", "query")
         async for _ in stream:
             break
@@ -71,52 +44,52 @@ async def test_repr_of_a_stream_whose_producer_cleans_up(unit):
 # Iterators
 
 
-async def test_iterator_iterates_itself():
+async def test_iterator_iterates_itself(router):
     """An iterator is its own iterator, so that a loop over it may be resumed."""
-    async with serving(Numbers()) as router:
-        iterator = aiter(router.stream_async("a", "query", 4))
-        async for event in iterator:
-            if event.payload == 1:
-                break
-        assert [event.payload async for event in iterator] == [2, 3, None]
+    router.register_actor("a", CountTo())
+    iterator = aiter(router.stream_async("a", "query", 4))
+    async for event in iterator:
+        if event.payload == 1:
+            break
+    assert [event.payload async for event in iterator] == [2, 3, None]
 
 
-async def test_aclosing_an_iterator():
+async def test_aclosing_an_iterator(router):
     """An iterator can be closed, as `contextlib.aclosing` does; the producer is gone then."""
-    numbers = Numbers()
-    async with serving(numbers) as router:
-        events: Any = aiter(router.stream_async("a", "query"))
-        async with aclosing(events):
-            await anext(events)
-        assert (numbers.closed, router.statistics().active_streams) == (1, 0)
+    numbers = CountTo()
+    router.register_actor("a", numbers)
+    events: Any = aiter(router.stream_async("a", "query"))
+    async with aclosing(events):
+        await anext(events)
+    assert (numbers.closed, router.statistics().active_streams) == (1, 0)
 
 
-async def test_iterator_in_a_cycle():
+async def test_iterator_in_a_cycle(router):
     """An iterator in a reference cycle closes its stream when the cycle is collected."""
-    numbers = Numbers()
-    async with serving(numbers) as router:
-        cycle: list[Any] = [aiter(router.stream_async("a", "query"))]
-        cycle.append(cycle)
-        await anext(cycle[0])
-        del cycle
-        gc.collect()
-        await settle()
-        assert (numbers.closed, router.statistics().active_streams) == (1, 0)
+    numbers = CountTo()
+    router.register_actor("a", numbers)
+    cycle: list[Any] = [aiter(router.stream_async("a", "query"))]
+    cycle.append(cycle)
+    await anext(cycle[0])
+    del cycle
+    gc.collect()
+    await settle()
+    assert (numbers.closed, router.statistics().active_streams) == (1, 0)
 
 
 @pytest.mark.real_clock
-async def test_iterator_dropped_in_another_thread():
+async def test_iterator_dropped_in_another_thread(router):
     """An iterator whose last reference goes in another thread closes its stream all the same."""
-    numbers = Numbers()
-    async with serving(numbers) as router:
-        holder = [aiter(router.stream_async("a", "query"))]
-        await anext(holder[0])
-        thread = threading.Thread(target=holder.clear)
-        thread.start()
-        thread.join()
-        with anyio.fail_after(60):
-            while router.statistics().active_streams:
-                await anyio.sleep(0)
+    numbers = CountTo()
+    router.register_actor("a", numbers)
+    holder = [aiter(router.stream_async("a", "query"))]
+    await anext(holder[0])
+    thread = threading.Thread(target=holder.clear)
+    thread.start()
+    thread.join()
+    with anyio.fail_after(60):
+        while router.statistics().active_streams:
+            await anyio.sleep(0)
     assert numbers.closed == 1
 
 
@@ -125,7 +98,7 @@ def test_iterator_dropped_after_the_loop_is_gone():
     kept = []
 
     async def main():
-        async with serving(Numbers()) as router:
+        async with serving(CountTo()) as router:
             kept.append(aiter(router.stream_async("a", "query")))
             await anext(kept[0])
 
@@ -136,80 +109,76 @@ def test_iterator_dropped_after_the_loop_is_gone():
 
 async def test_iterator_dropped_after_the_router():
     """An iterator that outlives its router is dropped without a warning."""
-    async with serving(Numbers()) as router:
+    async with serving(CountTo()) as router:
         iterator = aiter(router.stream_async("a", "query"))
         await anext(iterator)
     del iterator
     gc.collect()
 
 
-async def test_caught_exception_keeps_no_stream_open():
+async def test_caught_exception_keeps_no_stream_open(router):
     """The traceback of a consumer's exception, kept for long, keeps no producer running."""
-    numbers = Numbers()
+    numbers = CountTo()
 
     async def fail(stream: Stream[Any]) -> None:
         async for _ in stream:
             raise KeyError
 
-    async with serving(numbers) as router:
-        with pytest.raises(KeyError) as kept:
-            await fail(router.stream_async("a", "query"))
-        await settle()
-        assert kept.tb is not None
-        assert (numbers.closed, router.statistics().active_streams) == (1, 0)
+    router.register_actor("a", numbers)
+    with pytest.raises(KeyError) as kept:
+        await fail(router.stream_async("a", "query"))
+    await settle()
+    assert kept.tb is not None
+    assert (numbers.closed, router.statistics().active_streams) == (1, 0)
 
 
-async def test_caught_cancellation_keeps_no_stream_open(unit):
+async def test_caught_cancellation_keeps_no_stream_open(router, unit):
     """Nor does the exception of a read that was cancelled."""
     kept: list[BaseException] = []
 
-    class Silent(Actor):
-        async def stream_async(self, payload):
-            await anyio.sleep_forever()
-            yield
-
-    async with serving(Silent()) as router:
-        with anyio.move_on_after(unit):
-            try:
-                async for _ in router.stream_async("a", "query"):
-                    pass
-            except BaseException as exc:
-                kept.append(exc)
-                raise
-        await settle()
-        assert len(kept) == 1
-        assert router.statistics().active_streams == 0
-        kept.clear()
+    router.register_actor("a", NeverYields())
+    with anyio.move_on_after(unit):
+        try:
+            async for _ in router.stream_async("a", "query"):
+                pass
+        except BaseException as exc:
+            kept.append(exc)
+            raise
+    await settle()
+    assert len(kept) == 1
+    assert router.statistics().active_streams == 0
+    kept.clear()
 
 
-async def test_iterator_keeps_the_stream_running():
+async def test_iterator_keeps_the_stream_running(router):
     """As long as the iterator is held, the stream goes on, whoever forgets the stream object."""
-    async with serving(Numbers()) as router:
-        payloads = router.stream_async("a", "query", 3, buffer_size=1).payloads()
-        gc.collect()
-        await settle()
-        assert [number async for number in payloads] == [0, 1, 2]
+    router.register_actor("a", CountTo())
+    payloads = router.stream_async("a", "query", 3, buffer_size=1).payloads()
+    gc.collect()
+    await settle()
+    assert [number async for number in payloads] == [0, 1, 2]
 
 
 # Statistics, correlation id
 
 
-async def test_statistics_after_a_break():
+async def test_statistics_after_a_break(router):
     """A closed stream holds nothing any more, and tells what it delivered."""
-    async with serving(Numbers()) as router:
-        stream = router.stream_async("a", "query", buffer_size=5)
-        async for event in stream:
-            if event.payload == 2:
-                break
-        await settle()
-        statistics = stream.statistics()
+    router.register_actor("a", CountTo())
+    stream = router.stream_async("a", "query", buffer_size=5)
+    async for event in stream:
+        if event.payload == 2:
+            break
+    await settle()
+    statistics = stream.statistics()
     assert (statistics.buffered, statistics.delivered) == (0, 3)
     assert not statistics.producer_waiting
 
 
-async def test_statistics_are_a_snapshot():
+async def test_statistics_are_a_snapshot(router):
     """What `statistics()` returned does not change later."""
-    async with serving(Numbers()) as router, router.stream_async("a", "query", 5) as stream:
+    router.register_actor("a", CountTo())
+    async with router.stream_async("a", "query", 5) as stream:
         before = stream.statistics()
         await stream.collect()
     assert (before.delivered, stream.statistics().delivered) == (0, 5)
@@ -218,33 +187,34 @@ async def test_statistics_are_a_snapshot():
 # cancel() and the scoped form
 
 
-async def test_cancelled_block():
+async def test_cancelled_block(router):
     """A block whose stream was cancelled, and that does not read on, ends in peace."""
-    numbers = Numbers()
-    async with serving(numbers) as router:
-        async with router.stream_async("a", "query") as stream:
-            await anext(aiter(stream))
-            stream.cancel("enough")
-        assert (numbers.closed, router.statistics().active_streams) == (1, 0)
+    numbers = CountTo()
+    router.register_actor("a", numbers)
+    async with router.stream_async("a", "query") as stream:
+        await anext(aiter(stream))
+        stream.cancel("enough")
+    assert (numbers.closed, router.statistics().active_streams) == (1, 0)
 
 
-async def test_cancel_before_entering():
+async def test_cancel_before_entering(router):
     """A stream that is cancelled, then entered and read, raises where it is read."""
-    numbers = Numbers()
-    async with serving(numbers) as router:
-        stream = router.stream_async("a", "query")
-        stream.cancel({"code": 7})
-        async with stream:
-            with pytest.raises(StreamAbortedError) as caught:
-                await stream.collect()
+    numbers = CountTo()
+    router.register_actor("a", numbers)
+    stream = router.stream_async("a", "query")
+    stream.cancel({"code": 7})
+    async with stream:
+        with pytest.raises(StreamAbortedError) as caught:
+            await stream.collect()
     assert caught.value.reason == {"code": 7}
     assert numbers.closed == 0
 
 
-async def test_cancel_with_an_exception():
+async def test_cancel_with_an_exception(router):
     """An exception given as the reason is the cause, too."""
     reason = OSError("the client is gone")
-    async with serving(Numbers()) as router, router.stream_async("a", "query") as stream:
+    router.register_actor("a", CountTo())
+    async with router.stream_async("a", "query") as stream:
         stream.cancel(reason)
         with pytest.raises(StreamAbortedError) as caught:
             await stream.collect()
@@ -252,13 +222,13 @@ async def test_cancel_with_an_exception():
     assert caught.value.__cause__ is reason
 
 
-async def test_payloads_in_an_unread_block():
+async def test_payloads_in_an_unread_block(router):
     """A block that reads nothing ends at once, and its producer with it."""
-    numbers = Numbers()
-    async with serving(numbers) as router:
-        async with router.stream_async("a", "query"):
-            await settle()
-        assert (numbers.closed, router.statistics().active_streams) == (1, 0)
+    numbers = CountTo()
+    router.register_actor("a", numbers)
+    async with router.stream_async("a", "query"):
+        await settle()
+    assert (numbers.closed, router.statistics().active_streams) == (1, 0)
 
 
 async def cancel_during_the_close(task: "asyncio.Task[None]", let_go: anyio.Event) -> None:
@@ -298,34 +268,22 @@ async def test_clean_up_error_where_asyncio_cancels(caplog):
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_cancellation_by_asyncio_leaves_no_cycle():
+async def test_cancellation_by_asyncio_leaves_no_cycle(router):
     """Such a cancellation keeps nothing alive by a reference cycle."""
     let_go = anyio.Event()
     held: list[weakref.ref[Any]] = []
 
-    class Thing:
-        """Known to the frame in which the exception passed."""
-
-    class Slow(Actor):
-        async def stream_async(self, payload):
-            try:
-                yield 1
-                await anyio.sleep_forever()
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await let_go.wait()
-
     async def consume() -> None:
-        thing = Thing()
+        thing = Referable()
         held.append(weakref.ref(thing))
         async with router.stream_async("a", "query") as stream:
             await anext(aiter(stream))
 
-    async with serving(Slow()) as router:
-        gc.disable()
-        try:
-            await cancel_during_the_close(asyncio.create_task(consume()), let_go)
-            await settle()
-            assert held[0]() is None
-        finally:
-            gc.enable()
+    router.register_actor("a", YieldsOnceAndCleansUp(let_go.wait))
+    gc.disable()
+    try:
+        await cancel_during_the_close(asyncio.create_task(consume()), let_go)
+        await settle()
+        assert held[0]() is None
+    finally:
+        gc.enable()

@@ -5,8 +5,8 @@ import logging
 import math
 import time
 import weakref
-from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from contextvars import ContextVar
 from typing import Any, cast
 
@@ -31,26 +31,9 @@ from actorstream import (
     generate_message_id,
 )
 from actorstream.testing import settle
-from tests.support import ActorOf
+from tests.support import ActorOf, CallbackActorOf, CallbackCountTo, serve
 
 END = object()
-
-
-class CallbackActor(Actor):
-    """An actor of the older form, which counts to its payload."""
-
-    async def stream(self, payload, on_chunk):
-        for number in range(payload):
-            await on_chunk(number)
-
-
-@asynccontextmanager
-async def serving(*functions: Callable[[Any], Any]) -> AsyncIterator[MessageRouter]:
-    """Open a router in which each function is an actor of the same name."""
-    async with MessageRouter() as router:
-        for function in functions:
-            router.register_actor(function.__name__, ActorOf(function))
-        yield router
 
 
 async def count(payload):
@@ -100,10 +83,10 @@ async def fail_after(payload):
 # The two forms
 
 
-async def test_bare_form():
+async def test_bare_form(router):
     """The bare form gives the items as data events, in order, and then one end event."""
-    async with serving(count) as router:
-        events = [event async for event in router.stream_async("count", "query", 3)]
+    serve(router, count)
+    events = [event async for event in router.stream_async("count", "query", 3)]
     assert [(event.type, event.payload) for event in events] == [
         ("data", 0),
         ("data", 1),
@@ -112,57 +95,60 @@ async def test_bare_form():
     ]
 
 
-async def test_scoped_form():
+async def test_scoped_form(router):
     """The scoped form gives the same events."""
-    async with serving(count) as router, router.stream_async("count", "query", 2) as stream:
+    serve(router, count)
+    async with router.stream_async("count", "query", 2) as stream:
         assert [event.type async for event in stream] == ["data", "data", "end"]
 
 
-async def test_empty_stream():
+async def test_empty_stream(router):
     """A stream without items is one end event."""
-    async with serving(count) as router:
-        assert [e.type async for e in router.stream_async("count", "query", 0)] == ["end"]
+    serve(router, count)
+    assert [e.type async for e in router.stream_async("count", "query", 0)] == ["end"]
 
 
-async def test_lazy():
+async def test_lazy(router):
     """Nothing runs, and nothing is counted, before a stream is pulled or entered."""
-    async with serving(refuse_to_run) as router:
-        stream = router.stream_async("refuse_to_run", "query")
-        iterator = aiter(stream)
-        await settle()
-        assert router.statistics().opened_streams == 0
-        del iterator
+    serve(router, refuse_to_run)
+    stream = router.stream_async("refuse_to_run", "query")
+    iterator = aiter(stream)
+    await settle()
+    assert router.statistics().opened_streams == 0
+    del iterator
 
 
-async def test_entering_starts_the_producer():
+async def test_entering_starts_the_producer(router):
     """Entering a stream starts its producer before anything is read."""
-    async with serving(count) as router, router.stream_async("count", "query", 3) as stream:
+    serve(router, count)
+    async with router.stream_async("count", "query", 3) as stream:
         await settle()
         assert stream.statistics().buffered == 3
 
 
-async def test_payloads():
+async def test_payloads(router):
     """`payloads()` gives the bare payloads."""
-    async with serving(count) as router:
-        assert [n async for n in router.stream_async("count", "query", 3).payloads()] == [0, 1, 2]
+    serve(router, count)
+    assert [n async for n in router.stream_async("count", "query", 3).payloads()] == [0, 1, 2]
 
 
-async def test_payloads_in_the_scoped_form():
+async def test_payloads_in_the_scoped_form(router):
     """`payloads()` serves the scoped form, too."""
-    async with serving(count) as router, router.stream_async("count", "query", 2) as stream:
+    serve(router, count)
+    async with router.stream_async("count", "query", 2) as stream:
         assert [number async for number in stream.payloads()] == [0, 1]
 
 
-async def test_payloads_raise():
+async def test_payloads_raise(router):
     """`payloads()` raises where the event form would give the error event."""
-    async with serving(fail_after) as router:
-        payloads = router.stream_async("fail_after", "query", 1).payloads()
-        assert await anext(payloads) == 0
-        with pytest.raises(StreamError, match="the disk is full"):
-            await anext(payloads)
+    serve(router, fail_after)
+    payloads = router.stream_async("fail_after", "query", 1).payloads()
+    assert await anext(payloads) == 0
+    with pytest.raises(StreamError, match="the disk is full"):
+        await anext(payloads)
 
 
-async def test_payloads_of_hand_made_messages():
+async def test_payloads_of_hand_made_messages(router):
     """`payloads()` takes the payload out of a message that the actor made itself."""
 
     async def hand_made(_):
@@ -170,25 +156,25 @@ async def test_payloads_of_hand_made_messages():
         yield "b"
         yield AsyncStreamMessage("end")
 
-    async with serving(hand_made) as router:
-        assert await router.stream_async("hand_made", "query").collect() == ["a", "b"]
+    serve(router, hand_made)
+    assert await router.stream_async("hand_made", "query").collect() == ["a", "b"]
 
 
-async def test_collect():
+async def test_collect(router):
     """`collect()` returns all payloads."""
-    async with serving(count) as router:
-        assert await router.stream_async("count", "query", 1000).collect() == list(range(1000))
+    serve(router, count)
+    assert await router.stream_async("count", "query", 1000).collect() == list(range(1000))
 
 
-async def test_collect_raises():
+async def test_collect_raises(router):
     """`collect()` raises the actor's failure and leaves nothing running."""
-    async with serving(fail_after) as router:
-        with pytest.raises(StreamError, match="the disk is full"):
-            await router.stream_async("fail_after", "query", 5).collect()
-        assert router.statistics().active_streams == 0
+    serve(router, fail_after)
+    with pytest.raises(StreamError, match="the disk is full"):
+        await router.stream_async("fail_after", "query", 5).collect()
+    assert router.statistics().active_streams == 0
 
 
-async def test_cancelled_collect(unit):
+async def test_cancelled_collect(router, unit):
     """A cancelled `collect()` has closed the stream when it is left."""
     tracked = Tracked()
 
@@ -198,17 +184,17 @@ async def test_cancelled_collect(unit):
                 await anyio.sleep(unit)
                 yield number
 
-    async with serving(slow) as router:
-        with anyio.move_on_after(2.5 * unit) as scope:
-            await router.stream_async("slow", "query").collect()
-        assert scope.cancelled_caught
-        assert (tracked.closed, router.statistics().active_streams) == (1, 0)
+    serve(router, slow)
+    with anyio.move_on_after(2.5 * unit) as scope:
+        await router.stream_async("slow", "query").collect()
+    assert scope.cancelled_caught
+    assert (tracked.closed, router.statistics().active_streams) == (1, 0)
 
 
 # Closing and cancelling by hand
 
 
-async def test_aclose_waits():
+async def test_aclose_waits(router):
     """`aclose()` returns when the producer is gone, its waiting clean-up included."""
     steps = []
 
@@ -221,18 +207,19 @@ async def test_aclose_waits():
                 await settle()
             steps.append("cleaned up")
 
-    async with serving(tidy) as router:
-        stream = router.stream_async("tidy", "query")
-        await anext(aiter(stream))
-        await stream.aclose()
-        assert steps == ["cleaned up"]
-        assert router.statistics().active_streams == 0
+    serve(router, tidy)
+    stream = router.stream_async("tidy", "query")
+    await anext(aiter(stream))
+    await stream.aclose()
+    assert steps == ["cleaned up"]
+    assert router.statistics().active_streams == 0
 
 
-async def test_aclose_twice():
+async def test_aclose_twice(router):
     """`aclose()` may be called again, and by two tasks at once."""
     tracked = Tracked()
-    async with serving(tracked) as router, router.stream_async("tracked", "query") as stream:
+    serve(router, tracked)
+    async with router.stream_async("tracked", "query") as stream:
         await settle()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(stream.aclose)
@@ -241,68 +228,68 @@ async def test_aclose_twice():
         assert (tracked.closed, router.statistics().active_streams) == (1, 0)
 
 
-async def test_aclose_before_the_start():
+async def test_aclose_before_the_start(router):
     """A stream closed before its start never calls the actor."""
-    async with serving(refuse_to_run) as router:
-        stream = router.stream_async("refuse_to_run", "query")
-        await stream.aclose()
-        with pytest.raises(StreamConsumedError):
-            aiter(stream)
-        await settle()
-        assert router.statistics().opened_streams == 0
+    serve(router, refuse_to_run)
+    stream = router.stream_async("refuse_to_run", "query")
+    await stream.aclose()
+    with pytest.raises(StreamConsumedError):
+        aiter(stream)
+    await settle()
+    assert router.statistics().opened_streams == 0
 
 
-async def test_iterator_after_aclose():
+async def test_iterator_after_aclose(router):
     """An iterator that was there before `aclose()` just ends, what was buffered included."""
-    async with serving(count) as router:
-        stream = router.stream_async("count", "query", 10)
-        iterator = aiter(stream)
-        await anext(iterator)
-        await stream.aclose()
-        for _ in range(2):
-            with pytest.raises(StopAsyncIteration):
-                await anext(iterator)
+    serve(router, count)
+    stream = router.stream_async("count", "query", 10)
+    iterator = aiter(stream)
+    await anext(iterator)
+    await stream.aclose()
+    for _ in range(2):
+        with pytest.raises(StopAsyncIteration):
+            await anext(iterator)
 
 
-async def test_unread_iterator_after_aclose():
+async def test_unread_iterator_after_aclose(router):
     """An iterator that was never pulled ends after `aclose()`, too."""
-    async with serving(refuse_to_run) as router:
-        stream = router.stream_async("refuse_to_run", "query")
-        iterator = aiter(stream)
-        await stream.aclose()
-        with pytest.raises(StopAsyncIteration):
-            await anext(iterator)
+    serve(router, refuse_to_run)
+    stream = router.stream_async("refuse_to_run", "query")
+    iterator = aiter(stream)
+    await stream.aclose()
+    with pytest.raises(StopAsyncIteration):
+        await anext(iterator)
 
 
-async def test_iterator_after_an_error_event_and_aclose():
+async def test_iterator_after_an_error_event_and_aclose(router):
     """After an error event that was seen, `aclose()` makes the iterator end, not raise."""
-    async with serving(fail_after) as router:
-        stream = router.stream_async("fail_after", "query", 0)
-        iterator = aiter(stream)
-        assert (await anext(iterator)).type == "error"
-        await stream.aclose()
-        with pytest.raises(StopAsyncIteration):
-            await anext(iterator)
+    serve(router, fail_after)
+    stream = router.stream_async("fail_after", "query", 0)
+    iterator = aiter(stream)
+    assert (await anext(iterator)).type == "error"
+    await stream.aclose()
+    with pytest.raises(StopAsyncIteration):
+        await anext(iterator)
 
 
-async def test_new_iteration_after_aclose():
+async def test_new_iteration_after_aclose(router):
     """A new iteration of a closed stream raises `StreamConsumedError`."""
-    async with serving(count) as router:
-        stream = router.stream_async("count", "query", 10)
-        await stream.aclose()
-        with pytest.raises(StreamConsumedError):
-            stream.payloads()
+    serve(router, count)
+    stream = router.stream_async("count", "query", 10)
+    await stream.aclose()
+    with pytest.raises(StreamConsumedError):
+        stream.payloads()
 
 
-async def test_aclose_wakes_the_reader():
+async def test_aclose_wakes_the_reader(router):
     """A loop that waits for an item in another task ends when the stream is closed."""
-    async with serving(sleep_forever) as router:
-        stream = router.stream_async("sleep_forever", "query")
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(stream.collect)
-            await settle()
-            assert stream.statistics().consumer_waiting
-            await stream.aclose()
+    serve(router, sleep_forever)
+    stream = router.stream_async("sleep_forever", "query")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(stream.collect)
+        await settle()
+        assert stream.statistics().consumer_waiting
+        await stream.aclose()
 
 
 async def sleep_forever(_):
@@ -311,19 +298,19 @@ async def sleep_forever(_):
     yield
 
 
-async def test_aclose_in_the_body():
+async def test_aclose_in_the_body(router):
     """`aclose()` in the body of the loop ends the loop."""
     tracked = Tracked()
     seen = []
-    async with serving(tracked) as router:
-        stream = router.stream_async("tracked", "query")
-        async for event in stream:
-            seen.append(event.payload)
-            await stream.aclose()
+    serve(router, tracked)
+    stream = router.stream_async("tracked", "query")
+    async for event in stream:
+        seen.append(event.payload)
+        await stream.aclose()
     assert seen == [1]
 
 
-async def test_aclose_is_shielded(unit):
+async def test_aclose_is_shielded(router, unit):
     """A cancelled `aclose()` still waits for the producer's clean-up."""
     steps = []
 
@@ -336,18 +323,19 @@ async def test_aclose_is_shielded(unit):
                 await anyio.sleep(2 * unit)
             steps.append("cleaned up")
 
-    async with serving(tidy) as router:
-        stream = router.stream_async("tidy", "query")
-        await anext(aiter(stream))
-        with anyio.move_on_after(unit):
-            await stream.aclose()
-        assert steps == ["cleaned up"]
+    serve(router, tidy)
+    stream = router.stream_async("tidy", "query")
+    await anext(aiter(stream))
+    with anyio.move_on_after(unit):
+        await stream.aclose()
+    assert steps == ["cleaned up"]
 
 
-async def test_cancel():
+async def test_cancel(router):
     """After `cancel(reason)` the next read raises at once, in spite of what is buffered."""
     tracked = Tracked()
-    async with serving(tracked) as router, router.stream_async("tracked", "query") as stream:
+    serve(router, tracked)
+    async with router.stream_async("tracked", "query") as stream:
         iterator = aiter(stream)
         await anext(iterator)
         stream.cancel("enough")
@@ -357,9 +345,10 @@ async def test_cancel():
         assert stream.statistics().buffered == 0
 
 
-async def test_end_after_cancel():
+async def test_end_after_cancel(router):
     """The abort is raised once; then the iterator has just ended."""
-    async with serving(count) as router, router.stream_async("count", "query", 5) as stream:
+    serve(router, count)
+    async with router.stream_async("count", "query", 5) as stream:
         iterator = aiter(stream)
         stream.cancel()
         with pytest.raises(StreamAbortedError):
@@ -368,60 +357,59 @@ async def test_end_after_cancel():
             await anext(iterator)
 
 
-async def test_first_cancel_wins():
+async def test_first_cancel_wins(router):
     """The reason of the first `cancel()` counts."""
-    async with serving(count) as router, router.stream_async("count", "query", 5) as stream:
+    serve(router, count)
+    async with router.stream_async("count", "query", 5) as stream:
         stream.cancel("first")
         stream.cancel("second")
         with pytest.raises(StreamAbortedError, match="first"):
             await stream.collect()
 
 
-async def test_cancel_before_the_start():
+async def test_cancel_before_the_start(router):
     """A stream cancelled before its start raises when read, and never calls the actor."""
-    async with serving(refuse_to_run) as router:
-        stream = router.stream_async("refuse_to_run", "query")
-        stream.cancel("too late")
-        stream.cancel("later still")
-        with pytest.raises(StreamAbortedError, match="too late"):
-            await anext(aiter(stream))
-        assert router.statistics().opened_streams == 0
+    serve(router, refuse_to_run)
+    stream = router.stream_async("refuse_to_run", "query")
+    stream.cancel("too late")
+    stream.cancel("later still")
+    with pytest.raises(StreamAbortedError, match="too late"):
+        await anext(aiter(stream))
+    assert router.statistics().opened_streams == 0
 
 
-async def test_cancel_after_the_end():
+async def test_cancel_after_the_end(router):
     """`cancel()` after the end does nothing."""
-    async with serving(count) as router:
-        stream = router.stream_async("count", "query", 1)
-        iterator = aiter(stream)
-        assert [event.type async for event in iterator] == ["data", "end"]
-        stream.cancel()
-        with pytest.raises(StopAsyncIteration):
-            await anext(iterator)
+    serve(router, count)
+    stream = router.stream_async("count", "query", 1)
+    iterator = aiter(stream)
+    assert [event.type async for event in iterator] == ["data", "end"]
+    stream.cancel()
+    with pytest.raises(StopAsyncIteration):
+        await anext(iterator)
 
 
-async def test_cancel_wakes_both_sides():
+async def test_cancel_wakes_both_sides(router):
     """`cancel()` wakes a consumer that waits, and stops a producer that sleeps."""
-    async with serving(sleep_forever) as router:
-        stream = router.stream_async("sleep_forever", "query")
-        async with anyio.create_task_group() as tasks:
+    serve(router, sleep_forever)
+    stream = router.stream_async("sleep_forever", "query")
+    async with anyio.create_task_group() as tasks:
 
-            async def read():
-                with pytest.raises(StreamAbortedError):
-                    await stream.collect()
+        async def read():
+            with pytest.raises(StreamAbortedError):
+                await stream.collect()
 
-            tasks.start_soon(read)
-            await settle()
-            stream.cancel()
-        assert router.statistics().active_streams == 0
+        tasks.start_soon(read)
+        await settle()
+        stream.cancel()
+    assert router.statistics().active_streams == 0
 
 
-async def test_cancel_wakes_a_blocked_producer():
+async def test_cancel_wakes_a_blocked_producer(router):
     """`cancel()` stops a producer that waits for room."""
     tracked = Tracked()
-    async with (
-        serving(tracked) as router,
-        router.stream_async("tracked", "query", buffer_size=1) as stream,
-    ):
+    serve(router, tracked)
+    async with router.stream_async("tracked", "query", buffer_size=1) as stream:
         await settle()
         assert stream.statistics().producer_waiting
         stream.cancel()
@@ -432,31 +420,29 @@ async def test_cancel_wakes_a_blocked_producer():
 # Statistics
 
 
-async def test_statistics_before_the_start():
+async def test_statistics_before_the_start(router):
     """A stream that has not started is empty, and knows its buffer's size."""
-    async with serving(count) as router:
-        statistics = router.stream_async("count", "query", buffer_size=7).statistics()
+    serve(router, count)
+    statistics = router.stream_async("count", "query", buffer_size=7).statistics()
     assert (statistics.buffered, statistics.buffer_size, statistics.delivered) == (0, 7, 0)
     assert not statistics.producer_waiting
     assert not statistics.consumer_waiting
 
 
-async def test_statistics_of_a_full_buffer():
+async def test_statistics_of_a_full_buffer(router):
     """A full buffer shows as such, and so does the producer that it holds up."""
-    async with (
-        serving(count) as router,
-        router.stream_async("count", "query", 9, buffer_size=3) as stream,
-    ):
+    serve(router, count)
+    async with router.stream_async("count", "query", 9, buffer_size=3) as stream:
         await settle()
         statistics = stream.statistics()
     assert (statistics.buffered, statistics.delivered, statistics.dropped) == (3, 0, 0)
     assert statistics.producer_waiting
 
 
-async def test_statistics_of_a_waiting_consumer():
+async def test_statistics_of_a_waiting_consumer(router):
     """A consumer that waits for an item is seen to wait."""
+    serve(router, sleep_forever)
     async with (
-        serving(sleep_forever) as router,
         router.stream_async("sleep_forever", "query") as stream,
         anyio.create_task_group() as tasks,
     ):
@@ -466,27 +452,27 @@ async def test_statistics_of_a_waiting_consumer():
         tasks.cancel_scope.cancel()
 
 
-async def test_statistics_count_deliveries():
+async def test_statistics_count_deliveries(router):
     """`delivered` counts the items that the consumer has taken, without the end event."""
-    async with serving(count) as router:
-        stream = router.stream_async("count", "query", 3)
-        async for _ in stream:
-            pass
+    serve(router, count)
+    stream = router.stream_async("count", "query", 3)
+    async for _ in stream:
+        pass
     assert stream.statistics().delivered == 3
 
 
 # Events
 
 
-async def test_ids_sort_in_the_order_of_the_events():
+async def test_ids_sort_in_the_order_of_the_events(router):
     """Ids are unique and sort in the order of the events, the end event's last."""
-    async with serving(count) as router:
-        ids = [event.id async for event in router.stream_async("count", "query", 300)]
+    serve(router, count)
+    ids = [event.id async for event in router.stream_async("count", "query", 300)]
     assert ids == sorted(set(ids))
     assert len(ids) == 301
 
 
-async def test_ids_sort_when_the_actor_makes_some():
+async def test_ids_sort_when_the_actor_makes_some(router):
     """Ids sort in the order of the events even if the actor gives some of them itself."""
 
     async def mixed(_):
@@ -494,26 +480,26 @@ async def test_ids_sort_when_the_actor_makes_some():
         yield 2
         yield AsyncStreamMessage("data", 3, id=generate_message_id())
 
-    async with serving(mixed) as router:
-        ids = [event.id async for event in router.stream_async("mixed", "query")]
+    serve(router, mixed)
+    ids = [event.id async for event in router.stream_async("mixed", "query")]
     assert ids == sorted(set(ids))
 
 
-async def test_streams_share_no_id():
+async def test_streams_share_no_id(router):
     """No id comes up in two streams."""
-    async with serving(count) as router:
-        streams = [router.stream_async("count", "query", 3) for _ in range(2)]
-        first, second = [{event.id async for event in stream} for stream in streams]
+    serve(router, count)
+    streams = [router.stream_async("count", "query", 3) for _ in range(2)]
+    first, second = [{event.id async for event in stream} for stream in streams]
     assert first.isdisjoint(second)
 
 
-async def test_correlation_id():
+async def test_correlation_id(router):
     """All events of a stream carry the correlation id that the stream tells beforehand."""
-    async with serving(fail_after) as router:
-        stream = router.stream_async("fail_after", "query", 2)
-        expected = stream.correlation_id
-        assert expected
-        events = [event async for event in until_error(stream)]
+    serve(router, fail_after)
+    stream = router.stream_async("fail_after", "query", 2)
+    expected = stream.correlation_id
+    assert expected
+    events = [event async for event in until_error(stream)]
     assert {event.correlation_id for event in events} == {expected}
 
 
@@ -526,26 +512,26 @@ async def until_error(stream: Stream[Any]) -> AsyncIterator[AsyncStreamMessage[A
     pytest.fail("there was no error event")
 
 
-async def test_streams_share_no_correlation_id():
+async def test_streams_share_no_correlation_id(router):
     """Two streams have different correlation ids."""
-    async with serving(count) as router:
-        first = router.stream_async("count", "query")
-        second = router.stream_async("count", "query")
+    serve(router, count)
+    first = router.stream_async("count", "query")
+    second = router.stream_async("count", "query")
     assert first.correlation_id != second.correlation_id
 
 
-async def test_sender():
+async def test_sender(router):
     """The sender of every event is the actor's address."""
-    async with serving(count) as router:
-        events = [event async for event in router.stream_async("@(count)", "query", 1)]
+    serve(router, count)
+    events = [event async for event in router.stream_async("@(count)", "query", 1)]
     assert [event.sender for event in events] == [address("count")] * 2
 
 
-async def test_timestamp():
+async def test_timestamp(router):
     """Timestamps are seconds since the epoch, and none is before the one before it."""
     before = time.time()
-    async with serving(count) as router:
-        stamps = [event.timestamp async for event in router.stream_async("count", "query", 3)]
+    serve(router, count)
+    stamps = [event.timestamp async for event in router.stream_async("count", "query", 3)]
     moments = [before, *stamps, time.time()]
     assert moments == sorted(moments)
     assert {type(stamp) for stamp in stamps} == {float}
@@ -554,34 +540,34 @@ async def test_timestamp():
 @pytest.mark.parametrize(
     "item", [None, 0, "", b"", False, [], ValueError("an item"), ...], ids=repr
 )
-async def test_any_item_is_ordinary(item):
+async def test_any_item_is_ordinary(router, item):
     """`None`, `0`, `""`, exceptions and the like are ordinary items, yielded or called back."""
 
     async def give(_):
         yield item
         yield item
 
-    async with serving(give) as router:
-        got = await router.stream_async("give", "query").collect()
+    serve(router, give)
+    got = await router.stream_async("give", "query").collect()
     assert len(got) == 2
     assert all(one is item for one in got)
 
 
-async def test_hand_made_message_is_filled_in():
+async def test_hand_made_message_is_filled_in(router):
     """What the actor leaves out of a message, the router fills in."""
 
     async def hand_made(_):
         yield AsyncStreamMessage(type="data", payload="token")
 
-    async with serving(hand_made) as router:
-        stream = router.stream_async("hand_made", "query")
-        event, end = [event async for event in stream]
+    serve(router, hand_made)
+    stream = router.stream_async("hand_made", "query")
+    event, end = [event async for event in stream]
     assert (event.payload, event.sender) == ("token", address("hand_made"))
     assert event.correlation_id == end.correlation_id == stream.correlation_id
     assert event.id < end.id
 
 
-async def test_hand_made_message_keeps_what_it_has():
+async def test_hand_made_message_keeps_what_it_has(router):
     """What the actor gives in a message reaches the consumer as it is."""
 
     async def hand_made(_):
@@ -589,13 +575,13 @@ async def test_hand_made_message_keeps_what_it_has():
             "data", 1, id="m-1", correlation_id="c-1", sender=address("other"), timestamp=1.5
         )
 
-    async with serving(hand_made) as router:
-        event = await anext(aiter(router.stream_async("hand_made", "query")))
+    serve(router, hand_made)
+    event = await anext(aiter(router.stream_async("hand_made", "query")))
     assert (event.id, event.correlation_id, event.timestamp) == ("m-1", "c-1", 1.5)
     assert event.sender == address("other")
 
 
-async def test_correlation_id_of_the_actors_own():
+async def test_correlation_id_of_the_actors_own(router):
     """A correlation id that the actor gives holds for the rest of its stream."""
     own = generate_correlation_id()
 
@@ -603,25 +589,25 @@ async def test_correlation_id_of_the_actors_own():
         yield AsyncStreamMessage("data", 1, correlation_id=own)
         yield 2
 
-    async with serving(hand_made) as router:
-        stream = router.stream_async("hand_made", "query")
-        assert {event.correlation_id async for event in stream} == {own}
-        assert stream.correlation_id == own
+    serve(router, hand_made)
+    stream = router.stream_async("hand_made", "query")
+    assert {event.correlation_id async for event in stream} == {own}
+    assert stream.correlation_id == own
 
 
-async def test_one_correlation_id_for_a_stream():
+async def test_one_correlation_id_for_a_stream(router):
     """All events of a stream share one correlation id, whatever the actor puts in later ones."""
 
     async def hand_made(_):
         yield 1
         yield AsyncStreamMessage("data", 2, correlation_id="another")
 
-    async with serving(hand_made) as router:
-        stream = router.stream_async("hand_made", "query")
-        assert len({event.correlation_id async for event in stream}) == 1
+    serve(router, hand_made)
+    stream = router.stream_async("hand_made", "query")
+    assert len({event.correlation_id async for event in stream}) == 1
 
 
-async def test_one_message_yielded_twice():
+async def test_one_message_yielded_twice(router):
     """An actor may yield the same message object again: each time it is an event of its own."""
 
     async def repeat(_):
@@ -629,25 +615,25 @@ async def test_one_message_yielded_twice():
         yield message
         yield message
 
-    async with serving(repeat) as router:
-        first, second, _ = [event async for event in router.stream_async("repeat", "query")]
+    serve(router, repeat)
+    first, second, _ = [event async for event in router.stream_async("repeat", "query")]
     assert first.payload == second.payload == "again"
     assert first.id != second.id
 
 
-async def test_own_end_event():
+async def test_own_end_event(router):
     """An end event of the actor's own is the end event, with its payload, and the only one."""
 
     async def closing(_):
         yield 1
         yield AsyncStreamMessage("end", {"total": 1})
 
-    async with serving(closing) as router:
-        events = [event async for event in router.stream_async("closing", "query")]
+    serve(router, closing)
+    events = [event async for event in router.stream_async("closing", "query")]
     assert [(event.type, event.payload) for event in events] == [("data", 1), ("end", {"total": 1})]
 
 
-async def test_own_end_event_waits_for_the_producer():
+async def test_own_end_event_waits_for_the_producer(router):
     """Whoever sees an actor's own end event knows that its generator has finished."""
     steps = []
 
@@ -656,69 +642,69 @@ async def test_own_end_event_waits_for_the_producer():
         await settle()
         steps.append("finished")
 
-    async with serving(closing) as router:
-        assert (await anext(aiter(router.stream_async("closing", "query")))).type == "end"
-        assert steps == ["finished"]
+    serve(router, closing)
+    assert (await anext(aiter(router.stream_async("closing", "query")))).type == "end"
+    assert steps == ["finished"]
 
 
-async def test_own_error_event():
+async def test_own_error_event(router):
     """An error event of the actor's own arrives, and is raised if the consumer reads on."""
 
     async def closing(_):
         yield 1
         yield AsyncStreamMessage("error", error="no more ink")
 
-    async with serving(closing) as router:
-        iterator = aiter(router.stream_async("closing", "query"))
+    serve(router, closing)
+    iterator = aiter(router.stream_async("closing", "query"))
+    await anext(iterator)
+    event = await anext(iterator)
+    assert (event.type, event.error) == ("error", "no more ink")
+    with pytest.raises(StreamError, match="no more ink"):
         await anext(iterator)
-        event = await anext(iterator)
-        assert (event.type, event.error) == ("error", "no more ink")
-        with pytest.raises(StreamError, match="no more ink"):
-            await anext(iterator)
 
 
-async def test_failure_after_an_end_event():
+async def test_failure_after_an_end_event(router):
     """An actor that fails after its end event has failed: an error beats the end."""
 
     async def closing(_):
         yield AsyncStreamMessage("end")
         raise ValueError("late")
 
-    async with serving(closing) as router:
-        events = [event async for event in until_error(router.stream_async("closing", "query"))]
+    serve(router, closing)
+    events = [event async for event in until_error(router.stream_async("closing", "query"))]
     assert [(event.type, event.error) for event in events] == [("error", "late")]
 
 
-async def test_ids_of_a_stream_with_losses():
+async def test_ids_of_a_stream_with_losses(router):
     """Ids stay unique when items are lost to an overflow policy."""
-    async with serving(count) as router:
-        options: Any = {"overflow": "drop_oldest", "buffer_size": 2}
-        ids = [event.id async for event in router.stream_async("count", "q", 9, **options)]
+    serve(router, count)
+    options: Any = {"overflow": "drop_oldest", "buffer_size": 2}
+    ids = [event.id async for event in router.stream_async("count", "q", 9, **options)]
     assert ids == sorted(set(ids))
 
 
 # What an actor's stream_async may be
 
 
-async def test_coroutine_function():
+async def test_coroutine_function(router):
     """`stream_async` may be a coroutine function that returns an async iterable."""
 
     async def deferred(payload):
         await checkpoint()
         return count(payload)
 
-    async with serving(deferred) as router:
-        assert await router.stream_async("deferred", "query", 3).collect() == [0, 1, 2]
+    serve(router, deferred)
+    assert await router.stream_async("deferred", "query", 3).collect() == [0, 1, 2]
 
 
-async def test_plain_method():
+async def test_plain_method(router):
     """`stream_async` may be a plain method that returns an async iterable."""
 
     def plain(payload):
         return count(payload)
 
-    async with serving(plain) as router:
-        assert await router.stream_async("plain", "query", 3).collect() == [0, 1, 2]
+    serve(router, plain)
+    assert await router.stream_async("plain", "query", 3).collect() == [0, 1, 2]
 
 
 class Pages:
@@ -737,40 +723,38 @@ class Pages:
         return self.left
 
 
-async def test_plain_iterator():
+async def test_plain_iterator(router):
     """An async iterator with nothing but `__anext__` will do."""
-    async with serving(Pages) as router:
-        assert await router.stream_async("Pages", "query", 3).collect() == [2, 1, 0]
+    serve(router, Pages)
+    assert await router.stream_async("Pages", "query", 3).collect() == [2, 1, 0]
 
 
-async def test_plain_iterator_left_early():
+async def test_plain_iterator_left_early(router):
     """A stream over an iterator that cannot be closed may be left early."""
-    async with serving(Pages) as router:
-        async for _ in router.stream_async("Pages", "query", 1000, buffer_size=1):
-            break
-        await settle()
-        assert router.statistics().active_streams == 0
+    serve(router, Pages)
+    async for _ in router.stream_async("Pages", "query", 1000, buffer_size=1):
+        break
+    await settle()
+    assert router.statistics().active_streams == 0
 
 
-async def test_method_of_a_subclass():
+async def test_method_of_a_subclass(router):
     """`stream_async` is an ordinary method: it finds its actor's state, address and router."""
 
     class Greeter(Actor):
         async def stream_async(self, payload):
             yield f"{payload} from {self.address.id} of {len(self.router.list_actors())}"
 
-    async with MessageRouter() as router:
-        router.register_actor("greeter", Greeter())
-        assert await router.stream_async("greeter", "query", "hello").collect() == [
-            "hello from greeter of 1"
-        ]
+    router.register_actor("greeter", Greeter())
+    assert await router.stream_async("greeter", "query", "hello").collect() == [
+        "hello from greeter of 1"
+    ]
 
 
-async def test_callback_actor():
+async def test_callback_actor(router):
     """An actor of the older form streams each chunk as a data event, then an end event."""
-    async with MessageRouter() as router:
-        router.register_actor("old", CallbackActor())
-        events = [event async for event in router.stream_async("old", "query", 2)]
+    router.register_actor("old", CallbackCountTo())
+    events = [event async for event in router.stream_async("old", "query", 2)]
     assert [(e.type, e.payload) for e in events] == [("data", 0), ("data", 1), ("end", None)]
 
 
@@ -789,7 +773,8 @@ async def test_generator_runs_on_after_its_end_event():
         async for event in inner():
             yield event
 
-    async with serving(outer) as router:
+    async with MessageRouter() as router:
+        serve(router, outer)
         assert await router.stream_async("outer", "query").collect() == []
     assert closed_by == []
 
@@ -798,40 +783,38 @@ async def test_generator_runs_on_after_its_end_event():
 
 
 @pytest.mark.parametrize("buffer_size", [1, 2, 100])
-async def test_producer_is_never_far_ahead(buffer_size):
+async def test_producer_is_never_far_ahead(router, buffer_size):
     """Produced minus consumed never exceeds `buffer_size` plus the one in the hand."""
     tracked = Tracked()
     ahead = []
-    async with serving(tracked) as router:
-        stream = router.stream_async("tracked", "query", buffer_size=buffer_size)
-        async for number in stream.payloads():
-            await settle()
-            ahead.append(tracked.produced - number)
-            if number == 5:
-                break
+    serve(router, tracked)
+    stream = router.stream_async("tracked", "query", buffer_size=buffer_size)
+    async for number in stream.payloads():
+        await settle()
+        ahead.append(tracked.produced - number)
+        if number == 5:
+            break
     assert max(ahead) == buffer_size + 1
 
 
-async def test_callback_is_never_far_ahead():
+async def test_callback_is_never_far_ahead(router):
     """The same holds for an actor of the older form."""
     produced: list[None] = []
 
-    class Eager(Actor):
-        async def stream(self, payload, on_chunk):
-            while True:
-                produced.append(None)
-                await on_chunk(len(produced))
+    async def call(on_chunk):
+        while True:
+            produced.append(None)
+            await on_chunk(len(produced))
 
-    async with MessageRouter() as router:
-        router.register_actor("eager", Eager())
-        async for number in router.stream_async("eager", "query", buffer_size=3).payloads():
-            await settle()
-            assert len(produced) == number + 3 + 1
-            if number == 5:
-                break
+    router.register_actor("eager", CallbackActorOf(call))
+    async for number in router.stream_async("eager", "query", buffer_size=3).payloads():
+        await settle()
+        assert len(produced) == number + 3 + 1
+        if number == 5:
+            break
 
 
-async def test_polling_loses_nothing(unit):
+async def test_polling_loses_nothing(router, unit):
     """A consumer that polls with a time limit gets every item, once."""
 
     async def slow(payload):
@@ -841,28 +824,26 @@ async def test_polling_loses_nothing(unit):
 
     got: list[int] = []
     polls = 0
-    async with serving(slow) as router:
-        iterator = router.stream_async("slow", "query", 5).payloads()
-        while len(got) < 5:
-            polls += 1
-            with anyio.move_on_after(unit / 4):
-                got.append(await anext(iterator))
+    serve(router, slow)
+    iterator = router.stream_async("slow", "query", 5).payloads()
+    while len(got) < 5:
+        polls += 1
+        with anyio.move_on_after(unit / 4):
+            got.append(await anext(iterator))
     assert got == [0, 1, 2, 3, 4]
     assert polls > 5
 
 
-async def test_slow_consumer_delays_nobody_else():
+async def test_slow_consumer_delays_nobody_else(router):
     """While one stream of an actor is stalled, another of the same actor goes on."""
-    async with (
-        serving(count) as router,
-        router.stream_async("count", "query", 1000, buffer_size=1) as stalled,
-    ):
+    serve(router, count)
+    async with router.stream_async("count", "query", 1000, buffer_size=1) as stalled:
         await settle()
         assert await router.stream_async("count", "query", 500).collect() == list(range(500))
         assert stalled.statistics().producer_waiting
 
 
-async def test_eager_producer_lets_others_run():
+async def test_eager_producer_lets_others_run(router):
     """A producer that never waits lets other tasks run, in a buffer of 100,000 items."""
     turns = 0
 
@@ -872,7 +853,8 @@ async def test_eager_producer_lets_others_run():
             await checkpoint()
             turns += 1
 
-    async with serving(count) as router, anyio.create_task_group() as tasks:
+    serve(router, count)
+    async with anyio.create_task_group() as tasks:
         tasks.start_soon(look_on)
         async with router.stream_async("count", "query", 20_000, buffer_size=100_000) as stream:
             while stream.statistics().buffered < 20_000:
@@ -881,7 +863,7 @@ async def test_eager_producer_lets_others_run():
     assert turns >= 20
 
 
-async def test_eager_consumer_lets_others_run():
+async def test_eager_consumer_lets_others_run(router):
     """A consumer of a full buffer lets other tasks run, though every item is there."""
     turns = 0
 
@@ -891,7 +873,8 @@ async def test_eager_consumer_lets_others_run():
             await checkpoint()
             turns += 1
 
-    async with serving(count) as router, anyio.create_task_group() as tasks:
+    serve(router, count)
+    async with anyio.create_task_group() as tasks:
         async with router.stream_async("count", "query", 20_000, buffer_size=100_000) as stream:
             while stream.statistics().buffered < 20_000:
                 await checkpoint()
@@ -903,27 +886,25 @@ async def test_eager_consumer_lets_others_run():
 
 
 @pytest.mark.parametrize("overflow", ["wait", "drop_oldest", "drop_newest"])
-async def test_endless_producer_can_be_cancelled(overflow):
+async def test_endless_producer_can_be_cancelled(router, overflow):
     """An outer cancellation reaches a producer that never waits, under every policy."""
     tracked = Tracked()
-    async with serving(tracked) as router:
-        stream = router.stream_async("tracked", "query", buffer_size=100_000, overflow=overflow)
-        with anyio.CancelScope() as scope:
-            async with stream:
-                await settle(2)
-                scope.cancel()
-                await checkpoint()
-        assert (tracked.closed, router.statistics().active_streams) == (1, 0)
+    serve(router, tracked)
+    stream = router.stream_async("tracked", "query", buffer_size=100_000, overflow=overflow)
+    with anyio.CancelScope() as scope:
+        async with stream:
+            await settle(2)
+            scope.cancel()
+            await checkpoint()
+    assert (tracked.closed, router.statistics().active_streams) == (1, 0)
     assert tracked.produced < 100_000
 
 
-async def test_eager_consumer_notices_a_cancellation():
+async def test_eager_consumer_notices_a_cancellation(router):
     """A consumer of a full buffer notices an outer cancellation after about 1,000 items."""
     taken = 0
-    async with (
-        serving(count) as router,
-        router.stream_async("count", "query", 20_000, buffer_size=100_000) as stream,
-    ):
+    serve(router, count)
+    async with router.stream_async("count", "query", 20_000, buffer_size=100_000) as stream:
         while stream.statistics().buffered < 20_000:
             await checkpoint()
         with anyio.CancelScope() as scope:
@@ -936,46 +917,46 @@ async def test_eager_consumer_notices_a_cancellation():
 # Overflow
 
 
-async def test_overflow_wait():
+async def test_overflow_wait(router):
     """With `overflow="wait"`, the default, nothing is lost however small the buffer."""
-    async with serving(count) as router:
-        stream = router.stream_async("count", "query", 50, buffer_size=1, overflow="wait")
-        assert await stream.collect() == list(range(50))
-        assert stream.statistics().dropped == 0
+    serve(router, count)
+    stream = router.stream_async("count", "query", 50, buffer_size=1, overflow="wait")
+    assert await stream.collect() == list(range(50))
+    assert stream.statistics().dropped == 0
 
 
 @pytest.mark.parametrize(
     ("overflow", "kept"), [("drop_oldest", [7, 8, 9]), ("drop_newest", [0, 1, 2])]
 )
-async def test_overflow_drop(overflow, kept):
+async def test_overflow_drop(router, overflow, kept):
     """`drop_oldest` keeps the newest items, `drop_newest` the oldest; both count the loss."""
-    async with serving(count) as router:
-        stream = router.stream_async("count", "query", 10, buffer_size=3, overflow=overflow)
-        async with stream:
-            await settle()
-            assert stream.statistics().dropped == 7
-            assert [number async for number in stream.payloads()] == kept
+    serve(router, count)
+    stream = router.stream_async("count", "query", 10, buffer_size=3, overflow=overflow)
+    async with stream:
+        await settle()
+        assert stream.statistics().dropped == 7
+        assert [number async for number in stream.payloads()] == kept
 
 
-async def test_overflow_fail():
+async def test_overflow_fail(router):
     """`fail` stops the producer; what is buffered arrives before `StreamOverflowError`."""
     tracked = Tracked()
     got: list[int] = []
-    async with serving(tracked) as router:
-        stream = router.stream_async("tracked", "query", buffer_size=3, overflow="fail")
-        async with stream:
-            await settle()
-            assert tracked.closed == 1
-            with pytest.raises(StreamOverflowError, match=r"@\(tracked\).*3 items.*buffer_size"):
-                await read(stream.payloads(), got)
+    serve(router, tracked)
+    stream = router.stream_async("tracked", "query", buffer_size=3, overflow="fail")
+    async with stream:
+        await settle()
+        assert tracked.closed == 1
+        with pytest.raises(StreamOverflowError, match=r"@\(tracked\).*3 items.*buffer_size"):
+            await read(stream.payloads(), got)
     assert got == [1, 2, 3]
 
 
-async def test_overflow_fail_with_room():
+async def test_overflow_fail_with_room(router):
     """With `fail`, a stream that fits its buffer exactly ends well."""
-    async with serving(count) as router:
-        stream = router.stream_async("count", "query", 3, buffer_size=3, overflow="fail")
-        assert await stream.collect() == [0, 1, 2]
+    serve(router, count)
+    stream = router.stream_async("count", "query", 3, buffer_size=3, overflow="fail")
+    assert await stream.collect() == [0, 1, 2]
 
 
 # Time limits
@@ -997,38 +978,38 @@ async def read_until_timeout(stream: Stream[Any], got: list[Any]) -> StreamTimeo
     return caught.value
 
 
-async def test_total_timeout(unit, virtual_time):
+async def test_total_timeout(router, unit, virtual_time):
     """`timeout` ends the stream though items keep coming, and stops the producer."""
     got: list[int] = []
-    async with serving(tick) as router:
-        stream = router.stream_async("tick", "query", unit, timeout=3.5 * unit)
-        error = await read_until_timeout(stream, got)
-        await settle()
-        assert router.statistics().active_streams == 0
+    serve(router, tick)
+    stream = router.stream_async("tick", "query", unit, timeout=3.5 * unit)
+    error = await read_until_timeout(stream, got)
+    await settle()
+    assert router.statistics().active_streams == 0
     assert error.kind == "total"
     assert got == [0, 1, 2] if virtual_time else [0, 1, 2][: len(got)]
 
 
-async def test_timeout_is_a_timeout_error():
+async def test_timeout_is_a_timeout_error(router):
     """A `StreamTimeoutError` is a `TimeoutError`, and says what to change."""
-    async with serving(sleep_forever) as router:
-        with pytest.raises(TimeoutError, match=r"@\(sleep_forever\) timed out.* timeout=\.\.\."):
-            await router.stream_async("sleep_forever", "query", timeout=0.01).collect()
+    serve(router, sleep_forever)
+    with pytest.raises(TimeoutError, match=r"@\(sleep_forever\) timed out.* timeout=\.\.\."):
+        await router.stream_async("sleep_forever", "query", timeout=0.01).collect()
 
 
-async def test_default_timeout(virtual_time):
+async def test_default_timeout(router, virtual_time):
     """Without options a stream has 60 seconds."""
     if not virtual_time:
         pytest.skip("takes a minute on a real clock")
-    async with serving(sleep_forever) as router:
-        started = anyio.current_time()
-        with pytest.raises(StreamTimeoutError, match="60 s"):
-            await router.stream_async("sleep_forever", "query").collect()
-        assert anyio.current_time() - started == pytest.approx(60)
+    serve(router, sleep_forever)
+    started = anyio.current_time()
+    with pytest.raises(StreamTimeoutError, match="60 s"):
+        await router.stream_async("sleep_forever", "query").collect()
+    assert anyio.current_time() - started == pytest.approx(60)
 
 
 @pytest.mark.parametrize("forever", [None, math.inf])
-async def test_no_timeout(virtual_time, forever):
+async def test_no_timeout(router, virtual_time, forever):
     """`None` and `inf` mean no limit."""
     if not virtual_time:
         pytest.skip("takes hours on a real clock")
@@ -1037,22 +1018,22 @@ async def test_no_timeout(virtual_time, forever):
         await anyio.sleep(36_000)
         yield "at last"
 
-    async with serving(patient) as router:
-        stream = router.stream_async(
-            "patient", "q", timeout=forever, first_timeout=forever, idle_timeout=forever
-        )
-        assert await stream.collect() == ["at last"]
+    serve(router, patient)
+    stream = router.stream_async(
+        "patient", "q", timeout=forever, first_timeout=forever, idle_timeout=forever
+    )
+    assert await stream.collect() == ["at last"]
 
 
-async def test_timeout_counts_from_the_start(unit):
+async def test_timeout_counts_from_the_start(router, unit):
     """The time before a stream is first pulled does not count."""
-    async with serving(count) as router:
-        stream = router.stream_async("count", "query", 3, timeout=unit)
-        await anyio.sleep(2 * unit)
-        assert await stream.collect() == [0, 1, 2]
+    serve(router, count)
+    stream = router.stream_async("count", "query", 3, timeout=unit)
+    await anyio.sleep(2 * unit)
+    assert await stream.collect() == [0, 1, 2]
 
 
-async def test_buffered_items_before_a_timeout(unit):
+async def test_buffered_items_before_a_timeout(router, unit):
     """What had been produced before a timeout is delivered before it."""
 
     async def burst(_):
@@ -1061,33 +1042,31 @@ async def test_buffered_items_before_a_timeout(unit):
         await anyio.sleep_forever()
 
     got: list[int] = []
-    async with (
-        serving(burst) as router,
-        router.stream_async("burst", "query", timeout=unit) as stream,
-    ):
+    serve(router, burst)
+    async with router.stream_async("burst", "query", timeout=unit) as stream:
         await anyio.sleep(3 * unit)
         error = await read_until_timeout(stream, got)
     assert (error.kind, got) == ("total", [0, 1, 2, 3, 4])
 
 
 @pytest.mark.parametrize("option", ["timeout", "first_timeout"])
-async def test_timeout_of_zero(option):
+async def test_timeout_of_zero(router, option):
     """With a timeout of 0 the actor is never called."""
     zero: dict[str, Any] = {option: 0}
-    async with serving(refuse_to_run) as router:
-        with pytest.raises(StreamTimeoutError, match="0 s"):
-            await router.stream_async("refuse_to_run", "query", **zero).collect()
-        assert router.statistics().opened_streams == 0
+    serve(router, refuse_to_run)
+    with pytest.raises(StreamTimeoutError, match="0 s"):
+        await router.stream_async("refuse_to_run", "query", **zero).collect()
+    assert router.statistics().opened_streams == 0
 
 
-async def test_first_timeout(unit):
+async def test_first_timeout(router, unit):
     """`first_timeout` ends a stream whose first item is late."""
-    async with serving(tick) as router:
-        stream = router.stream_async("tick", "query", 5 * unit, first_timeout=unit)
-        assert (await read_until_timeout(stream, [])).kind == "first"
+    serve(router, tick)
+    stream = router.stream_async("tick", "query", 5 * unit, first_timeout=unit)
+    assert (await read_until_timeout(stream, [])).kind == "first"
 
 
-async def test_first_timeout_is_disarmed(unit):
+async def test_first_timeout_is_disarmed(router, unit):
     """After the first item, `first_timeout` counts no more."""
 
     async def pause(_):
@@ -1095,16 +1074,14 @@ async def test_first_timeout_is_disarmed(unit):
         await anyio.sleep(3 * unit)
         yield 2
 
-    async with serving(pause) as router:
-        assert await router.stream_async("pause", "query", first_timeout=unit).collect() == [1, 2]
+    serve(router, pause)
+    assert await router.stream_async("pause", "query", first_timeout=unit).collect() == [1, 2]
 
 
-async def test_first_item_is_the_producers(unit):
+async def test_first_item_is_the_producers(router, unit):
     """`first_timeout` is about the producer: a consumer that comes late finds its item."""
-    async with (
-        serving(count) as router,
-        router.stream_async("count", "query", 2, first_timeout=unit) as stream,
-    ):
+    serve(router, count)
+    async with router.stream_async("count", "query", 2, first_timeout=unit) as stream:
         await anyio.sleep(3 * unit)
         assert await stream.collect() == [0, 1]
 
@@ -1117,122 +1094,118 @@ async def pause_after_three(unit):
     await anyio.sleep_forever()
 
 
-async def test_idle_timeout(unit):
+async def test_idle_timeout(router, unit):
     """`idle_timeout` starts anew with each item, and ends a stream that falls silent."""
     got: list[int] = []
-    async with serving(pause_after_three) as router:
-        stream = router.stream_async("pause_after_three", "q", unit, idle_timeout=2 * unit)
-        started = anyio.current_time()
-        error = await read_until_timeout(stream, got)
+    serve(router, pause_after_three)
+    stream = router.stream_async("pause_after_three", "q", unit, idle_timeout=2 * unit)
+    started = anyio.current_time()
+    error = await read_until_timeout(stream, got)
     assert (error.kind, got) == ("idle", [0, 1, 2])
     assert anyio.current_time() - started >= 4.9 * unit
 
 
-async def test_idle_timeout_leaves_the_first_item_alone(unit):
+async def test_idle_timeout_leaves_the_first_item_alone(router, unit):
     """`idle_timeout` is between two items: the first may take its time."""
-    async with serving(tick) as router:
-        stream = router.stream_async("tick", "query", 3 * unit, idle_timeout=unit)
-        got: list[int] = []
-        assert (await read_until_timeout(stream, got)).kind == "idle"
-        assert got == [0]
+    serve(router, tick)
+    stream = router.stream_async("tick", "query", 3 * unit, idle_timeout=unit)
+    got: list[int] = []
+    assert (await read_until_timeout(stream, got)).kind == "idle"
+    assert got == [0]
 
 
-async def test_slow_consumer_is_not_idle(unit):
+async def test_slow_consumer_is_not_idle(router, unit):
     """Time that the producer is blocked by its consumer is no idle time."""
     got: list[int] = []
-    async with serving(count) as router:
-        stream = router.stream_async("count", "q", 6, buffer_size=1, idle_timeout=unit)
-        async for number in stream.payloads():
-            await anyio.sleep(3 * unit)
-            got.append(number)
+    serve(router, count)
+    stream = router.stream_async("count", "q", 6, buffer_size=1, idle_timeout=unit)
+    async for number in stream.payloads():
+        await anyio.sleep(3 * unit)
+        got.append(number)
     assert got == list(range(6))
 
 
-async def test_stall_timeout(unit):
+async def test_stall_timeout(router, unit):
     """`stall_timeout` stops a producer whose consumer does not read."""
     tracked = Tracked()
-    async with serving(tracked) as router:
-        stream = router.stream_async("tracked", "query", buffer_size=2, stall_timeout=unit)
-        async with stream:
-            await anyio.sleep(3 * unit)
-            assert (tracked.closed, router.statistics().active_streams) == (1, 0)
+    serve(router, tracked)
+    stream = router.stream_async("tracked", "query", buffer_size=2, stall_timeout=unit)
+    async with stream:
+        await anyio.sleep(3 * unit)
+        assert (tracked.closed, router.statistics().active_streams) == (1, 0)
 
 
-async def test_read_after_a_stall(unit):
+async def test_read_after_a_stall(router, unit):
     """The next read after a stall says so, and what was buffered is gone."""
     tracked = Tracked()
-    async with serving(tracked) as router:
-        stream = router.stream_async("tracked", "query", buffer_size=2, stall_timeout=unit)
-        iterator = aiter(stream)
-        assert (await anext(iterator)).payload == 1
-        await anyio.sleep(3 * unit)
-        with pytest.raises(StreamTimeoutError, match="stall_timeout") as caught:
-            await anext(iterator)
-        assert caught.value.kind == "stall"
+    serve(router, tracked)
+    stream = router.stream_async("tracked", "query", buffer_size=2, stall_timeout=unit)
+    iterator = aiter(stream)
+    assert (await anext(iterator)).payload == 1
+    await anyio.sleep(3 * unit)
+    with pytest.raises(StreamTimeoutError, match="stall_timeout") as caught:
+        await anext(iterator)
+    assert caught.value.kind == "stall"
 
 
-async def test_slow_reads_are_no_stall(unit):
+async def test_slow_reads_are_no_stall(router, unit):
     """Each read starts `stall_timeout` anew, however slow the consumer is altogether."""
     got: list[int] = []
-    async with serving(count) as router:
-        stream = router.stream_async("count", "q", 8, buffer_size=1, stall_timeout=4 * unit)
-        async for number in stream.payloads():
-            await anyio.sleep(unit)
-            got.append(number)
+    serve(router, count)
+    stream = router.stream_async("count", "q", 8, buffer_size=1, stall_timeout=4 * unit)
+    async for number in stream.payloads():
+        await anyio.sleep(unit)
+        got.append(number)
     assert got == list(range(8))
 
 
-async def test_slow_producer_is_no_stall(unit):
+async def test_slow_producer_is_no_stall(router, unit):
     """A producer that is not blocked never stalls."""
-    async with (
-        serving(tick) as router,
-        router.stream_async("tick", "query", 3 * unit, stall_timeout=unit) as stream,
-    ):
+    serve(router, tick)
+    async with router.stream_async("tick", "query", 3 * unit, stall_timeout=unit) as stream:
         payloads = stream.payloads()
         assert [await anext(payloads) for _ in range(2)] == [0, 1]
 
 
-async def test_timeout_after_the_end(unit):
+async def test_timeout_after_the_end(router, unit):
     """A time limit that passes after the end does nothing."""
-    async with (
-        serving(count) as router,
-        router.stream_async("count", "query", 2, timeout=unit) as stream,
-    ):
+    serve(router, count)
+    async with router.stream_async("count", "query", 2, timeout=unit) as stream:
         iterator = aiter(stream)
         await anext(iterator)
         await anyio.sleep(2 * unit)
         assert [event.type async for event in iterator] == ["data", "end"]
 
 
-async def test_timeout_error_of_the_actors_own():
+async def test_timeout_error_of_the_actors_own(router):
     """A `TimeoutError` of the actor is its error, and not the stream's time limit."""
 
     async def impatient(_):
         raise TimeoutError("the database did not answer")
         yield
 
-    async with serving(impatient) as router:
-        with pytest.raises(StreamError, match="the database did not answer") as caught:
-            await router.stream_async("impatient", "query", timeout=10).collect()
+    serve(router, impatient)
+    with pytest.raises(StreamError, match="the database did not answer") as caught:
+        await router.stream_async("impatient", "query", timeout=10).collect()
     assert not isinstance(caught.value, StreamTimeoutError)
     assert type(caught.value.__cause__) is TimeoutError
 
 
-async def test_timeout_leaves_the_consumers_code_alone(unit):
+async def test_timeout_leaves_the_consumers_code_alone(router, unit):
     """A timeout interrupts nothing of the consumer's: it surfaces at the next read."""
 
     async def once(_):
         yield 1
         await anyio.sleep_forever()
 
-    async with serving(once) as router:
-        iterator = aiter(router.stream_async("once", "query", timeout=unit))
+    serve(router, once)
+    iterator = aiter(router.stream_async("once", "query", timeout=unit))
+    await anext(iterator)
+    with anyio.CancelScope() as scope:
+        await anyio.sleep(3 * unit)
+    assert not scope.cancelled_caught
+    with pytest.raises(StreamTimeoutError):
         await anext(iterator)
-        with anyio.CancelScope() as scope:
-            await anyio.sleep(3 * unit)
-        assert not scope.cancelled_caught
-        with pytest.raises(StreamTimeoutError):
-            await anext(iterator)
 
 
 # Early termination
@@ -1292,30 +1265,30 @@ WAYS_TO_LEAVE = [
 
 
 @pytest.mark.parametrize("leave", WAYS_TO_LEAVE)
-async def test_leaving_the_bare_form(leave):
+async def test_leaving_the_bare_form(router, leave):
     """However a bare loop is left, its producer is gone a few turns later; the stream may stay."""
     tracked = Tracked()
-    async with serving(tracked) as router:
-        stream = router.stream_async("tracked", "query", buffer_size=5)
-        await leave(stream)
-        await settle()
-        assert (tracked.closed, router.statistics().active_streams) == (1, 0)
-        assert tracked.produced <= 1 + 5 + 1
-        assert stream.statistics().buffered == 0
+    serve(router, tracked)
+    stream = router.stream_async("tracked", "query", buffer_size=5)
+    await leave(stream)
+    await settle()
+    assert (tracked.closed, router.statistics().active_streams) == (1, 0)
+    assert tracked.produced <= 1 + 5 + 1
+    assert stream.statistics().buffered == 0
 
 
 @pytest.mark.parametrize("leave", WAYS_TO_LEAVE)
-async def test_leaving_the_scoped_form(leave):
+async def test_leaving_the_scoped_form(router, leave):
     """However a scoped loop is left, its producer is gone when the block ends."""
     tracked = Tracked()
-    async with serving(tracked) as router:
-        async with router.stream_async("tracked", "query", buffer_size=5) as stream:
-            await leave(stream)
-        assert (tracked.closed, router.statistics().active_streams) == (1, 0)
+    serve(router, tracked)
+    async with router.stream_async("tracked", "query", buffer_size=5) as stream:
+        await leave(stream)
+    assert (tracked.closed, router.statistics().active_streams) == (1, 0)
 
 
 @pytest.mark.parametrize("scoped", [False, True])
-async def test_cancellation_of_a_waiting_read(unit, scoped):
+async def test_cancellation_of_a_waiting_read(router, unit, scoped):
     """An outer cancellation while a read waits stops the producer, too."""
     steps = []
 
@@ -1326,47 +1299,46 @@ async def test_cancellation_of_a_waiting_read(unit, scoped):
         finally:
             steps.append("cleaned up")
 
-    async with serving(silent) as router:
-        stream = router.stream_async("silent", "query")
-        with anyio.move_on_after(unit) as scope:
-            if scoped:
-                async with stream:
-                    await anext(aiter(stream))
-            else:
-                async for _ in stream:
-                    pass
-        await settle(0 if scoped else 5)
-        assert scope.cancelled_caught
-        assert (steps, router.statistics().active_streams) == (["cleaned up"], 0)
+    serve(router, silent)
+    stream = router.stream_async("silent", "query")
+    with anyio.move_on_after(unit) as scope:
+        if scoped:
+            async with stream:
+                await anext(aiter(stream))
+        else:
+            async for _ in stream:
+                pass
+    await settle(0 if scoped else 5)
+    assert scope.cancelled_caught
+    assert (steps, router.statistics().active_streams) == (["cleaned up"], 0)
 
 
-async def test_break_leaks_no_cancellation(unit):
+async def test_break_leaks_no_cancellation(router, unit):
     """After a `break`, the consumer's next wait is an ordinary one."""
     tracked = Tracked()
-    async with serving(tracked) as router:
-        with anyio.CancelScope() as scope:
-            async for _ in router.stream_async("tracked", "query"):
-                break
-            await anyio.sleep(unit)
+    serve(router, tracked)
+    with anyio.CancelScope() as scope:
+        async for _ in router.stream_async("tracked", "query"):
+            break
+        await anyio.sleep(unit)
     assert not scope.cancelled_caught
 
 
-async def test_interleaved_streams():
+async def test_interleaved_streams(router):
     """Two streams read in turn by one task are independent, and closed independently."""
     one, two = Tracked(), Tracked()
-    async with MessageRouter() as router:
-        router.register_actor("one", ActorOf(one))
-        router.register_actor("two", ActorOf(two))
-        first = aiter(router.stream_async("one", "query"))
-        second = aiter(router.stream_async("two", "query"))
-        assert [(await anext(it)).payload for it in (first, second, first)] == [1, 1, 2]
-        del first
-        await settle()
-        assert (one.closed, two.closed) == (1, 0)
-        assert (await anext(second)).payload == 2
+    router.register_actor("one", ActorOf(one))
+    router.register_actor("two", ActorOf(two))
+    first = aiter(router.stream_async("one", "query"))
+    second = aiter(router.stream_async("two", "query"))
+    assert [(await anext(it)).payload for it in (first, second, first)] == [1, 1, 2]
+    del first
+    await settle()
+    assert (one.closed, two.closed) == (1, 0)
+    assert (await anext(second)).payload == 2
 
 
-async def test_clean_up_is_waited_for():
+async def test_clean_up_is_waited_for(router):
     """The scoped form waits for a clean-up that waits itself."""
     steps = []
 
@@ -1379,28 +1351,28 @@ async def test_clean_up_is_waited_for():
                 await settle(10)
             steps.append("cleaned up")
 
-    async with serving(tidy) as router:
-        async with router.stream_async("tidy", "query") as stream:
-            async for _ in stream:
-                break
-        assert steps == ["cleaned up"]
+    serve(router, tidy)
+    async with router.stream_async("tidy", "query") as stream:
+        async for _ in stream:
+            break
+    assert steps == ["cleaned up"]
 
 
-async def test_exception_of_the_block():
+async def test_exception_of_the_block(router):
     """The block's exception leaves the scoped form as the same object, in no group."""
     error = KeyError("mine")
-    async with serving(Tracked()) as router:
-        with pytest.raises(KeyError) as caught:
-            await fail_in_scoped_body(router.stream_async("tracked", "query"), error)
+    serve(router, Tracked())
+    with pytest.raises(KeyError) as caught:
+        await fail_in_scoped_body(router.stream_async("tracked", "query"), error)
     assert caught.value is error
 
 
-async def test_exception_group_of_the_block():
+async def test_exception_group_of_the_block(router):
     """A group that the block raises itself leaves it as it is."""
     error = ExceptionGroup("mine", [KeyError()])
-    async with serving(Tracked()) as router:
-        with pytest.raises(ExceptionGroup) as caught:
-            await fail_in_scoped_body(router.stream_async("tracked", "query"), error)
+    serve(router, Tracked())
+    with pytest.raises(ExceptionGroup) as caught:
+        await fail_in_scoped_body(router.stream_async("tracked", "query"), error)
     assert caught.value is error
 
 
@@ -1413,17 +1385,18 @@ async def break_in_clean_up(_):
         raise OSError("the log is gone")
 
 
-async def test_failing_clean_up_in_the_scoped_form():
+async def test_failing_clean_up_in_the_scoped_form(router):
     """A failure of the clean-up is raised as itself where the block ends."""
-    async with serving(break_in_clean_up) as router:
-        with pytest.raises(OSError, match="the log is gone"):
-            await break_in_scoped_body(router.stream_async("break_in_clean_up", "query"))
-        assert router.statistics().active_streams == 0
+    serve(router, break_in_clean_up)
+    with pytest.raises(OSError, match="the log is gone"):
+        await break_in_scoped_body(router.stream_async("break_in_clean_up", "query"))
+    assert router.statistics().active_streams == 0
 
 
 async def test_failing_clean_up_and_failing_block(caplog):
     """The block's own exception wins over one of the clean-up, which is logged."""
-    async with serving(break_in_clean_up) as router:
+    async with MessageRouter() as router:
+        serve(router, break_in_clean_up)
         stream = router.stream_async("break_in_clean_up", "query")
         with pytest.raises(KeyError):
             await fail_in_scoped_body(stream, KeyError())
@@ -1434,7 +1407,8 @@ async def test_failing_clean_up_and_failing_block(caplog):
 
 async def test_failing_clean_up_in_the_bare_form(caplog):
     """In the bare form a failure of the clean-up is logged; the router goes on."""
-    async with serving(break_in_clean_up, count) as router:
+    async with MessageRouter() as router:
+        serve(router, break_in_clean_up, count)
         async for _ in router.stream_async("break_in_clean_up", "query"):
             break
         await settle()
@@ -1445,49 +1419,49 @@ async def test_failing_clean_up_in_the_bare_form(caplog):
     assert "the log is gone" in caplog.text
 
 
-async def test_failing_clean_up_and_aclose():
+async def test_failing_clean_up_and_aclose(router):
     """`aclose()` raises a failure of the clean-up, once."""
-    async with serving(break_in_clean_up) as router:
-        stream = router.stream_async("break_in_clean_up", "query")
-        await anext(aiter(stream))
-        with pytest.raises(OSError, match="the log is gone"):
-            await stream.aclose()
+    serve(router, break_in_clean_up)
+    stream = router.stream_async("break_in_clean_up", "query")
+    await anext(aiter(stream))
+    with pytest.raises(OSError, match="the log is gone"):
         await stream.aclose()
+    await stream.aclose()
 
 
-async def test_end_is_for_ever():
+async def test_end_is_for_ever(router):
     """After its end, an iterator raises `StopAsyncIteration` as often as it is asked."""
-    async with serving(count) as router:
-        iterator = aiter(router.stream_async("count", "query", 1))
-        assert [event.type async for event in iterator] == ["data", "end"]
-        for _ in range(3):
-            with pytest.raises(StopAsyncIteration):
-                await anext(iterator)
+    serve(router, count)
+    iterator = aiter(router.stream_async("count", "query", 1))
+    assert [event.type async for event in iterator] == ["data", "end"]
+    for _ in range(3):
+        with pytest.raises(StopAsyncIteration):
+            await anext(iterator)
 
 
-async def test_break_at_the_end_event():
+async def test_break_at_the_end_event(router):
     """A loop may be left at the end event, as the document's examples do."""
     types = []
-    async with serving(count) as router:
-        async for event in router.stream_async("count", "query", 2):
-            types.append(event.type)
-            if event.type == "end":
-                break
-        assert router.statistics().active_streams == 0
+    serve(router, count)
+    async for event in router.stream_async("count", "query", 2):
+        types.append(event.type)
+        if event.type == "end":
+            break
+    assert router.statistics().active_streams == 0
     assert types == ["data", "data", "end"]
 
 
-async def test_finished_stream_is_freed():
+async def test_finished_stream_is_freed(router):
     """A stream that nobody holds any more is freed, whichever way it ended."""
-    async with serving(count) as router:
-        streams = [router.stream_async("count", "query", 9) for _ in range(2)]
-        await streams[0].collect()
-        await leave_by_break(streams[1])
-        refs = [weakref.ref(stream) for stream in streams]
-        del streams
-        await settle()
-        gc.collect()
-        assert [ref() for ref in refs] == [None, None]
+    serve(router, count)
+    streams = [router.stream_async("count", "query", 9) for _ in range(2)]
+    await streams[0].collect()
+    await leave_by_break(streams[1])
+    refs = [weakref.ref(stream) for stream in streams]
+    del streams
+    await settle()
+    gc.collect()
+    assert [ref() for ref in refs] == [None, None]
 
 
 # Router exit, unregistering
@@ -1497,7 +1471,8 @@ async def test_router_exit():
     """A consumer elsewhere gets what was buffered and then `RouterClosedError`."""
     tracked = Tracked()
     got: list[int] = []
-    async with serving(tracked) as router:
+    async with MessageRouter() as router:
+        serve(router, tracked)
         payloads = router.stream_async("tracked", "query", buffer_size=2).payloads()
         got.append(await anext(payloads))
         await settle()
@@ -1516,7 +1491,8 @@ async def test_router_exit_wakes_a_waiting_consumer():
             await stream.collect()
         caught.append(error)
 
-    async with anyio.create_task_group() as tasks, serving(sleep_forever) as router:
+    async with anyio.create_task_group() as tasks, MessageRouter() as router:
+        serve(router, sleep_forever)
         tasks.start_soon(read, router.stream_async("sleep_forever", "query"))
         await settle()
     assert len(caught) == 1
@@ -1527,10 +1503,12 @@ async def test_router_exit_by_exception():
     tracked, error = Tracked(), KeyError("mine")
 
     async def fail_in_router() -> None:
-        async with serving(tracked) as router, router.stream_async("tracked", "query") as stream:
-            iterators.append(aiter(stream))
-            await anext(iterators[0])
-            raise error
+        async with MessageRouter() as router:
+            serve(router, tracked)
+            async with router.stream_async("tracked", "query") as stream:
+                iterators.append(aiter(stream))
+                await anext(iterators[0])
+                raise error
 
     iterators: list[Any] = []
     with pytest.raises(KeyError) as caught:
@@ -1543,7 +1521,8 @@ async def test_router_exit_by_cancellation(unit):
     """A cancelled router has no producer left, and its consumers are told."""
     tracked = Tracked()
     with anyio.move_on_after(unit):
-        async with serving(tracked) as router:
+        async with MessageRouter() as router:
+            serve(router, tracked)
             payloads = router.stream_async("tracked", "query", buffer_size=1).payloads()
             await anext(payloads)
             await anyio.sleep_forever()
@@ -1555,21 +1534,20 @@ async def test_router_exit_by_cancellation(unit):
 
 async def test_router_exit_after_the_end():
     """A stream whose producer had finished before keeps its end, read after the router's."""
-    async with serving(count) as router:
+    async with MessageRouter() as router:
+        serve(router, count)
         payloads = router.stream_async("count", "query", 3).payloads()
         assert await anext(payloads) == 0
         await settle()
     assert [number async for number in payloads] == [1, 2]
 
 
-async def test_unregister_with_open_streams():
+async def test_unregister_with_open_streams(router):
     """Unregistering ends an actor's streams: what is buffered, then `ActorStoppedError`."""
     tracked = Tracked()
     got: list[int] = []
-    async with (
-        serving(tracked) as router,
-        router.stream_async("tracked", "query", buffer_size=3) as stream,
-    ):
+    serve(router, tracked)
+    async with router.stream_async("tracked", "query", buffer_size=3) as stream:
         await settle()
         await router.unregister_actor("tracked")
         assert (tracked.closed, router.statistics().active_streams) == (1, 0)
@@ -1578,12 +1556,10 @@ async def test_unregister_with_open_streams():
     assert got == [1, 2, 3]
 
 
-async def test_unregister_leaves_the_others():
+async def test_unregister_leaves_the_others(router):
     """Unregistering one actor touches no other's stream."""
-    async with (
-        serving(count, sleep_forever) as router,
-        router.stream_async("count", "query", 5, buffer_size=1) as stream,
-    ):
+    serve(router, count, sleep_forever)
+    async with router.stream_async("count", "query", 5, buffer_size=1) as stream:
         await router.unregister_actor("sleep_forever")
         assert await stream.collect() == [0, 1, 2, 3, 4]
 
@@ -1591,40 +1567,38 @@ async def test_unregister_leaves_the_others():
 # Errors
 
 
-async def test_items_before_an_error():
+async def test_items_before_an_error(router):
     """Items produced before an error arrive before it."""
-    async with (
-        serving(fail_after) as router,
-        router.stream_async("fail_after", "query", 3) as stream,
-    ):
+    serve(router, fail_after)
+    async with router.stream_async("fail_after", "query", 3) as stream:
         await settle()
         events = [event async for event in until_error(stream)]
     assert [event.type for event in events] == ["data", "data", "data", "error"]
     assert events[-1].error == "the disk is full"
 
 
-async def test_reading_on_after_an_error():
+async def test_reading_on_after_an_error(router):
     """Reading on after the error event raises `StreamError`, caused by the actor's own."""
-    async with serving(fail_after) as router:
-        iterator = aiter(router.stream_async("fail_after", "query", 0))
+    serve(router, fail_after)
+    iterator = aiter(router.stream_async("fail_after", "query", 0))
+    await anext(iterator)
+    with pytest.raises(StreamError, match=r"@\(fail_after\) failed.*the disk") as caught:
         await anext(iterator)
-        with pytest.raises(StreamError, match=r"@\(fail_after\) failed.*the disk") as caught:
-            await anext(iterator)
     assert type(caught.value.__cause__) is ValueError
 
 
-async def test_error_is_raised_once():
+async def test_error_is_raised_once(router):
     """After the error an iterator has just ended."""
-    async with serving(fail_after) as router:
-        iterator = aiter(router.stream_async("fail_after", "query", 0))
+    serve(router, fail_after)
+    iterator = aiter(router.stream_async("fail_after", "query", 0))
+    await anext(iterator)
+    with pytest.raises(StreamError):
         await anext(iterator)
-        with pytest.raises(StreamError):
-            await anext(iterator)
-        with pytest.raises(StopAsyncIteration):
-            await anext(iterator)
+    with pytest.raises(StopAsyncIteration):
+        await anext(iterator)
 
 
-async def test_life_after_an_error():
+async def test_life_after_an_error(router):
     """After an error the actor and the router serve on."""
     calls: list[None] = []
 
@@ -1634,40 +1608,41 @@ async def test_life_after_an_error():
             raise ValueError
         yield "well"
 
-    async with serving(fail_first) as router:
-        with pytest.raises(StreamError):
-            await router.stream_async("fail_first", "query").collect()
-        assert await router.stream_async("fail_first", "query").collect() == ["well"]
+    serve(router, fail_first)
+    with pytest.raises(StreamError):
+        await router.stream_async("fail_first", "query").collect()
+    assert await router.stream_async("fail_first", "query").collect() == ["well"]
 
 
-async def test_error_without_text():
+async def test_error_without_text(router):
     """The error event of an exception without a text names the exception."""
 
     async def wordless(_):
         raise ValueError
         yield
 
-    async with serving(wordless) as router:
-        event = await anext(aiter(router.stream_async("wordless", "query")))
+    serve(router, wordless)
+    event = await anext(aiter(router.stream_async("wordless", "query")))
     assert event.error == "ValueError()"
 
 
 @pytest.mark.parametrize("error", [StopIteration(), StopAsyncIteration()])
-async def test_no_exception_reads_as_an_end(error):
+async def test_no_exception_reads_as_an_end(router, error):
     """No exception of the actor's, not even one that means an end, reads as a clean end."""
 
     async def odd(_):
         yield 1
         raise error
 
-    async with serving(odd) as router:
-        with pytest.raises(StreamError):
-            await router.stream_async("odd", "query").collect()
+    serve(router, odd)
+    with pytest.raises(StreamError):
+        await router.stream_async("odd", "query").collect()
 
 
 async def test_unseen_error_is_logged(caplog):
     """An error that a consumer left unseen is logged."""
-    async with serving(fail_after) as router:
+    async with MessageRouter() as router:
+        serve(router, fail_after)
         async for _ in router.stream_async("fail_after", "query", 3):
             await settle()
             break
@@ -1679,7 +1654,8 @@ async def test_unseen_error_is_logged(caplog):
 
 async def test_seen_error_is_not_logged(caplog):
     """An error whose event the consumer has seen is in no log."""
-    async with serving(fail_after) as router:
+    async with MessageRouter() as router:
+        serve(router, fail_after)
         async for event in router.stream_async("fail_after", "query", 1):
             if event.type == "error":
                 break
@@ -1687,34 +1663,34 @@ async def test_seen_error_is_not_logged(caplog):
     assert not caplog.records
 
 
-async def test_failure_before_the_first_item():
+async def test_failure_before_the_first_item(router):
     """What `stream_async` raises when it is called is the actor's failure, too."""
 
     def refuse(payload):
         raise PermissionError(payload)
 
-    async with serving(refuse) as router:
-        with pytest.raises(StreamError, match="not yours") as caught:
-            await router.stream_async("refuse", "query", "not yours").collect()
+    serve(router, refuse)
+    with pytest.raises(StreamError, match="not yours") as caught:
+        await router.stream_async("refuse", "query", "not yours").collect()
     assert type(caught.value.__cause__) is PermissionError
 
 
-async def test_two_failures_at_once():
+async def test_two_failures_at_once(router):
     """Two producers that fail in the same turn each tell their own consumer."""
-    async with serving(fail_after) as router:
-        streams = [router.stream_async("fail_after", "query", 0) for _ in range(2)]
-        for stream in streams:
-            await stream.__aenter__()
-        await settle()
-        for stream in streams:
-            with pytest.raises(StreamError):
-                await stream.collect()
+    serve(router, fail_after)
+    streams = [router.stream_async("fail_after", "query", 0) for _ in range(2)]
+    for stream in streams:
+        await stream.__aenter__()
+    await settle()
+    for stream in streams:
+        with pytest.raises(StreamError):
+            await stream.collect()
 
 
 # Scopes and task groups across a yield (guarantee 17)
 
 
-async def test_scope_around_a_yield(unit):
+async def test_scope_around_a_yield(router, unit):
     """A time limit that an actor holds across its `yield`s expires in its own code."""
     steps = []
 
@@ -1725,12 +1701,12 @@ async def test_scope_around_a_yield(unit):
         steps.append(scope.cancelled_caught)
         yield "after"
 
-    async with serving(limited) as router:
-        assert await router.stream_async("limited", "query").collect() == ["before", "after"]
+    serve(router, limited)
+    assert await router.stream_async("limited", "query").collect() == ["before", "after"]
     assert steps == [True]
 
 
-async def test_scope_that_expires_at_a_full_buffer(unit):
+async def test_scope_that_expires_at_a_full_buffer(router, unit):
     """A scope that expires while its actor waits for room is left as any other is.
 
     The item in hand is not delivered; what follows is.
@@ -1744,15 +1720,13 @@ async def test_scope_that_expires_at_a_full_buffer(unit):
         expired.set()
         yield "after"
 
-    async with (
-        serving(limited) as router,
-        router.stream_async("limited", "query", buffer_size=3) as stream,
-    ):
+    serve(router, limited)
+    async with router.stream_async("limited", "query", buffer_size=3) as stream:
         await expired.wait()
         assert await stream.collect() == [0, 1, 2, "after"]
 
 
-async def test_fail_after_at_a_full_buffer(unit):
+async def test_fail_after_at_a_full_buffer(router, unit):
     """A `fail_after` of the actor that expires at a full buffer is the actor's own error."""
 
     async def limited(_):
@@ -1760,10 +1734,8 @@ async def test_fail_after_at_a_full_buffer(unit):
             while True:
                 yield 1
 
-    async with (
-        serving(limited) as router,
-        router.stream_async("limited", "query", buffer_size=3) as stream,
-    ):
+    serve(router, limited)
+    async with router.stream_async("limited", "query", buffer_size=3) as stream:
         await until_producers_are_gone(router, unit)
         with pytest.raises(StreamError) as caught:
             await stream.collect()
@@ -1776,7 +1748,7 @@ async def until_producers_are_gone(router: MessageRouter, unit: float) -> None:
         await anyio.sleep(unit)
 
 
-async def test_task_group_across_a_yield():
+async def test_task_group_across_a_yield(router):
     """An actor may hold a task group open across its `yield`s."""
 
     async def gather(payload):
@@ -1787,8 +1759,8 @@ async def test_task_group_across_a_yield():
             for _ in range(payload):
                 yield await receive.receive()
 
-    async with serving(gather) as router:
-        assert sorted(await router.stream_async("gather", "query", 5).collect()) == [0, 1, 2, 3, 4]
+    serve(router, gather)
+    assert sorted(await router.stream_async("gather", "query", 5).collect()) == [0, 1, 2, 3, 4]
 
 
 async def background_failure(unit):
@@ -1804,10 +1776,10 @@ async def background_failure(unit):
             yield 1
 
 
-async def test_child_fails_at_a_full_buffer(unit):
+async def test_child_fails_at_a_full_buffer(router, unit):
     """A task of the actor's that fails while it waits for room fails the stream with a group."""
+    serve(router, background_failure)
     async with (
-        serving(background_failure) as router,
         router.stream_async("background_failure", "query", unit, buffer_size=3) as stream,
     ):
         await until_producers_are_gone(router, unit)
@@ -1818,7 +1790,7 @@ async def test_child_fails_at_a_full_buffer(unit):
     assert [type(exc) for exc in cause.exceptions] == [ValueError]
 
 
-async def test_child_fails_and_the_actor_handles_it(unit):
+async def test_child_fails_and_the_actor_handles_it(router, unit):
     """The actor may catch the failure of its task around its `yield`, and stream on."""
     handled = anyio.Event()
 
@@ -1836,16 +1808,14 @@ async def test_child_fails_and_the_actor_handles_it(unit):
             handled.set()
         yield "after"
 
-    async with (
-        serving(resilient) as router,
-        router.stream_async("resilient", "query", buffer_size=2) as stream,
-    ):
+    serve(router, resilient)
+    async with router.stream_async("resilient", "query", buffer_size=2) as stream:
         await handled.wait()
         assert await stream.collect() == [1, 1, "after"]
 
 
 @pytest.mark.parametrize("leave", WAYS_TO_LEAVE)
-async def test_leaving_a_stream_with_a_task_group(leave):
+async def test_leaving_a_stream_with_a_task_group(router, leave):
     """A consumer may leave a stream whose actor holds a task group: its tasks are gone, too."""
     steps = []
 
@@ -1862,32 +1832,30 @@ async def test_leaving_a_stream_with_a_task_group(leave):
             while True:
                 yield 1
 
-    async with serving(busy) as router:
-        await leave(router.stream_async("busy", "query"))
-        await settle(10)
-        assert (steps, router.statistics().active_streams) == (["background is gone"], 0)
+    serve(router, busy)
+    await leave(router.stream_async("busy", "query"))
+    await settle(10)
+    assert (steps, router.statistics().active_streams) == (["background is gone"], 0)
 
 
-async def test_scope_around_callbacks(unit):
+async def test_scope_around_callbacks(router, unit):
     """A scope of an actor of the older form expires while its callback waits for room."""
     expired = anyio.Event()
 
-    class Limited(Actor):
-        async def stream(self, payload, on_chunk):
-            with anyio.move_on_after(unit):
-                while True:
-                    await on_chunk(1)
-            expired.set()
-            await on_chunk("after")
+    async def call(on_chunk):
+        with anyio.move_on_after(unit):
+            while True:
+                await on_chunk(1)
+        expired.set()
+        await on_chunk("after")
 
-    async with MessageRouter() as router:
-        router.register_actor("limited", Limited())
-        async with router.stream_async("limited", "query", buffer_size=2) as stream:
-            await expired.wait()
-            assert await stream.collect() == [1, 1, "after"]
+    router.register_actor("limited", CallbackActorOf(call))
+    async with router.stream_async("limited", "query", buffer_size=2) as stream:
+        await expired.wait()
+        assert await stream.collect() == [1, 1, "after"]
 
 
-async def test_one_task_drives_the_generator():
+async def test_one_task_drives_the_generator(router):
     """One task runs the generator from its first step to its clean-up."""
     tasks = []
 
@@ -1899,13 +1867,14 @@ async def test_one_task_drives_the_generator():
         finally:
             tasks.append(anyio.get_current_task())
 
-    async with serving(watch) as router, router.stream_async("watch", "query") as stream:
+    serve(router, watch)
+    async with router.stream_async("watch", "query") as stream:
         await anext(aiter(stream))
     assert len(tasks) > 2
     assert len(set(tasks)) == 1
 
 
-async def test_swallowed_cancellation():
+async def test_swallowed_cancellation(router):
     """A generator that swallows its cancellation and yields on is still stopped."""
     swallowed: list[None] = []
 
@@ -1917,10 +1886,10 @@ async def test_swallowed_cancellation():
             except anyio.get_cancelled_exc_class():
                 swallowed.append(None)
 
-    async with serving(stubborn) as router:
-        async with router.stream_async("stubborn", "query") as stream:
-            await anext(aiter(stream))
-        assert router.statistics().active_streams == 0
+    serve(router, stubborn)
+    async with router.stream_async("stubborn", "query") as stream:
+        await anext(aiter(stream))
+    assert router.statistics().active_streams == 0
     assert len(swallowed) == 3
 
 
@@ -1929,35 +1898,35 @@ async def test_swallowed_cancellation():
 request_id: ContextVar[str] = ContextVar("request_id", default="none")
 
 
-async def test_context_of_the_consumer():
+async def test_context_of_the_consumer(router):
     """The actor sees the context variables of its consumer, as they were at the start."""
 
     async def tell(_):
         yield request_id.get()
         yield request_id.get()
 
-    async with serving(tell) as router:
-        token = request_id.set("r-1")
-        payloads = router.stream_async("tell", "query", buffer_size=1).payloads()
-        first = await anext(payloads)
-        request_id.set("r-2")
-        assert [first, await anext(payloads)] == ["r-1", "r-1"]
-        request_id.reset(token)
+    serve(router, tell)
+    token = request_id.set("r-1")
+    payloads = router.stream_async("tell", "query", buffer_size=1).payloads()
+    first = await anext(payloads)
+    request_id.set("r-2")
+    assert [first, await anext(payloads)] == ["r-1", "r-1"]
+    request_id.reset(token)
 
 
-async def test_context_is_a_copy():
+async def test_context_is_a_copy(router):
     """What the actor sets stays with it."""
 
     async def change(_):
         request_id.set("the actor's")
         yield request_id.get()
 
-    async with serving(change) as router:
-        assert await router.stream_async("change", "query").collect() == ["the actor's"]
-        assert request_id.get() == "none"
+    serve(router, change)
+    assert await router.stream_async("change", "query").collect() == ["the actor's"]
+    assert request_id.get() == "none"
 
 
-async def test_context_of_the_generator():
+async def test_context_of_the_generator(router):
     """All steps of a generator share one context."""
 
     async def remember(_):
@@ -1966,7 +1935,5 @@ async def test_context_of_the_generator():
             yield request_id.get()
             await checkpoint()
 
-    async with serving(remember) as router:
-        assert (
-            await router.stream_async("remember", "query", buffer_size=1).collect() == ["kept"] * 3
-        )
+    serve(router, remember)
+    assert await router.stream_async("remember", "query", buffer_size=1).collect() == ["kept"] * 3

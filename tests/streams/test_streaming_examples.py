@@ -11,7 +11,6 @@ from actorstream import (
     AbortSignal,
     Actor,
     AsyncStreamMessage,
-    MessageRouter,
     StreamAbortedError,
     StreamAsyncOptions,
     StreamError,
@@ -64,23 +63,22 @@ class SessionActor(Actor):
         ({"query": "elephants"}, []),
     ],
 )
-async def test_session_with_a_filter(query, found):
+async def test_session_with_a_filter(router, query, found):
     """A session streams what matches the query, in order, and then its end."""
-    async with MessageRouter() as router:
-        router.register_actor("session-123", SessionActor(SESSION))
-        got = []
-        async for event in router.stream_async("session-123", "query", query):
-            match event.type:
-                case "data":
-                    got.append(event.payload)
-                case "error":
-                    pytest.fail(str(event.error))
-                case "end":
-                    break
+    router.register_actor("session-123", SessionActor(SESSION))
+    got = []
+    async for event in router.stream_async("session-123", "query", query):
+        match event.type:
+            case "data":
+                got.append(event.payload)
+            case "error":
+                pytest.fail(str(event.error))
+            case "end":
+                break
     assert got == found
 
 
-async def test_two_sessions_at_once():
+async def test_two_sessions_at_once(router):
     """Two sessions are streamed side by side, each to its own consumer."""
     got: dict[str, list[str]] = {}
 
@@ -88,12 +86,11 @@ async def test_two_sessions_at_once():
         stream = router.stream_async(name, "query", {"author": name})
         got[name] = [note.text async for note in stream.payloads()]
 
-    async with MessageRouter() as router:
-        for name in ("ann", "ben"):
-            router.register_actor(name, SessionActor(SESSION))
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(read, "ann")
-            tasks.start_soon(read, "ben")
+    for name in ("ann", "ben"):
+        router.register_actor(name, SessionActor(SESSION))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(read, "ann")
+        tasks.start_soon(read, "ben")
     assert got == {
         "ann": ["hello world", "what is the world made of?"],
         "ben": ["hi ann", "turtles"],
@@ -124,7 +121,7 @@ class ModelActor(Actor):
                 self.stopped_after = given
 
 
-async def test_tokens_cancelled_by_the_user(unit):
+async def test_tokens_cancelled_by_the_user(router, unit):
     """A user who has read enough aborts: the reader is told, and the model stops at once."""
     model, stop = ModelActor(unit), AbortController()
     words: list[str] = []
@@ -135,20 +132,19 @@ async def test_tokens_cancelled_by_the_user(unit):
             if len(words) == 3:
                 stop.abort("the user pressed stop")
 
-    async with MessageRouter() as router:
-        router.register_actor("m", model)
-        with pytest.raises(StreamAbortedError, match="the user pressed stop"):
-            await read()
-        await settle()
-        assert router.statistics().active_streams == 0
+    router.register_actor("m", model)
+    with pytest.raises(StreamAbortedError, match="the user pressed stop"):
+        await read()
+    await settle()
+    assert router.statistics().active_streams == 0
     assert words == ["The", "world", "stands"]
     assert model.stopped_after == 3
 
 
-async def test_tokens_cancelled_while_the_model_thinks(unit):
+async def test_tokens_cancelled_while_the_model_thinks(router, unit):
     """An abort reaches a reader that waits for a slow model."""
     stop = AbortController()
-    async with MessageRouter() as router, anyio.create_task_group() as tasks:
+    async with anyio.create_task_group() as tasks:
         router.register_actor("model", ModelActor(1000 * unit))
         payloads = router.stream_async("model", "ask", "?", signal=stop.signal).payloads()
 
@@ -162,7 +158,7 @@ async def test_tokens_cancelled_while_the_model_thinks(unit):
     assert caught.value.reason == "too slow"
 
 
-async def test_one_button_stops_every_model(unit):
+async def test_one_button_stops_every_model(router, unit):
     """One signal stops the answers of many models."""
     stop = AbortController()
     models = [ModelActor(unit) for _ in range(3)]
@@ -173,14 +169,13 @@ async def test_one_button_stops_every_model(unit):
             await router.stream_async(name, "ask", "?", signal=stop.signal).collect()
         aborted.append(name)
 
-    async with MessageRouter() as router:
-        async with anyio.create_task_group() as tasks:
-            for number, model in enumerate(models):
-                router.register_actor(f"models/{number}", model)
-                tasks.start_soon(read, f"models/{number}")
-            await anyio.sleep(2.5 * unit)
-            stop.abort()
-        assert router.statistics().active_streams == 0
+    async with anyio.create_task_group() as tasks:
+        for number, model in enumerate(models):
+            router.register_actor(f"models/{number}", model)
+            tasks.start_soon(read, f"models/{number}")
+        await anyio.sleep(2.5 * unit)
+        stop.abort()
+    assert router.statistics().active_streams == 0
     assert sorted(aborted) == ["models/0", "models/1", "models/2"]
     assert None not in [model.stopped_after for model in models]
 
@@ -207,64 +202,60 @@ class DatasetActor(Actor):
         )
 
 
-async def test_dataset_with_a_slow_consumer():
+async def test_dataset_with_a_slow_consumer(router):
     """A slow consumer gets every row, and the producer is never further ahead than allowed."""
     dataset = DatasetActor(1000)
     ahead, consumed = 0, 0
-    async with MessageRouter() as router:
-        router.register_actor("dataset", dataset)
-        async for row in router.stream_async("dataset", "query", buffer_size=10).payloads():
-            assert row == {"row": consumed}
-            await settle(3)
-            consumed += 1
-            ahead = max(ahead, dataset.produced - consumed)
+    router.register_actor("dataset", dataset)
+    async for row in router.stream_async("dataset", "query", buffer_size=10).payloads():
+        assert row == {"row": consumed}
+        await settle(3)
+        consumed += 1
+        ahead = max(ahead, dataset.produced - consumed)
     assert (consumed, ahead) == (1000, 10 + 1)
     assert dataset.paused == [True] * 10
 
 
-async def test_dataset_with_a_fast_consumer():
+async def test_dataset_with_a_fast_consumer(router):
     """A consumer with room for everything is never reported."""
     dataset = DatasetActor(1000)
-    async with MessageRouter() as router:
-        router.register_actor("dataset", dataset)
-        rows = await router.stream_async("dataset", "query", buffer_size=5000).collect()
+    router.register_actor("dataset", dataset)
+    rows = await router.stream_async("dataset", "query", buffer_size=5000).collect()
     assert len(rows) == 1000
     assert dataset.paused == [False] * 10
 
 
-async def test_dataset_of_live_data():
+async def test_dataset_of_live_data(router):
     """A consumer of live data that cares for the newest only lets the oldest go."""
     dataset = DatasetActor(1000)
-    async with MessageRouter() as router:
-        router.register_actor("dataset", dataset)
-        stream = router.stream_async("dataset", "watch", buffer_size=3, overflow="drop_oldest")
-        async with stream:
-            await settle(10)
-            rows = [payload["row"] async for payload in stream.payloads()]
-            assert stream.statistics().dropped == 997
+    router.register_actor("dataset", dataset)
+    stream = router.stream_async("dataset", "watch", buffer_size=3, overflow="drop_oldest")
+    async with stream:
+        await settle(10)
+        rows = [payload["row"] async for payload in stream.payloads()]
+        assert stream.statistics().dropped == 997
     assert rows == [997, 998, 999]
 
 
 # Early termination
 
 
-async def test_first_ten():
+async def test_first_ten(router):
     """Ten rows are enough: the producer is stopped, not run to its end."""
     dataset = DatasetActor(100_000)
     rows = []
-    async with MessageRouter() as router:
-        router.register_actor("dataset", dataset)
-        async for payload in router.stream_async("dataset", "query", buffer_size=20).payloads():
-            rows.append(payload["row"])
-            if len(rows) >= 10:
-                break
-        await settle()
-        assert router.statistics().active_streams == 0
+    router.register_actor("dataset", dataset)
+    async for payload in router.stream_async("dataset", "query", buffer_size=20).payloads():
+        rows.append(payload["row"])
+        if len(rows) >= 10:
+            break
+    await settle()
+    assert router.statistics().active_streams == 0
     assert rows == list(range(10))
     assert dataset.produced <= 10 + 20 + 1
 
 
-async def test_first_match():
+async def test_first_match(router):
     """A function may return from the middle of a stream."""
     dataset = DatasetActor(100_000)
 
@@ -275,26 +266,24 @@ async def test_first_match():
                     return payload
         return None
 
-    async with MessageRouter() as router:
-        router.register_actor("dataset", dataset)
-        assert await find(37) == {"row": 37}
-        assert router.statistics().active_streams == 0
+    router.register_actor("dataset", dataset)
+    assert await find(37) == {"row": 37}
+    assert router.statistics().active_streams == 0
 
 
-async def test_break_and_ask_again():
+async def test_break_and_ask_again(router):
     """An actor that was left early serves the next stream from its beginning."""
-    async with MessageRouter() as router:
-        router.register_actor("session", SessionActor(SESSION))
-        for _ in range(3):
-            async for note in router.stream_async("session", "query", {}).payloads():
-                assert note == SESSION[0]
-                break
+    router.register_actor("session", SessionActor(SESSION))
+    for _ in range(3):
+        async for note in router.stream_async("session", "query", {}).payloads():
+            assert note == SESSION[0]
+            break
 
 
 # Timeouts
 
 
-async def test_answer_that_takes_too_long(unit, virtual_time):
+async def test_answer_that_takes_too_long(router, unit, virtual_time):
     """A reader with a time limit has what came within it."""
     model = ModelActor(unit)
     words: list[str] = []
@@ -305,42 +294,37 @@ async def test_answer_that_takes_too_long(unit, virtual_time):
             assert event.payload
             words.append(event.payload["token"])
 
-    async with MessageRouter() as router:
-        router.register_actor("model", model)
-        with pytest.raises(StreamTimeoutError) as caught:
-            await read()
-        await settle()
+    router.register_actor("model", model)
+    with pytest.raises(StreamTimeoutError) as caught:
+        await read()
+    await settle()
     assert caught.value.kind == "total"
     assert words == ANSWER[: 4 if virtual_time else len(words)]
     assert model.stopped_after is not None
 
 
-async def test_model_that_never_answers(unit):
+async def test_model_that_never_answers(router, unit):
     """A model that does not begin in time is given up, and another one asked."""
-    async with MessageRouter() as router:
-        router.register_actor("slow", ModelActor(1000 * unit))
-        router.register_actor("fast", ModelActor(0))
-        with pytest.raises(StreamTimeoutError) as caught:
-            await router.stream_async("slow", "ask", first_timeout=unit).collect()
-        tokens = await router.stream_async("fast", "ask", first_timeout=unit).collect()
+    router.register_actor("slow", ModelActor(1000 * unit))
+    router.register_actor("fast", ModelActor(0))
+    with pytest.raises(StreamTimeoutError) as caught:
+        await router.stream_async("slow", "ask", first_timeout=unit).collect()
+    tokens = await router.stream_async("fast", "ask", first_timeout=unit).collect()
     assert caught.value.kind == "first"
     assert [token["token"] for token in tokens] == ANSWER
 
 
-async def test_signal_with_a_time_limit(unit):
+async def test_signal_with_a_time_limit(router, unit):
     """A signal with a time limit of its own ends the stream as an abort."""
-    async with MessageRouter() as router:
-        router.register_actor("model", ModelActor(unit))
-        with pytest.raises(StreamAbortedError, match="timed out after"):
-            await router.stream_async(
-                "model", "ask", signal=AbortSignal.timeout(2.5 * unit)
-            ).collect()
+    router.register_actor("model", ModelActor(unit))
+    with pytest.raises(StreamAbortedError, match="timed out after"):
+        await router.stream_async("model", "ask", signal=AbortSignal.timeout(2.5 * unit)).collect()
 
 
 # All options together
 
 
-async def test_all_options_and_a_good_end(unit):
+async def test_all_options_and_a_good_end(router, unit):
     """A stream with every option set, that keeps within all of them, just ends."""
     stop = AbortController()
     options = StreamAsyncOptions(
@@ -352,11 +336,10 @@ async def test_all_options_and_a_good_end(unit):
         stall_timeout=100 * unit,
         overflow="wait",
     )
-    async with MessageRouter() as router:
-        router.register_actor("model", ModelActor(unit / 10))
-        async with router.stream_async("model", "ask", options=options) as stream:
-            tokens = [token["token"] async for token in stream.payloads()]
-        assert router.statistics().active_streams == 0
+    router.register_actor("model", ModelActor(unit / 10))
+    async with router.stream_async("model", "ask", options=options) as stream:
+        tokens = [token["token"] async for token in stream.payloads()]
+    assert router.statistics().active_streams == 0
     assert tokens == ANSWER
 
 
@@ -364,7 +347,7 @@ async def test_all_options_and_a_good_end(unit):
     ("tight", "kind"),
     [("timeout", "total"), ("first_timeout", "first"), ("idle_timeout", "idle")],
 )
-async def test_all_options_and_one_too_tight(unit, tight, kind):
+async def test_all_options_and_one_too_tight(router, unit, tight, kind):
     """Of all options together, the tightest decides how the stream ends."""
     limits = dict.fromkeys(["timeout", "first_timeout", "idle_timeout", "stall_timeout"], 60 * unit)
     limits[tight] = unit / 2
@@ -376,25 +359,23 @@ async def test_all_options_and_one_too_tight(unit, tight, kind):
             yield 1
             await anyio.sleep_forever()
 
-    async with MessageRouter() as router:
-        router.register_actor("a", OneThenSilent())
-        options: Any = {"signal": AbortController().signal, "buffer_size": 1, **limits}
-        with pytest.raises(StreamTimeoutError) as caught:
-            await router.stream_async("a", "query", **options).collect()
+    router.register_actor("a", OneThenSilent())
+    options: Any = {"signal": AbortController().signal, "buffer_size": 1, **limits}
+    with pytest.raises(StreamTimeoutError) as caught:
+        await router.stream_async("a", "query", **options).collect()
     assert caught.value.kind == kind
 
 
-async def test_all_options_and_a_stall(unit):
+async def test_all_options_and_a_stall(router, unit):
     """With every limit set, a consumer that stops reading is the one that is told."""
-    async with MessageRouter() as router:
-        router.register_actor("dataset", DatasetActor(100))
-        limits: Any = dict.fromkeys(["timeout", "first_timeout", "idle_timeout"], 60 * unit)
-        stream = router.stream_async("dataset", "q", buffer_size=1, stall_timeout=unit, **limits)
-        payloads = stream.payloads()
+    router.register_actor("dataset", DatasetActor(100))
+    limits: Any = dict.fromkeys(["timeout", "first_timeout", "idle_timeout"], 60 * unit)
+    stream = router.stream_async("dataset", "q", buffer_size=1, stall_timeout=unit, **limits)
+    payloads = stream.payloads()
+    await anext(payloads)
+    await anyio.sleep(3 * unit)
+    with pytest.raises(StreamTimeoutError) as caught:
         await anext(payloads)
-        await anyio.sleep(3 * unit)
-        with pytest.raises(StreamTimeoutError) as caught:
-            await anext(payloads)
     assert caught.value.kind == "stall"
 
 
@@ -424,51 +405,47 @@ class Words(Actor):
             raise ValueError("no more words")
 
 
-async def test_stream_through_a_stream():
+async def test_stream_through_a_stream(router):
     """An actor may stream what another one streams to it."""
-    async with MessageRouter() as router:
-        router.register_actor("words", Words())
-        router.register_actor("shout", Shout())
-        words = await router.stream_async("shout", "query", {}).collect()
+    router.register_actor("words", Words())
+    router.register_actor("shout", Shout())
+    words = await router.stream_async("shout", "query", {}).collect()
     assert words == ["A", "B", "C", "D"] * 10
 
 
-async def test_backpressure_through_streams():
+async def test_backpressure_through_streams(router):
     """A slow consumer slows the whole chain down."""
     source = Words()
-    async with MessageRouter() as router:
-        router.register_actor("words", source)
-        router.register_actor("shout", Shout())
-        stream = router.stream_async("shout", "query", {}, buffer_size=3)
-        async with stream:
-            await settle(50)
-            assert stream.statistics().buffered == 3
-            assert router.statistics().active_streams == 2
-        assert router.statistics().active_streams == 0
+    router.register_actor("words", source)
+    router.register_actor("shout", Shout())
+    stream = router.stream_async("shout", "query", {}, buffer_size=3)
+    async with stream:
+        await settle(50)
+        assert stream.statistics().buffered == 3
+        assert router.statistics().active_streams == 2
+    assert router.statistics().active_streams == 0
     assert source.produced == (3 + 1) + (2 + 1)
 
 
-async def test_break_through_streams():
+async def test_break_through_streams(router):
     """Leaving the last stream of a chain ends every stream before it."""
-    async with MessageRouter() as router:
-        router.register_actor("words", Words())
-        router.register_actor("shout", Shout())
-        async for _ in router.stream_async("shout", "query", {}, buffer_size=1):
-            break
-        await settle(10)
-        assert router.statistics().active_streams == 0
+    router.register_actor("words", Words())
+    router.register_actor("shout", Shout())
+    async for _ in router.stream_async("shout", "query", {}, buffer_size=1):
+        break
+    await settle(10)
+    assert router.statistics().active_streams == 0
 
 
-async def test_failure_through_streams():
+async def test_failure_through_streams(router):
     """A failure at the beginning of a chain reaches its end, with all of its causes."""
-    async with MessageRouter() as router:
-        router.register_actor("words", Words())
-        router.register_actor("shout", Shout())
-        with pytest.raises(StreamError, match=r"@\(shout\) failed.*no more words") as caught:
-            await router.stream_async("shout", "query", {"fail": True}).collect()
-        inner = caught.value.__cause__
-        assert isinstance(inner, StreamError)
-        assert type(inner.__cause__) is ValueError
+    router.register_actor("words", Words())
+    router.register_actor("shout", Shout())
+    with pytest.raises(StreamError, match=r"@\(shout\) failed.*no more words") as caught:
+        await router.stream_async("shout", "query", {"fail": True}).collect()
+    inner = caught.value.__cause__
+    assert isinstance(inner, StreamError)
+    assert type(inner.__cause__) is ValueError
 
 
 class Relay(Actor):
@@ -494,19 +471,18 @@ class Wrap(Actor):
 
 
 @pytest.mark.parametrize("relay", [Relay, Handle, Wrap])
-async def test_forwarded_events(relay):
+async def test_forwarded_events(router, relay):
     """An actor may forward another's events, the end event included."""
-    async with MessageRouter() as router:
-        router.register_actor("words", Words())
-        router.register_actor("relay", relay())
-        events = [event async for event in router.stream_async("relay", "query", {})]
-        assert [event.payload for event in events] == ["a", "b", "c", "d"] * 10 + [None]
-        assert [event.type for event in events] == ["data"] * 40 + ["end"]
-        assert {event.sender for event in events} == {router.get_actor("words").address}
+    router.register_actor("words", Words())
+    router.register_actor("relay", relay())
+    events = [event async for event in router.stream_async("relay", "query", {})]
+    assert [event.payload for event in events] == ["a", "b", "c", "d"] * 10 + [None]
+    assert [event.type for event in events] == ["data"] * 40 + ["end"]
+    assert {event.sender for event in events} == {router.get_actor("words").address}
 
 
 @pytest.mark.parametrize("relay", [Relay, Handle, Wrap])
-async def test_forwarded_failure(relay):
+async def test_forwarded_failure(router, relay):
     """A failure is forwarded likewise: the items before it, its error event, `StreamError`."""
     types: list[str] = []
 
@@ -515,26 +491,24 @@ async def test_forwarded_failure(relay):
             assert event.correlation_id
             types.append(event.type)
 
-    async with MessageRouter() as router:
-        router.register_actor("words", Words())
-        router.register_actor("relay", relay())
-        with pytest.raises(StreamError, match="no more words"):
-            await read(router.stream_async("relay", "query", {"fail": True}))
-        await settle()
-        assert router.statistics().active_streams == 0
+    router.register_actor("words", Words())
+    router.register_actor("relay", relay())
+    with pytest.raises(StreamError, match="no more words"):
+        await read(router.stream_async("relay", "query", {"fail": True}))
+    await settle()
+    assert router.statistics().active_streams == 0
     assert types == ["data"] * 40 + ["error"]
 
 
 @pytest.mark.parametrize("relay", [Relay, Handle, Wrap])
-async def test_forwarded_stream_left_early(relay):
+async def test_forwarded_stream_left_early(router, relay):
     """Leaving a forwarded stream ends both."""
-    async with MessageRouter() as router:
-        router.register_actor("words", Words())
-        router.register_actor("relay", relay())
-        async for _ in router.stream_async("relay", "query", {}, buffer_size=1):
-            break
-        await settle(10)
-        assert router.statistics().active_streams == 0
+    router.register_actor("words", Words())
+    router.register_actor("relay", relay())
+    async for _ in router.stream_async("relay", "query", {}, buffer_size=1):
+        break
+    await settle(10)
+    assert router.statistics().active_streams == 0
 
 
 # The document's manual implementation
@@ -572,24 +546,22 @@ class ManualActor(Actor):
             )
 
 
-async def test_manual_implementation():
+async def test_manual_implementation(router):
     """A stream made by hand ends with its own end event."""
-    async with MessageRouter() as router:
-        router.register_actor("manual", ManualActor())
-        events = [event async for event in router.stream_async("manual", "query", "ab")]
+    router.register_actor("manual", ManualActor())
+    events = [event async for event in router.stream_async("manual", "query", "ab")]
     assert [event.type for event in events] == ["data", "data", "end"]
     assert len({event.correlation_id for event in events}) == 1
     ids = [event.id for event in events]
     assert ids == sorted(set(ids))
 
 
-async def test_manual_error():
+async def test_manual_error(router):
     """A stream made by hand fails with its own error event."""
-    async with MessageRouter() as router:
-        router.register_actor("manual", ManualActor())
-        async for event in router.stream_async("manual", "query", ["a", ""]):
-            if event.type == "error":
-                assert event.error == "an empty token"
-                break
-        else:
-            pytest.fail("there was no error event")
+    router.register_actor("manual", ManualActor())
+    async for event in router.stream_async("manual", "query", ["a", ""]):
+        if event.type == "error":
+            assert event.error == "an empty token"
+            break
+    else:
+        pytest.fail("there was no error event")

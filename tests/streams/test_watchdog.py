@@ -66,12 +66,6 @@ class Bench:
 
 
 @pytest.fixture
-async def router() -> AsyncIterator[MessageRouter]:
-    async with MessageRouter() as router:
-        yield router
-
-
-@pytest.fixture
 def bench(router: MessageRouter, unit: float) -> Bench:
     return Bench(router, unit)
 
@@ -159,15 +153,14 @@ async def test_no_limit_is_none(bench: Bench, name: str, limit: float | None) ->
     assert [item async for item in reader] == ["b", "c"]
 
 
-async def test_the_default_timeout_is_a_minute(virtual_time: bool) -> None:
+async def test_the_default_timeout_is_a_minute(router: MessageRouter, virtual_time: bool) -> None:
     if not virtual_time:
         pytest.skip("takes a minute")
-    async with MessageRouter() as router:
-        router.register_actor("slow", Scripted(1, ("a", 100.0)))
-        before = anyio.current_time()
-        with pytest.raises(StreamTimeoutError):
-            await router.stream_async("slow", "go").collect()
-        assert anyio.current_time() - before == pytest.approx(60)
+    router.register_actor("slow", Scripted(1, ("a", 100.0)))
+    before = anyio.current_time()
+    with pytest.raises(StreamTimeoutError):
+        await router.stream_async("slow", "go").collect()
+    assert anyio.current_time() - before == pytest.approx(60)
 
 
 # first_timeout

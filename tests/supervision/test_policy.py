@@ -312,7 +312,7 @@ def test_a_backoff_is_called_with_the_number_of_the_restart() -> None:
 
 @pytest.mark.parametrize("seconds", ["1", None, True, [1]])
 def test_a_backoff_that_returns_no_number_is_a_type_error_that_shows_it(seconds: Any) -> None:
-    with pytest.raises(TypeError, match=re.escape(f"backoff(2) returned {seconds!r}; it is to be")):
+    with pytest.raises(TypeError, match=re.escape(f"backoff(2) returned {seconds!r}; it must be")):
         delay(lambda _: seconds, 2)
 
 

@@ -1,0 +1,240 @@
+"""Items as events: what every helper of an actor makes of its items, and who closes them."""
+
+import pytest
+
+from actorstream import Actor, AsyncStreamMessage, StreamError, address
+from actorstream.testing import settle
+from tests.support import (
+    HELPERS,
+    ActorOf,
+    HelperActor,
+    NumberSource,
+    collect,
+    fail_after_one,
+    read_on,
+)
+
+# The events
+
+
+@pytest.mark.real_clock
+@pytest.mark.parametrize("helper", HELPERS)
+async def test_events(router, helper):
+    """Each helper gives data events and an end event, from the actor, of one conversation."""
+
+    def make(actor):
+        return getattr(actor, helper)(iter([1, 2]), correlation_id="c-1")
+
+    router.register_actor("a", HelperActor(make))
+    events = [event async for event in router.stream_async("a", "query")]
+    assert [(event.type, event.payload) for event in events] == [
+        ("data", 1),
+        ("data", 2),
+        ("end", None),
+    ]
+    assert {(event.sender, event.correlation_id) for event in events} == {(address("a"), "c-1")}
+
+
+@pytest.mark.real_clock
+@pytest.mark.parametrize("helper", HELPERS)
+async def test_correlation_id_by_default(router, helper):
+    """Without a correlation id the events carry that of their stream."""
+    router.register_actor("a", HelperActor(lambda actor: getattr(actor, helper)([1])))
+    stream = router.stream_async("a", "query")
+    expected = stream.correlation_id
+    assert {event.correlation_id async for event in stream} == {expected}
+
+
+@pytest.mark.real_clock
+@pytest.mark.parametrize("helper", HELPERS)
+async def test_error_of_the_source(router, helper):
+    """An exception of the source becomes an error event, and the cause of `StreamError`."""
+    router.register_actor("a", HelperActor(lambda actor: getattr(actor, helper)(fail_after_one())))
+    iterator = aiter(router.stream_async("a", "query"))
+    events = [await anext(iterator), await anext(iterator)]
+    with pytest.raises(StreamError, match="the file is gone") as caught:
+        await anext(iterator)
+    assert [(event.type, event.error) for event in events] == [
+        ("data", None),
+        ("error", "the file is gone"),
+    ]
+    assert type(caught.value.__cause__) is OSError
+
+
+@pytest.mark.real_clock
+@pytest.mark.parametrize("helper", HELPERS)
+async def test_iterated_in_the_actor(helper):
+    """An actor may iterate a helper and yield its events on."""
+
+    async def forward(actor):
+        async for event in getattr(actor, helper)([1, 2]):
+            yield event
+
+    assert await collect(forward) == [1, 2]
+
+
+async def test_messages_pass_as_they_are(router):
+    """An item that is a message already is passed on, not wrapped."""
+    message = AsyncStreamMessage("data", "made by hand", id="m-1")
+    router.register_actor("a", HelperActor(lambda actor: actor.create_async_stream([message])))
+    event = await anext(aiter(router.stream_async("a", "query")))
+    assert (event.payload, event.id) == ("made by hand", "m-1")
+
+
+async def test_events_of_another_helper():
+    """Helpers nest: the events of one pass through another."""
+
+    def nested(actor):
+        return actor.create_async_stream(actor.create_async_stream([1, 2]))
+
+    assert await collect(nested) == [1, 2]
+
+
+async def test_wordless_error():
+    """The error event of an exception without a text names the exception."""
+
+    def wordless():
+        raise KeyError
+        yield
+
+    event = await anext(Actor().create_async_stream(wordless()))
+    assert event.error == "KeyError()"
+
+
+def test_repr_of_a_helper():
+    """The `repr` of a helper shows what it reads."""
+    source = Actor().create_async_stream(NumberSource().give_async())
+    assert repr(source).startswith("<EventIterator of <async_generator")
+
+
+# Half-read
+
+
+@pytest.mark.real_clock
+@pytest.mark.parametrize("helper", HELPERS)
+async def test_half_read_in_the_actor(helper):
+    """A helper that its actor leaves half-read is closed with the actor's stream."""
+    numbers = NumberSource()
+
+    async def some(actor):
+        async for event in getattr(actor, helper)(numbers.give()):
+            yield event
+            if event.payload == 2:
+                break
+        yield "done"
+
+    assert await collect(some) == [1, 2, "done"]
+    assert numbers.closed == 1
+
+
+@pytest.mark.parametrize("helper", HELPERS[:2])
+@pytest.mark.parametrize("leave_at", [1, 2])
+async def test_half_read_async_generator(helper, leave_at):
+    """An actor that drops a helper of an async generator half-read causes no warning on trio."""
+    numbers = NumberSource()
+
+    async def some(actor):
+        async for event in getattr(actor, helper)(numbers.give_async()):
+            if event.payload == leave_at:
+                break
+        yield "done"
+
+    assert await collect(some) == ["done"]
+    assert numbers.closed == 1
+
+
+@pytest.mark.parametrize("helper", HELPERS[:2])
+async def test_stream_left_while_a_helper_is_forwarded(router, helper):
+    """A consumer that leaves while an actor forwards a helper causes no warning on trio."""
+    numbers = NumberSource()
+
+    async def forward(actor):
+        async for event in getattr(actor, helper)(numbers.give_async()):
+            yield event
+
+    router.register_actor("a", HelperActor(forward))
+    async for _ in router.stream_async("a", "query"):
+        break
+    await settle(10)
+    assert (numbers.closed, router.statistics().active_streams) == (1, 0)
+
+
+@pytest.mark.parametrize("helper", HELPERS)
+def test_never_read(helper):
+    """A helper that nobody reads does nothing, and warns of nothing."""
+    numbers = NumberSource()
+    getattr(Actor(), helper)(numbers.give())
+    assert (numbers.made, numbers.closed) == (0, 0)
+
+
+async def test_half_read_outside_of_an_actor():
+    """A helper read by hand, outside of any stream, may be dropped half-read, too."""
+    numbers = NumberSource()
+    source = Actor().create_async_stream(numbers.give())
+    assert (await anext(source)).payload == 1
+    del source
+
+
+# Read by hand
+
+
+async def test_read_by_hand():
+    """Read by hand, a helper gives its events, the end event once, and then ends for ever."""
+    source = Actor().create_async_stream([1])
+    events = [event async for event in source]
+    assert [(event.type, event.payload, event.sender) for event in events] == [
+        ("data", 1, None),
+        ("end", None, None),
+    ]
+    with pytest.raises(StopAsyncIteration):
+        await anext(source)
+
+
+async def test_correlation_id_by_hand():
+    """Read by hand, the events of one helper share a correlation id, and no other has it."""
+    ids = [
+        {event.correlation_id async for event in Actor().create_async_stream(items)}
+        for items in ([1, 2], [1, 2], fail_after_one())
+    ]
+    assert [len(each) for each in ids] == [1, 1, 1]
+    assert len(ids[0].union(*ids[1:])) == 3
+    assert all(ids[0].union(*ids[1:]))
+
+
+async def test_correlation_id_given_by_hand():
+    """Read by hand, the events have the correlation id that was given."""
+    source = Actor().create_async_stream([1, 2], "mine")
+    assert {event.correlation_id async for event in source} == {"mine"}
+
+
+async def test_correlation_id_of_a_helper_that_an_actor_reads_on(router):
+    """What is begun by hand and read on in an actor has the correlation id of that stream."""
+    source = Actor().create_async_stream([1, 2, 3])
+    assert (await anext(source)).payload == 1
+    router.register_actor("a", ActorOf(lambda _: read_on(source)))
+    stream = router.stream_async("a", "query")
+    expected = stream.correlation_id
+    events = [event async for event in stream]
+    assert [event.payload for event in events] == [2, 3, None]
+    assert {event.correlation_id for event in events} == {expected}
+
+
+async def test_closed_by_hand():
+    """After `aclose()` a helper has ended, its generator is closed; closing again is harmless."""
+    numbers = NumberSource()
+    source = Actor().create_async_stream(numbers.give())
+    await anext(source)
+    await source.aclose()
+    await source.aclose()
+    assert numbers.closed == 1
+    with pytest.raises(StopAsyncIteration):
+        await anext(source)
+
+
+async def test_closing_what_cannot_be_closed():
+    """A source without a `close()` is just left."""
+    source = Actor().create_async_stream([1, 2])
+    await anext(source)
+    await source.aclose()
+    with pytest.raises(StopAsyncIteration):
+        await anext(source)

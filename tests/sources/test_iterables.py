@@ -1,0 +1,274 @@
+"""Streams of iterables, and a helper that tells how its consumer keeps up."""
+
+from typing import Any
+
+import anyio
+import pytest
+
+from actorstream import Actor, Stream, StreamError
+from actorstream.testing import settle
+from tests.support import HELPERS, HelperActor, NumberSource, collect
+
+# Any iterable
+
+
+async def broken_async():
+    """Do the same asynchronously."""
+    yield 1
+    raise OSError("the file is gone")
+
+
+async def letters():
+    """Give two letters."""
+    yield "a"
+    yield "b"
+
+
+@pytest.mark.real_clock
+@pytest.mark.parametrize("helper", HELPERS)
+@pytest.mark.parametrize(
+    ("items", "expected"),
+    [
+        ([1, 2], [1, 2]),
+        ((), []),
+        (range(3), [0, 1, 2]),
+        ({"a": 1, "b": 2}, ["a", "b"]),
+        ("xy", ["x", "y"]),
+        ([None, 0, ""], [None, 0, ""]),
+    ],
+)
+async def test_any_iterable(helper, items, expected):
+    """Each helper streams any iterable."""
+    assert await collect(lambda actor: getattr(actor, helper)(items)) == expected
+
+
+@pytest.mark.real_clock
+@pytest.mark.parametrize("helper", HELPERS)
+@pytest.mark.parametrize("buffer_size", [1, 7])
+async def test_bound(router, helper, buffer_size):
+    """The source is never further ahead than the buffer and the one item in hand."""
+    numbers = NumberSource()
+    router.register_actor("a", HelperActor(lambda actor: getattr(actor, helper)(numbers.give())))
+    async for number in router.stream_async("a", "q", buffer_size=buffer_size).payloads():
+        while numbers.made < number + buffer_size + 1:
+            await anyio.sleep(0)
+        await settle()
+        assert numbers.made == number + buffer_size + 1
+        if number == 3:
+            break
+
+
+@pytest.mark.real_clock
+@pytest.mark.parametrize("helper", HELPERS)
+async def test_generator_is_closed(router, helper):
+    """A generator whose stream is left early is closed when the stream's block ends."""
+    numbers = NumberSource()
+    router.register_actor("a", HelperActor(lambda actor: getattr(actor, helper)(numbers.give())))
+    async with router.stream_async("a", "query") as stream:
+        async for _ in stream:
+            break
+    assert numbers.closed == 1
+
+
+@pytest.mark.real_clock
+@pytest.mark.parametrize("helper", HELPERS)
+async def test_error_of_the_closing(router, helper):
+    """An error of a half-read generator's clean-up is raised where the scoped block ends."""
+
+    def untidy():
+        try:
+            while True:
+                yield 1
+        finally:
+            raise OSError("cannot close")
+
+    router.register_actor("a", HelperActor(lambda actor: getattr(actor, helper)(untidy())))
+    stream = router.stream_async("a", "query")
+    with pytest.raises(OSError, match="cannot close"):
+        await read_one(stream)
+
+
+async def read_one(stream: Stream[Any]) -> None:
+    async with stream:
+        await anext(aiter(stream))
+
+
+@pytest.mark.parametrize("helper", HELPERS[:2])
+async def test_async_iterable(helper):
+    """An async iterable is streamed, too."""
+    assert await collect(lambda actor: getattr(actor, helper)(letters())) == ["a", "b"]
+
+
+@pytest.mark.parametrize("helper", HELPERS[:2])
+async def test_error_of_an_async_source(helper):
+    """An exception of an async source becomes an error event."""
+    with pytest.raises(StreamError, match="the file is gone") as caught:
+        await collect(lambda actor: getattr(actor, helper)(broken_async()))
+    assert type(caught.value.__cause__) is OSError
+
+
+@pytest.mark.parametrize("helper", HELPERS[:2])
+async def test_async_generator_is_closed(router, helper):
+    """An async generator whose stream is left early is closed when the block ends."""
+    numbers = NumberSource()
+    router.register_actor(
+        "a", HelperActor(lambda actor: getattr(actor, helper)(numbers.give_async()))
+    )
+    async with router.stream_async("a", "query") as stream:
+        async for _ in stream:
+            break
+    assert numbers.closed == 1
+
+
+async def test_scope_in_the_source(router, unit):
+    """A scope that the source holds across its `yield` expires in the source, as ever."""
+
+    expired = anyio.Event()
+
+    async def limited():
+        with anyio.move_on_after(unit):
+            while True:
+                yield "within"
+        expired.set()
+        yield "after"
+
+    router.register_actor("a", HelperActor(lambda actor: actor.create_async_stream(limited())))
+    async with router.stream_async("a", "query", buffer_size=2) as stream:
+        await expired.wait()
+        assert await stream.collect() == ["within", "within", "after"]
+
+
+async def test_scope_around_a_helper(router, unit):
+    """A scope of the actor around a helper expires while the buffer is full, likewise."""
+
+    expired = anyio.Event()
+
+    async def limited(actor):
+        with anyio.move_on_after(unit):
+            async for event in actor.create_async_stream(range(100)):
+                yield event
+        expired.set()
+        yield "after"
+
+    router.register_actor("a", HelperActor(limited))
+    async with router.stream_async("a", "query", buffer_size=2) as stream:
+        await expired.wait()
+        assert await stream.collect() == [0, 1, "after"]
+
+
+# create_async_stream_with_backpressure
+
+
+async def test_keeping_up():
+    """A consumer that keeps up is never paused; it is looked at after every ten items."""
+    told: list[bool] = []
+
+    def make(actor):
+        return actor.create_async_stream_with_backpressure(range(35), on_backpressure=told.append)
+
+    assert await collect(make) == list(range(35))
+    assert told == [False, False, False]
+
+
+async def test_slow_consumer(router):
+    """A consumer that holds the producer up is reported, after each `check_interval` items."""
+    told: list[bool] = []
+
+    def make(actor):
+        return actor.create_async_stream_with_backpressure(
+            range(12), check_interval=4, on_backpressure=told.append
+        )
+
+    router.register_actor("a", HelperActor(make))
+    async for _ in router.stream_async("a", "query", buffer_size=1):
+        await settle()
+    assert told == [True, True, True]
+
+
+async def test_consumer_that_recovers(router):
+    """What is reported is what happened since the last look: a pause ends."""
+    told: list[bool] = []
+
+    async def paced():
+        for number in range(9):
+            await settle()
+            yield number
+
+    def make(actor):
+        return actor.create_async_stream_with_backpressure(
+            paced(), check_interval=3, on_backpressure=told.append
+        )
+
+    router.register_actor("a", HelperActor(make))
+    async with router.stream_async("a", "query", buffer_size=2) as stream:
+        await settle(100)
+        assert await stream.collect() == list(range(9))
+    assert told == [True, False, False]
+
+
+async def test_callback_is_awaited():
+    """A coroutine function is awaited, and the producer waits for it."""
+    steps: list[object] = []
+
+    async def slow_down(is_paused):
+        steps.append("told")
+        await settle()
+        steps.append("waited")
+
+    def items():
+        for number in range(4):
+            steps.append(number)
+            yield number
+
+    def make(actor):
+        return actor.create_async_stream_with_backpressure(
+            items(), check_interval=2, on_backpressure=slow_down
+        )
+
+    await collect(make)
+    assert steps == [0, 1, "told", "waited", 2, 3, "told", "waited"]
+
+
+async def test_callback_that_fails(router):
+    """What the callback raises becomes an error event."""
+
+    def fail(is_paused):
+        raise ArithmeticError("cannot tell")
+
+    def make(actor):
+        return actor.create_async_stream_with_backpressure(
+            range(9), check_interval=3, on_backpressure=fail
+        )
+
+    router.register_actor("a", HelperActor(make))
+    async with router.stream_async("a", "query") as stream:
+        types: list[str] = []
+        with pytest.raises(StreamError, match="cannot tell") as caught:
+            await append_types(stream, types)
+    assert types == ["data", "data", "data", "error"]
+    assert type(caught.value.__cause__) is ArithmeticError
+
+
+async def append_types(stream: Stream[Any], types: list[str]) -> None:
+    iterator = aiter(stream)
+    while True:
+        types.append((await anext(iterator)).type)
+
+
+async def test_without_callback():
+    """Without a callback nobody is told, and the items are the same."""
+
+    def make(actor):
+        return actor.create_async_stream_with_backpressure(range(30), check_interval=1)
+
+    assert await collect(make) == list(range(30))
+
+
+async def test_callback_read_by_hand():
+    """Read by hand, nothing holds it up."""
+    told: list[bool] = []
+    source = Actor().create_async_stream_with_backpressure(
+        range(5), check_interval=2, on_backpressure=told.append
+    )
+    assert len([event async for event in source]) == 6
+    assert told == [False, False]
