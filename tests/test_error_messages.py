@@ -179,7 +179,7 @@ DEFECTS = ("this is a bug in actorstream", "the router was cancelled before")
 CAME = r", not \S|^.+(; | and |, )"
 WANTED = (
     r"\bis an? |\bis at least|\bis one of|\bis more than|\bis \d+ |\bis \"|\btakes? |\bmakes a |"
-    r"\bto be a |\bwrite |\bgive |\bcall |\bchoose |\benter |\buse |\bmake |\blet |\bleave |"
+    r"\bmust be a |\bthe options are |\bpass an? |\bwrite |\bgive |\bcall |\bchoose |\benter |\buse |\bmake |\blet |\bleave |"
     r"\breturn |\bread |\ballow more |\braise buffer_size|\bwait with |\bthere are |"
     r"\byield nothing|\bclose\(\) it after|\binstall "
 )

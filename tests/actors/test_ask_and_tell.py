@@ -991,7 +991,7 @@ async def test_messages_to_an_actor_that_drains(router):
 
 
 async def test_messages_from_on_stop():
-    """While the router is left, an actor may still tell others; what comes too late is a dead letter."""
+    """While the router is left, an actor may tell others; a late message is a dead letter."""
     outcomes = []
 
     class Says(Actor):
