@@ -25,7 +25,8 @@ import anyio
 from anyio import Event, move_on_after
 from anyio.lowlevel import checkpoint
 
-from actorstream._actors.actor import Actor, slot_of
+from actorstream._actors.actor import Actor
+from actorstream._actors.slot import slot_of
 from actorstream._message import Message
 from actorstream._router import MessageRouter
 

@@ -107,7 +107,7 @@ UNWORDED = {
     "_streams.outcome.aborted": "StreamAbortedError",
     "_streams.outcome.timed_out": "StreamTimeoutError",
     "_streams.producer._forward": "StreamingNotSupportedError",
-    "_actors.stream_and_subscribe._open_when_running": "NothingToStreamError",
+    "_actors.stream_and_subscribe._wait_for_streamer": "NothingToStreamError",
 }
 """Where the class puts the message together, or the message is another error's."""
 
@@ -179,7 +179,8 @@ DEFECTS = ("this is a bug in actorstream", "the router was cancelled before")
 CAME = r", not \S|^.+(; | and |, )"
 WANTED = (
     r"\bis an? |\bis at least|\bis one of|\bis more than|\bis \d+ |\bis \"|\btakes? |\bmakes a |"
-    r"\bmust be a |\bthe options are |\bpass an? |\bwrite |\bgive |\bcall |\bchoose |\benter |\buse |\bmake |\blet |\bleave |"
+    r"\bmust be a |\bthe options are |\bpass an? |"
+    r"\bwrite |\bgive |\bcall |\bchoose |\benter |\buse |\bmake |\blet |\bleave |"
     r"\breturn |\bread |\ballow more |\braise buffer_size|\bwait with |\bthere are |"
     r"\byield nothing|\bclose\(\) it after|\binstall "
 )

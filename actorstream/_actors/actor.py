@@ -9,9 +9,9 @@ from weakref import ref
 
 from actorstream._abort import AbortSignal
 from actorstream._actors.ask_and_tell import ask, make_message, tell, tell_nowait
-from actorstream._actors.cell import Cell
 from actorstream._actors.handlers import build_tables, tables_of, types_of
 from actorstream._actors.registry import Registry
+from actorstream._actors.slot import ActorSlot, slot_of
 from actorstream._address import Address
 from actorstream._checks import check_iterable
 from actorstream._errors import (
@@ -49,6 +49,8 @@ class Actor:
 
     Either serves all callers. There is no need to call ``super().__init__()``.
     """
+
+    _actorstream: ActorSlot | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -261,57 +263,13 @@ class Actor:
         """
         options = PortOptions(buffer_size=buffer_size, overflow=overflow)
         port: Port[Any] = Port(name, options, partial(_locate_port, ref(self), name))
-        if name in ports_of(self):
+        if name in slot_of(self).ports:
             raise ValueError(
                 f"{type(self).__name__} has a port {name!r} already; choose another name, or "
                 "keep the port that create_port() returns and publish there"
             )
-        slot_of(self).ports[name] = port
+        slot_of(self).add_port(port)
         return port
-
-
-class ActorSlot:
-    """What the runtime keeps in an actor.
-
-    Attributes:
-        cell: The cell that the actor is in, if it is registered.
-        registry: Where it is registered, if it is.
-        ports: Its ports by name, in the order of their making.
-    """
-
-    __slots__ = ("cell", "ports", "registry")
-
-    def __init__(self) -> None:
-        self.cell: Cell | None = None
-        self.registry: Registry | None = None
-        self.ports: dict[str, Port[Any]] = {}
-
-    def enter(self, cell: Cell, registry: Registry) -> None:
-        """The actor is in this cell from now on."""
-        self.cell = cell
-        self.registry = registry
-
-    def leave(self) -> None:
-        """The actor is in no cell any more."""
-        self.cell = self.registry = None
-
-
-def slot_of(actor: Actor) -> ActorSlot:
-    """Return the slot of an actor, and make it first if need be.
-
-    The slot lies in the instance's dictionary: an ``__init__`` need not call that of ``Actor``,
-    a frozen class forbids to set attributes, and short names belong to the subclass.
-    """
-    attributes = vars(actor)
-    slot: ActorSlot | None = attributes.get("_actorstream")
-    if slot is None:
-        slot = attributes["_actorstream"] = ActorSlot()
-    return slot
-
-
-def ports_of(actor: Actor) -> dict[str, Port[Any]]:
-    """Return the ports of an actor by name, in the order of their making."""
-    return slot_of(actor).ports
 
 
 def _joined(actor: Actor) -> Registry:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 
@@ -80,10 +81,13 @@ async def _clean_up(cell: Cell, *, is_fatal: bool) -> None:
 
 @contextmanager
 def _limit(cell: Cell, warning: str) -> Generator[None]:
-    with move_on_after(cell.stop_timeout) as scope:
+    seconds = cell.stop_timeout
+    if seconds is not None and seconds > sys.float_info.max:  # an int that no time can be added to
+        seconds = None
+    with move_on_after(seconds) as scope:
         yield
     if scope.cancelled_caught:
-        logger.warning(warning, cell.address, cell.stop_timeout)
+        logger.warning(warning, cell.address, seconds)
 
 
 async def _stop(cell: Cell, *, is_fatal: bool) -> None:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from inspect import isawaitable
 from types import MappingProxyType
 from typing import Any
 
-from actorstream._actors.actor import Actor, ports_of, slot_of
+from actorstream._actors.actor import Actor
 from actorstream._actors.cell import Cell
 from actorstream._actors.handlers import argument, tables_of, types_of
 from actorstream._actors.registry import Registry
+from actorstream._actors.slot import slot_of
 from actorstream._errors import ActorNotFoundError, StreamingNotSupportedError
 from actorstream._message import Message
 from actorstream._ports.port import Port, end_port
 from actorstream._streams.outcome import Outcome
-from actorstream._streams.producer import Opener, open_callback, open_iterable
+from actorstream._streams.producer import Opener, open_callback, open_iterable, open_with_message
 
 
 class ActorBehavior:
@@ -46,7 +46,7 @@ class ActorBehavior:
     @property
     def ports(self) -> Mapping[str, Port[Any]]:
         """The actor's ports, by name."""
-        return ports_of(self.actor)
+        return slot_of(self.actor).ports
 
     @property
     def starts_at_once(self) -> bool:
@@ -153,8 +153,8 @@ def _call_handler(actor: Actor, message: Message) -> Any:
     return getattr(actor, name)(argument(message, takes_message))
 
 
-def find_opener(actor: Actor, request: Message) -> Opener:
-    """Return what calls the method that makes a stream's items.
+def find_streamer(actor: Actor, request: Message) -> tuple[Opener, Callable[..., Any]]:
+    """Return the method that makes a stream's items, and what calls it.
 
     Raises:
         StreamingNotSupportedError: The actor has no such method.
@@ -162,14 +162,13 @@ def find_opener(actor: Actor, request: Message) -> Opener:
     entry = tables_of(type(actor)).streamers.get(request.type)
     if entry is not None:
         name, takes_message = entry
-        call = partial(getattr(actor, name), argument(request, takes_message))
-        return partial(open_iterable, call)
+        return open_with_message if takes_message else open_iterable, getattr(actor, name)
     stream_async = getattr(actor, "stream_async", None)
     if callable(stream_async):
-        return partial(open_iterable, partial(stream_async, request.payload))
+        return open_iterable, stream_async
     stream = getattr(actor, "stream", None)
     if callable(stream):
-        return partial(open_callback, stream)
+        return open_callback, stream
     known = ", ".join(types_of(tables_of(type(actor)).streamers))
     only = f" for {request.type!r}, only @streams({known})" if known else ""
     raise StreamingNotSupportedError(

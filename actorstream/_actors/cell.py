@@ -6,8 +6,7 @@ cell: the address and what is queued stay. Each actor in a cell is one incarnati
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from anyio import Event
@@ -17,7 +16,7 @@ from actorstream._actors.incarnation import Incarnation
 from actorstream._actors.lifecycle import ACCEPTS, INITIAL, Ending, State, Transition, next_state
 from actorstream._actors.mailbox import Envelope, Mailbox
 from actorstream._actors.message_loop import DeadLetters, Handler, MessageLoop
-from actorstream._actors.wait_graph import WaitsFor
+from actorstream._actors.wait_graph import Node, WaitsFor
 from actorstream._address import Address
 from actorstream._context import current_cell, current_request
 from actorstream._errors import ActorRestartedError, ActorStoppedError
@@ -87,11 +86,9 @@ class Cell:
     """The place of one actor, from its registration until it is stopped for good.
 
     Args:
-        address: The actor's.
         parent: Decides whether the actor is restarted.
         mailbox_size: Most messages that wait for the actor.
-        stop_timeout: Seconds for the clean-up of its streams, and then for its own; ``None``
-            for no limit.
+        stop_timeout: Seconds for the clean-up of its streams, and then for its own.
 
     Attributes:
         behavior: The actor's; ``put_actor()`` sets it.
@@ -101,12 +98,17 @@ class Cell:
         router_closing: Whether it ends because the router does.
     """
 
+    __slots__ = (
+        "_changed", "address", "behavior", "channels", "incarnation", "mailbox", "messages",
+        "parent", "router_closing", "state", "stop_timeout",
+    )  # fmt: skip
+
     def __init__(
         self, address: Address, parent: Parent, mailbox_size: int, stop_timeout: float | None
     ) -> None:
         self.address = address
         self.parent = parent
-        self.stop_timeout = _addable(stop_timeout)
+        self.stop_timeout = stop_timeout
         self.mailbox = Mailbox(mailbox_size)
         self.messages = MessageLoop(address, self.mailbox, parent)
         self.state: State = INITIAL
@@ -137,9 +139,13 @@ class Cell:
         return self.incarnation.will_restart and not self.router_closing
 
     @property
-    def waits_for(self) -> WaitsFor:
+    def waits_for(self) -> Iterable[Node]:
         """The actors that its running code waits for."""
         return self.messages.waits_for
+
+    def note_waits(self) -> WaitsFor:
+        """Return where to note for whom its running code waits."""
+        return self.messages.note_waits()
 
     def is_busy_with(self, request: Message | None) -> bool:
         """Whether it handles no other message before the code that serves ``request`` is done.
@@ -216,7 +222,8 @@ class Cell:
         """
         self.incarnation.decide(restart=self.parent.should_restart(self, "normal"))
         if self.state in ("registered", "restarting"):
-            self._finish_unless_restarted()
+            if not self.will_restart:
+                self.finish()
         elif self.state == "starting":
             self.mailbox.put_system(self._drain_running)
         elif self.state == "running":
@@ -246,16 +253,13 @@ class Cell:
             self.incarnation.order_end()
         self.incarnation.decide(restart=restart)
         if self.state in ("registered", "restarting"):
-            self._finish_unless_restarted()
+            if not self.will_restart:
+                self.finish()
         elif self.state != "stopped":
             if self.state != "stopping":
                 self.incarnation.end_at_once()
             self.incarnation.cancel()
             self.mailbox.put_system(checkpoint)  # here an actor that never waits is cancelled
-
-    def _finish_unless_restarted(self) -> None:
-        if not self.will_restart:
-            self.finish()
 
     def note_router_closing(self) -> None:
         """Everything ends because the router does."""
@@ -344,8 +348,3 @@ def serving_cell() -> Cell | None:
     if cell is None or not cell.is_busy_with(current_request.get()):
         return None
     return cell
-
-
-def _addable(seconds: float | None) -> float | None:
-    """Return a time limit that can be added to a time: an ``int`` may be too large for that."""
-    return None if seconds is None or seconds > sys.float_info.max else seconds

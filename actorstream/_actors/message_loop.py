@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from anyio import CancelScope
 
 from actorstream._actors.mailbox import Envelope, Mailbox
 from actorstream._actors.reply import Reply
-from actorstream._actors.wait_graph import WaitsFor
+from actorstream._actors.wait_graph import Node, WaitsFor
 from actorstream._address import Address
 from actorstream._context import current_request
 from actorstream._errors import ActorError, UnhandledMessageError, claim_unhandled
@@ -43,20 +43,30 @@ class MessageLoop:
         address: The actor's.
         mailbox: Where its messages wait.
         dead_letters: Where a tell goes that the actor has no handler for.
-
-    Attributes:
-        waits_for: The actors whose answers the running code awaits. A new one for each message:
-            what a handler leaves running does not hold up the actor.
     """
 
-    __slots__ = ("_address", "_dead_letters", "_in_hand", "_mailbox", "waits_for")
+    __slots__ = ("_address", "_dead_letters", "_in_hand", "_mailbox", "_waits_for")
 
     def __init__(self, address: Address, mailbox: Mailbox, dead_letters: DeadLetters) -> None:
         self._address = address
         self._mailbox = mailbox
         self._dead_letters = dead_letters
         self._in_hand: Envelope | None = None
-        self.waits_for = WaitsFor()
+        self._waits_for: WaitsFor | None = None
+
+    @property
+    def waits_for(self) -> Iterable[Node]:
+        """The actors that the running code waits for."""
+        return self._waits_for or ()
+
+    def note_waits(self) -> WaitsFor:
+        """Return where to note for whom the running code waits.
+
+        A new one for each message: what a handler leaves running does not hold up the actor.
+        """
+        if self._waits_for is None:
+            self._waits_for = WaitsFor()
+        return self._waits_for
 
     @property
     def message_in_hand(self) -> Message | None:
@@ -65,8 +75,7 @@ class MessageLoop:
 
     def forget_waits(self) -> None:
         """The code that waited is done; what it left running waits for itself alone."""
-        if self.waits_for:
-            self.waits_for = WaitsFor()
+        self._waits_for = None
 
     def drop(self, make_error: Callable[[], BaseException]) -> None:
         """Forget the message that is being handled; if it was asked, the asker gets an error."""

@@ -9,10 +9,10 @@ from typing import Any
 
 from anyio.lowlevel import checkpoint
 
-from actorstream._actors.actor import ports_of
-from actorstream._actors.behavior import actor_in, find_opener
+from actorstream._actors.behavior import actor_in, find_streamer
 from actorstream._actors.cell import Cell
 from actorstream._actors.registry import Registry
+from actorstream._actors.slot import slot_of
 from actorstream._address import Address
 from actorstream._errors import PortNotFoundError, StreamingNotSupportedError
 from actorstream._message import Message
@@ -22,7 +22,7 @@ from actorstream._ports.port import attach_to
 from actorstream._ports.subscription import Attach, Subscription
 from actorstream._streams.channel import Channel
 from actorstream._streams.outcome import Outcome
-from actorstream._streams.producer import NothingToStreamError, produce
+from actorstream._streams.producer import NothingToStreamError, Opener, produce
 from actorstream._streams.producer_task import ProducerTask
 from actorstream._streams.stream import Stream
 from actorstream._streams.watchdog import find_early_outcome
@@ -62,26 +62,38 @@ def open_stream(
         channel.terminate(cell.interruption())
         return channel
     if cell.state == "running":
-        opener = find_opener(actor_in(cell), request)
+        opener, method = find_streamer(actor_in(cell), request)
     else:
-        opener = partial(_open_when_running, cell)
+        opener, method = _open_when_running, partial(_wait_for_streamer, cell)
     task = ProducerTask(request, registry.runtime)
     channel.start(registry.runtime, cell.on_stream_left, task)
     cell.open_stream(channel)
     registry.count_stream()
-    registry.runtime.start_soon(produce, channel, task, opener, name=request.to.id)
+    registry.runtime.start_soon(produce, channel, task, opener, method, name=request.to.id)
     return channel
 
 
-async def _open_when_running(cell: Cell, channel: Channel) -> Awaitable[None]:
+async def _open_when_running(
+    channel: Channel, wait_for_streamer: Callable[..., Any]
+) -> Awaitable[None]:
     """Open the stream of an actor that has not started yet."""
-    if not await cell.wait_running():
+    found = await wait_for_streamer(channel.request)
+    if found is None:
         return checkpoint()  # the actor has ended, and its cell ends the stream
+    opener, method = found
+    feeding: Awaitable[None] = await opener(channel, method)
+    return feeding
+
+
+async def _wait_for_streamer(
+    cell: Cell, request: Message
+) -> tuple[Opener, Callable[..., Any]] | None:
+    if not await cell.wait_running():
+        return None
     try:
-        opener = find_opener(actor_in(cell), channel.request)
+        return find_streamer(actor_in(cell), request)
     except StreamingNotSupportedError as exc:
         raise NothingToStreamError(*exc.args) from None
-    return await opener(channel)
 
 
 async def call_with_chunks(stream: Stream[Any], on_chunk: OnChunk) -> None:
@@ -115,7 +127,7 @@ def find_port(registry: Registry, to: Address, name: str) -> Attach:
         ActorNotFoundError, PortNotFoundError, RouterClosedError: It is not there.
     """
     registry.runtime.check_open()
-    ports: dict[str, Any] = ports_of(actor_in(registry.find(to)))
+    ports = slot_of(actor_in(registry.find(to))).ports
     if name not in ports:
         known = ", ".join(ports) or "none"
         raise PortNotFoundError(

@@ -6,7 +6,7 @@ another, which waits for the first handler's actor, would wait for ever.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -19,8 +19,12 @@ class Node(Protocol):
     address: Address
 
     @property
-    def waits_for(self) -> WaitsFor:
+    def waits_for(self) -> Iterable[Node]:
         """The actors that its running code waits for."""
+        ...
+
+    def note_waits(self) -> WaitsFor:
+        """Return where to note for whom its running code waits."""
         ...
 
 
@@ -31,9 +35,6 @@ class WaitsFor:
 
     def __init__(self) -> None:
         self._counts: dict[Node, int] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._counts)
 
     def __iter__(self) -> Iterator[Node]:
         return iter(self._counts)
@@ -55,7 +56,7 @@ def waiting_for(waiter: Node | None, other: Node) -> Generator[None]:
     if waiter is None:
         yield
         return
-    waits_for = waiter.waits_for  # this one, though the actor may go on to its next message
+    waits_for = waiter.note_waits()  # this one, though the actor may go on to its next message
     waits_for.add(other)
     try:
         yield

@@ -167,8 +167,7 @@ class Subscription(Reader[T]):
     def _attach(self, attach: Attach) -> None:
         """Attach it to a port, unless it has ended before."""
         if self._early is None:
-            self._channel = attach(self._options)
-            self._buffer = self._channel.buffer
+            self._use(attach(self._options))
 
     async def _open(self) -> SubscriptionChannel:
         """Attach it, and return its channel.

@@ -30,9 +30,10 @@ from anyio.lowlevel import checkpoint_if_cancelled
 
 from actorstream._context import current_channel
 from actorstream._errors import ActorStreamError, RouterClosedError, StreamConsumedError
+from actorstream._lazy_fields import StreamIdentity
 from actorstream._loop.runtime import Runtime
 from actorstream._loop.timers import Timer
-from actorstream._message import AsyncStreamMessage, Message, StreamIdentity, end_event
+from actorstream._message import AsyncStreamMessage, Message, complete, end_event
 from actorstream._options import StreamAsyncOptions, needs_watch
 from actorstream._statistics import StreamStatistics, ThreadSafeCounter
 from actorstream._streams.buffer import Buffer
@@ -240,8 +241,8 @@ class Channel:
                 ) from None
 
     def complete(self, event: AsyncStreamMessage[Any], number: int) -> AsyncStreamMessage[Any]:
-        """Fill in what the actor left out of its own event; see ``StreamIdentity.complete()``."""
-        completed, self.identity = self.identity.complete(event, number)
+        """Fill in what the actor left out of its own event."""
+        completed, self.identity = complete(event, self.identity, number)
         return completed
 
     def take_closing_event(self) -> AsyncStreamMessage[Any] | None:
@@ -251,8 +252,10 @@ class Channel:
         if outcome is ENDED:
             self._outcome = CLOSED
             return end_event(self.identity, number)
+        if outcome.event is None:
+            return None
         self._outcome = attrs.evolve(outcome, event=None)
-        return outcome.event and self.complete(outcome.event, number)
+        return self.complete(outcome.event, number)
 
     def take_closing_error(self) -> ActorStreamError | None:
         """Return the error that ended the stream, once. The consumer has come to the end."""

@@ -29,19 +29,22 @@ from actorstream._streams.channel import Channel
 from actorstream._streams.outcome import Outcome, done, failed, router_closed, unsupported
 from actorstream._streams.producer_task import Closeable, ProducerTask
 
-Opener = Callable[[Channel], Awaitable[Awaitable[None]]]
+Opener = Callable[[Channel, Callable[..., Any]], Awaitable[Awaitable[None]]]
 """Calls a method of an actor, and gives what puts all that the method makes into a channel."""
 
 T = TypeVar("T")
 
 
-async def produce(channel: Channel, task: ProducerTask, opener: Opener) -> None:
+async def produce(
+    channel: Channel, task: ProducerTask, opener: Opener, method: Callable[..., Any]
+) -> None:
     """Run a method of an actor to its end. Its failure stays in the stream.
 
     Args:
         channel: Where the items go.
         task: The task that this runs in.
         opener: Calls the method.
+        method: The actor's.
     """
     current_request.set(channel.request)
     current_channel.set(channel)
@@ -51,7 +54,7 @@ async def produce(channel: Channel, task: ProducerTask, opener: Opener) -> None:
             try:
                 try:
                     if not channel.over:
-                        await (await opener(channel))
+                        await (await opener(channel, method))
                 finally:
                     half_read = task.take_half_read()
                     if half_read:
@@ -111,9 +114,17 @@ class Source(ABC):
         """Put all items into a channel."""
 
 
-async def open_iterable(call: Callable[[], Any], channel: Channel) -> Awaitable[None]:
-    """Call a ``stream_async`` method."""
-    made = call()
+async def open_iterable(channel: Channel, method: Callable[..., Any]) -> Awaitable[None]:
+    """Call a method that takes the payload and returns an iterable."""
+    return await _open(channel, method(channel.request.payload))
+
+
+async def open_with_message(channel: Channel, method: Callable[..., Any]) -> Awaitable[None]:
+    """Call a method that takes the message and returns an iterable."""
+    return await _open(channel, method(channel.request))
+
+
+async def _open(channel: Channel, made: Any) -> Awaitable[None]:
     if not hasattr(made, "__aiter__") and inspect.isawaitable(made):
         made = await made
     if isinstance(made, Source):
@@ -128,7 +139,7 @@ async def open_iterable(call: Callable[[], Any], channel: Channel) -> Awaitable[
 
 
 async def open_callback(  # noqa: ASYNC124 - one kind of opener with open_iterable()
-    method: Callable[..., Any], channel: Channel
+    channel: Channel, method: Callable[..., Any]
 ) -> Awaitable[None]:
     """Call a ``stream`` method, the older form."""
     made = method(channel.request.payload, partial(put, channel))

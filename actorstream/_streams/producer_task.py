@@ -92,8 +92,9 @@ class ProducerTask:
     def finish(self) -> None:
         """The task has ended. Its worker threads go, and those who wait for it go on."""
         self.live = False
-        for worker in list(self._workers or ()):
-            worker.stop()  # another task may still hold its source, half-read
+        if self._workers:
+            for worker in list(self._workers):
+                worker.stop()  # another task may still hold its source, half-read
         if self._ended is not None:
             self._ended.set()
         if not self._is_awaited:

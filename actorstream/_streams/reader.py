@@ -47,7 +47,8 @@ class Reader(ABC, Generic[R]):
             item = buffer.items.popleft()
         else:
             try:
-                item = await self._take()
+                channel = self._channel or await self._open()
+                item = await channel.take()
             except BaseException:
                 del self
                 raise
@@ -62,25 +63,19 @@ class Reader(ABC, Generic[R]):
         if self._channel is not None:
             self._channel.abandon()
 
-    async def _take(self) -> Any:
-        """Take the next item, or ``END``; open the channel first, if need be."""
-        channel = self._channel
-        try:
-            if channel is None:
-                channel = await self._open()
-                self._buffer = channel.buffer
-            return await channel.take()
-        except BaseException:
-            del self
-            raise
-
     @abstractmethod
     async def _open(self) -> Channel:
-        """Return the channel; called once, where the reader is first read."""
+        """Open the channel, where the reader is first read, and return it."""
 
     @abstractmethod
     def _unwrap(self, event: AsyncStreamMessage[Any]) -> R:
         """Return what is given for an event that the actor made itself."""
+
+    def _use(self, channel: Channel) -> Channel:
+        """Read this channel from now on."""
+        self._channel = channel
+        self._buffer = channel.buffer
+        return channel
 
     def _finish(self) -> R:
         """Return what comes after the items, or raise it."""
@@ -112,8 +107,7 @@ class StreamReader(Reader[R]):
         start, self._start = self._start, None  # the stream need not be kept
         if start is None:
             raise StopAsyncIteration
-        channel = self._channel = start()
-        return channel
+        return self._use(start())
 
 
 class PayloadReader(StreamReader[T]):
@@ -138,7 +132,8 @@ class EventReader(StreamReader[AsyncStreamMessage[T]]):
             item = items.popleft()
         else:
             try:
-                item = await self._take()
+                channel = self._channel or await self._open()
+                item = await channel.take()
             except BaseException:
                 del self
                 raise

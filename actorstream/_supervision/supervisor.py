@@ -7,9 +7,7 @@ supervisor's own task, one end of a child after the other.
 from __future__ import annotations
 
 import logging
-import math
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -25,9 +23,9 @@ from actorstream._actors.registry import Registry
 from actorstream._actors.wait_graph import waiting_for
 from actorstream._address import Address
 from actorstream._errors import RestartLimitError
-from actorstream._loop.timers import Timer
 from actorstream._message import Message
 from actorstream._streams.outcome import Outcome
+from actorstream._supervision.child import Child, RestartBatch, has_failed_first
 from actorstream._supervision.policy import (
     Backoff,
     ChildSpec,
@@ -101,71 +99,6 @@ class Supervisor(Actor):
         return f"<Supervisor {options.strategy}, {len(options.children)} children>"
 
 
-class _RestartBatch:
-    """Children that wait for a restart together, in order."""
-
-    def __init__(self, ids: Sequence[str] = ()) -> None:
-        self._pending = deque(ids)
-        self._timer: Timer | None = None
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._pending)
-
-    @property
-    def first(self) -> str | None:
-        """The id of the next one to start."""
-        return self._pending[0] if self._pending else None
-
-    def pop_first(self) -> None:
-        """The next one has been started, or does not wait any more."""
-        self._pending.popleft()
-
-    def wait(self, timer: Timer) -> None:
-        """Wait for the end of a backoff."""
-        self._timer = timer
-
-    def cancel(self) -> None:
-        """Do not start them after the backoff."""
-        if self._timer is not None:
-            self._timer.cancel()
-
-
-class _Child:
-    """One child: its specification, its cell, and how often it was restarted in a row.
-
-    Attributes:
-        batch: With which it was started last, or is to be started next.
-        failed_first: Its first start failed, and so does its supervisor.
-    """
-
-    def __init__(self, spec: ChildSpec, cell: Cell) -> None:
-        self.spec = spec
-        self.cell = cell
-        self.batch = _RestartBatch()
-        self.failed_first = False
-        self._started_at = -math.inf
-        self._attempts = 0
-
-    def note_start(self, now: float) -> None:
-        """It is being started."""
-        self._started_at = now
-
-    def note_failed_first(self) -> None:
-        """Its first start failed."""
-        self.failed_first = True
-
-    def join(self, batch: _RestartBatch) -> None:
-        """Wait for a restart, with others."""
-        self.batch = batch
-
-    def next_attempt(self, now: float, within: float) -> int:
-        """Return which restart in a row comes next; the first is 1."""
-        if now - self._started_at > within:
-            self._attempts = 0
-        self._attempts += 1
-        return self._attempts
-
-
 class SupervisorBehavior(ActorBehavior):
     """A supervisor at work, and the parent of its children's cells."""
 
@@ -173,8 +106,8 @@ class SupervisorBehavior(ActorBehavior):
         super().__init__(supervisor, registry)
         self._options: SupervisorOptions = getattr(supervisor, _OPTIONS)
         self._budget = RestartBudget(self._options.max_restarts, self._options.within)
-        self._children: dict[str, _Child] = {}
-        self._by_cell: dict[Cell, _Child] = {}
+        self._children: dict[str, Child] = {}
+        self._by_cell: dict[Cell, Child] = {}
         self._restarts_children = False  # not before it has started, nor while it ends
 
     # As an actor in its own cell
@@ -215,7 +148,7 @@ class SupervisorBehavior(ActorBehavior):
 
     def should_restart(self, cell: Cell, ending: Ending) -> bool:
         """Whether a fresh actor is to come after one that ended by itself, or was stopped."""
-        if not self._restarts_children or _failed_first(cell):
+        if not self._restarts_children or has_failed_first(cell):
             return False
         return restarts(self._by_cell[cell].spec.restart, ending)
 
@@ -224,7 +157,7 @@ class SupervisorBehavior(ActorBehavior):
         child, ended = self._by_cell[cell], cell.incarnation
         if cell.state == "stopped":
             self.registry.forget(cell)
-        is_raised = child.failed_first or (self._restarts_children and _failed_first(cell))
+        is_raised = child.failed_first or (self._restarts_children and has_failed_first(cell))
         if ended.failure is not None and not is_raised:
             _log_failure(cell)
         if self._restarts_children and not ended.ordered:
@@ -236,13 +169,13 @@ class SupervisorBehavior(ActorBehavior):
 
     # What it does
 
-    def _add(self, spec: ChildSpec) -> _Child:
+    def _add(self, spec: ChildSpec) -> Child:
         to = Address(f"{self.cell.address.id}/{spec.id}")
         cell = self.registry.add(to, NotStarted(), spec.mailbox_size, spec.stop_timeout, self)
-        child = self._children[spec.id] = self._by_cell[cell] = _Child(spec, cell)
+        child = self._children[spec.id] = self._by_cell[cell] = Child(spec, cell)
         return child
 
-    async def _start_first(self, child: _Child) -> None:
+    async def _start_first(self, child: Child) -> None:
         if child.cell.state != "registered":
             return  # it was stopped before it was started
         child.cell.put_actor(self._make(child))
@@ -252,14 +185,14 @@ class SupervisorBehavior(ActorBehavior):
             child.note_failed_first()
             raise failure
 
-    async def _start(self, child: _Child) -> bool:
+    async def _start(self, child: Child) -> bool:
         """Start a child; return whether it has come to its messages."""
         child.note_start(current_time())
         self.registry.launch(child.cell)
         with waiting_for(self.cell, child.cell):
             return await child.cell.wait_started()
 
-    async def _on_end(self, child: _Child, ended: Incarnation) -> None:
+    async def _on_end(self, child: Child, ended: Incarnation) -> None:
         """Do what is planned for the end of a child."""
         if child.cell.state == "stopped":
             await self._start_again(child.batch)  # those that were to start after it
@@ -272,9 +205,9 @@ class SupervisorBehavior(ActorBehavior):
         todo = plan(self._options.strategy, self._options.children, child.spec.id, live)
         for id in todo.stop:
             await self._stop(self._children[id], restart=id in todo.start)
-        self._start_later(child, _RestartBatch(todo.start))
+        self._start_later(child, RestartBatch(todo.start))
 
-    def _spend(self, child: _Child, failure: BaseException | None) -> None:
+    def _spend(self, child: Child, failure: BaseException | None) -> None:
         if not self._budget.spend(current_time()):
             raise RestartLimitError(
                 f"the children of {self.cell.address} failed too often: {child.cell.address} was "
@@ -282,7 +215,7 @@ class SupervisorBehavior(ActorBehavior):
                 f"{self._options.within:g} s; allow more with max_restarts=... or within=..."
             ) from failure
 
-    async def _stop(self, child: _Child, *, restart: bool) -> None:
+    async def _stop(self, child: Child, *, restart: bool) -> None:
         child.batch.cancel()
         child.cell.stop(restart=restart, router_closing=self.cell.router_closing)
         with waiting_for(self.cell, child.cell):
@@ -290,7 +223,7 @@ class SupervisorBehavior(ActorBehavior):
         if not restart:
             self.registry.forget(child.cell)
 
-    def _start_later(self, child: _Child, batch: _RestartBatch) -> None:
+    def _start_later(self, child: Child, batch: RestartBatch) -> None:
         """Start children again, after the backoff of the one that ended."""
         for id in batch:
             self._children[id].join(batch)
@@ -302,7 +235,7 @@ class SupervisorBehavior(ActorBehavior):
         else:
             start()
 
-    async def _start_again(self, batch: _RestartBatch) -> None:
+    async def _start_again(self, batch: RestartBatch) -> None:
         """Put fresh actors into the cells that wait for one, in order, as long as they start."""
         while batch.first is not None:
             child = self._children[batch.first]
@@ -315,7 +248,7 @@ class SupervisorBehavior(ActorBehavior):
             else:
                 batch.pop_first()  # it was stopped meanwhile, or waits in another batch
 
-    def _put_fresh_actor(self, child: _Child, batch: _RestartBatch) -> bool:
+    def _put_fresh_actor(self, child: Child, batch: RestartBatch) -> bool:
         """Make a fresh actor; if that fails, try again later, and return False."""
         try:
             child.cell.put_actor(self._make(child))
@@ -326,7 +259,7 @@ class SupervisorBehavior(ActorBehavior):
             return False
         return True
 
-    def _make(self, child: _Child) -> ActorBehavior:
+    def _make(self, child: Child) -> ActorBehavior:
         try:
             actor = check_actor(child.spec.factory())
             _check_fresh(actor, child.cell.behavior)
@@ -334,12 +267,6 @@ class SupervisorBehavior(ActorBehavior):
             exc.add_note(f"It was made by the factory of ChildSpec({child.spec.id!r}, ...)")
             raise
         return make_behavior(actor, self.registry)
-
-
-def _failed_first(cell: Cell) -> bool:
-    """Return whether a child's first start failed, which is a failure of its supervisor."""
-    first = cell.incarnation
-    return first.number == 1 and not first.has_started and first.failure is not None
 
 
 def _log_failure(cell: Cell) -> None:

@@ -1,0 +1,146 @@
+"""Fields of an event that are made when they are first read.
+
+Most events are read for their type and payload alone, so the router leaves out what it can make
+later of what the events of a stream share. ``__getattr__`` could do that, too, but would slow down
+every read of every field; a property over a field's slot slows down the reads of that field only.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any, Self
+
+import attrs
+
+from actorstream._address import Address
+from actorstream._ids import generate_message_id
+from actorstream._pickling import portable
+
+MISSING: Any = object()
+"""Stands in a field that was left out, and is made when it is read."""
+
+
+class StreamIdentity:
+    """What the events of one stream share.
+
+    Attributes:
+        id: The ids of the events begin with it, and so sort after it.
+        correlation_id: Theirs.
+        sender: The actor.
+    """
+
+    __slots__ = ("correlation_id", "id", "sender")
+
+    def __init__(self, id: str, correlation_id: str, sender: Address) -> None:
+        self.id: str = id
+        self.correlation_id: str = correlation_id
+        self.sender: Address = sender
+
+    def after(self, own_id: str | None, correlation_id: str) -> StreamIdentity:
+        """Return what the events share after one that the actor made, which brought these along.
+
+        The ids that follow sort after an id that the actor gave.
+        """
+        if not (own_id or correlation_id):
+            return self
+        return StreamIdentity(own_id or self.id, correlation_id or self.correlation_id, self.sender)
+
+    def renamed(self, correlation_id: str) -> StreamIdentity:
+        """Return the same with another correlation id."""
+        return StreamIdentity(self.id, correlation_id, self.sender)
+
+
+class LazyFields:
+    """What the fields of an event are made of; the base of ``AsyncStreamMessage``.
+
+    A copy that an actor yields on behaves as the event itself would. So copies and pickles take
+    all of this along.
+
+    Attributes:
+        exception: The one behind an error.
+        identity: What the event shares with the others of its stream, if it came out of one.
+        number: Its place among them.
+    """
+
+    __slots__ = ("exception", "identity", "number")
+    exception: BaseException | None
+    identity: StreamIdentity | None
+    number: int
+
+    def __copy__(self) -> Self:
+        event = object.__new__(type(self))
+        event.__setstate__(self._state())
+        return event
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        event: Any = copy.copy(self)
+        memo[id(self)] = event  # the payload may contain the event
+        event.payload = copy.deepcopy(event.payload, memo)
+        return event  # type: ignore[no-any-return]
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = self._state()
+        state["exception"] = portable(state["exception"])
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            setattr(self, name, value)
+        shared = state.get("identity")
+        self.identity = None if shared is None else StreamIdentity(*shared)
+
+    def _state(self) -> dict[str, Any]:
+        kind: Any = type(self)
+        state = {field.name: getattr(self, field.name) for field in attrs.fields(kind)}
+        state["exception"] = getattr(self, "exception", None)  # the router leaves it out of data
+        shared = self.identity
+        if shared is not None:
+            state["identity"] = (shared.id, shared.correlation_id, shared.sender)
+            state["number"] = self.number
+        return state
+
+
+def make_lazy(event_class: type[LazyFields]) -> None:
+    """Put properties over the slots of the fields that may be left out."""
+    for name, make, doc in (
+        ("id", _make_id, "Unique across processes; sorts in the order of the events."),
+        ("correlation_id", _find_correlation_id, "The same for all events of one stream."),
+        ("sender", _find_sender, "The actor that streams."),
+        ("error", _make_nothing, 'What went wrong, for ``"error"``.'),
+    ):
+        setattr(event_class, name, _made_late(vars(event_class)[name], make, doc))
+
+
+def _made_late(slot: Any, make: Callable[[Any], object], doc: str) -> property:
+    read, write = slot.__get__, slot.__set__
+
+    def get(event: Any) -> object:
+        try:
+            value = read(event)
+        except AttributeError:
+            value = MISSING
+        if value is MISSING:
+            value = make(event)
+            write(event, value)
+        return value
+
+    return property(get, write, slot.__delete__, doc)
+
+
+def _make_id(event: LazyFields) -> str:
+    if event.identity is None:
+        return generate_message_id()
+    return f"{event.identity.id}-{event.number:012x}"
+
+
+def _find_correlation_id(event: LazyFields) -> str:
+    return "" if event.identity is None else event.identity.correlation_id
+
+
+def _find_sender(event: LazyFields) -> Address | None:
+    return None if event.identity is None else event.identity.sender
+
+
+def _make_nothing(_: LazyFields) -> None:
+    return None

@@ -1,0 +1,82 @@
+"""What a supervisor knows of one child, and of children that wait for a restart together."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterator, Sequence
+
+from actorstream._actors.cell import Cell
+from actorstream._loop.timers import Timer
+from actorstream._supervision.policy import ChildSpec
+
+
+class RestartBatch:
+    """Children that wait for a restart together, in order."""
+
+    def __init__(self, ids: Sequence[str] = ()) -> None:
+        self._pending = deque(ids)
+        self._timer: Timer | None = None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._pending)
+
+    @property
+    def first(self) -> str | None:
+        """The id of the next one to start."""
+        return self._pending[0] if self._pending else None
+
+    def pop_first(self) -> None:
+        """The next one has been started, or does not wait any more."""
+        self._pending.popleft()
+
+    def wait(self, timer: Timer) -> None:
+        """Wait for the end of a backoff."""
+        self._timer = timer
+
+    def cancel(self) -> None:
+        """Do not start them after the backoff."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+
+class Child:
+    """One child: its specification, its cell, and how often it was restarted in a row.
+
+    Attributes:
+        batch: With which it was started last, or is to be started next.
+        failed_first: Its first start failed, and so does its supervisor.
+    """
+
+    def __init__(self, spec: ChildSpec, cell: Cell) -> None:
+        self.spec = spec
+        self.cell = cell
+        self.batch = RestartBatch()
+        self.failed_first = False
+        self._started_at = -math.inf
+        self._attempts = 0
+
+    def note_start(self, now: float) -> None:
+        """It is being started."""
+        self._started_at = now
+
+    def note_failed_first(self) -> None:
+        """Its first start failed."""
+        self.failed_first = True
+
+    def join(self, batch: RestartBatch) -> None:
+        """Wait for a restart, with others."""
+        self.batch = batch
+
+    def next_attempt(self, now: float, within: float) -> int:
+        """Return which restart in a row comes next; the first is 1."""
+        if now - self._started_at > within:
+            self._attempts = 0
+        self._attempts += 1
+        return self._attempts
+
+
+def has_failed_first(cell: Cell) -> bool:
+    """Return whether a child's first start failed, which is a failure of its supervisor."""
+    first = cell.incarnation
+    return first.number == 1 and not first.has_started and first.failure is not None
