@@ -200,6 +200,10 @@ class Port(Generic[T]):
             assert error is not None
             raise error
 
+    def _end(self, make_outcome: Callable[[], Outcome]) -> None:
+        self._last_end = make_outcome
+        self._end_all(make_outcome)
+
     def _end_all(self, make_outcome: Callable[[], Outcome]) -> None:
         for channel in list(self._channels.values()):
             channel.terminate(make_outcome())
@@ -271,8 +275,7 @@ def end_port(port: Port[Any], make_outcome: Callable[[], Outcome]) -> None:
     A ``publish()`` that waits goes on: there is nobody left to publish to. The port is not
     closed: should its actor be registered again, it can be subscribed to again.
     """
-    port._last_end = make_outcome
-    port._end_all(make_outcome)
+    port._end(make_outcome)
 
 
 def post(port: Port[T], value: T) -> None:
