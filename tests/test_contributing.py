@@ -1,4 +1,4 @@
-"""The page for whoever carries on is true of the tree: its paths, its sessions, its wings."""
+"""The page for whoever carries on is true of the tree: its paths, its sessions, its folders."""
 
 import ast
 import re
@@ -52,7 +52,7 @@ def noxfile() -> str:
     return (ROOT / "noxfile.py").read_text()
 
 
-def test_every_wing_has_its_row():
+def test_every_folder_has_its_row():
     """Each folder of the package is on the page."""
     wings = {path.parent.name for path in (ROOT / "actorstream").glob("*/__init__.py")}
     assert wings

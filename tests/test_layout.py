@@ -119,3 +119,23 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
     assert "actorstream" in loaded.split()
     assert not HEAVY & set(loaded.split())
+
+
+def test_only_one_folder_knows_the_backends() -> None:
+    """Apart from the clocks for tests, what AnyIO does not offer is in `_loop/`."""
+    knowing = {
+        name_of(path).split(".")[0]
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_text()))
+        for name in foreign(node)
+        if name in ("asyncio", "trio")
+    }
+    assert knowing == {"_loop", "testing"}
+
+
+def foreign(node: ast.AST) -> Iterator[str]:
+    """Name the libraries that an import leads to."""
+    if isinstance(node, ast.Import):
+        yield from (alias.name.split(".")[0] for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        yield str(node.module).split(".")[0]
