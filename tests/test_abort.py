@@ -1,4 +1,4 @@
-"""Aborting from anywhere: the first reason wins, everybody is woken, nothing is left behind."""
+"""Aborting from anywhere: the first reason wins, every waiter wakes, nothing is left behind."""
 
 import gc
 import math
@@ -32,11 +32,11 @@ class Short(Actor):
 
 
 def callbacks_at(signal: AbortSignal) -> int:
-    """Count what is attached to a signal."""
+    """Count the callbacks attached to a signal."""
     return len(signal._callbacks)  # pyright: ignore[reportPrivateUsage]
 
 
-def aborted_in_another_thread(controller: AbortController, reason: object = "thread") -> None:
+def abort_in_another_thread(controller: AbortController, reason: object = "thread") -> None:
     thread = threading.Thread(target=controller.abort, args=(reason,))
     thread.start()
     thread.join()
@@ -55,7 +55,7 @@ def test_a_new_signal_is_not_aborted() -> None:
     assert signal.reason is None
 
 
-def test_abort_tells_the_signal_and_keeps_the_reason() -> None:
+def test_abort_sets_the_signal_and_its_reason() -> None:
     controller, reason = AbortController(), object()
     controller.abort(reason)
     assert controller.signal.aborted
@@ -83,7 +83,7 @@ def test_the_first_reason_wins() -> None:
     assert controller.signal.reason == "first"
 
 
-def test_of_many_threads_one_reason_wins_and_stays() -> None:
+def test_with_many_threads_one_reason_wins_and_stays() -> None:
     controller, go = AbortController(), threading.Barrier(9)
     seen: list[object] = []
 
@@ -191,7 +191,7 @@ def test_a_callback_is_called_once_in_the_aborting_thread() -> None:
     assert threads == [thread]
 
 
-def test_a_callback_that_comes_late_is_called_at_once() -> None:
+def test_a_callback_attached_after_the_abort_is_called_at_once() -> None:
     controller = AbortController()
     controller.abort()
     calls: list[str] = []
@@ -237,7 +237,7 @@ async def test_wait_returns_at_once_if_it_has_been_aborted() -> None:
     pytest.fail("it waited")
 
 
-async def test_abort_wakes_all_that_wait() -> None:
+async def test_abort_wakes_all_waiters() -> None:
     controller = AbortController()
     async with anyio.create_task_group() as tasks:
         for _ in range(3):
@@ -254,7 +254,7 @@ async def test_a_wait_that_is_cancelled_leaves_nothing_behind() -> None:
     assert callbacks_at(signal) == 0
 
 
-async def test_a_signal_handler_wakes_the_one_who_waits() -> None:
+async def test_a_signal_handler_wakes_a_waiter() -> None:
     controller = AbortController()
     before = signals.signal(signals.SIGINT, lambda *_: controller.abort("SIGINT"))
     try:
@@ -267,7 +267,7 @@ async def test_a_signal_handler_wakes_the_one_who_waits() -> None:
 
 
 @pytest.mark.real_clock
-async def test_another_thread_wakes_the_one_who_waits() -> None:
+async def test_another_thread_wakes_a_waiter() -> None:
     controller = AbortController()
     with anyio.fail_after(60):
         async with anyio.create_task_group() as tasks:
@@ -313,7 +313,7 @@ async def test_a_scope_leaves_nothing_at_the_signal() -> None:
     assert callbacks_at(signal) == 0
 
 
-async def test_a_scope_lets_the_blocks_exception_through() -> None:
+async def test_a_scope_passes_on_the_exception_of_its_block() -> None:
     signal = AbortController().signal
     with pytest.raises(ValueError, match="mine"), signal.cancel_scope():
         raise ValueError("mine")
@@ -352,7 +352,7 @@ async def test_another_thread_cancels_the_scope() -> None:
 # timeout()
 
 
-async def test_a_timeout_aborts_by_itself(unit: float) -> None:
+async def test_a_timeout_aborts_when_it_expires(unit: float) -> None:
     signal = AbortSignal.timeout(unit)
     assert not signal.aborted
     await anyio.sleep(2 * unit)
@@ -369,7 +369,7 @@ async def test_a_timeout_of_0_is_aborted_from_the_start() -> None:
     assert AbortSignal.timeout(0).aborted
 
 
-async def test_a_timeout_without_end_is_never_aborted(virtual_time: bool, unit: float) -> None:
+async def test_an_infinite_timeout_is_never_aborted(virtual_time: bool, unit: float) -> None:
     signal = AbortSignal.timeout(math.inf)
     await anyio.sleep(10**6 if virtual_time else unit)
     assert not signal.aborted
@@ -388,7 +388,7 @@ async def test_a_timeout_knows_its_deadline(virtual_time: bool) -> None:
 
 
 @pytest.mark.parametrize("seconds", [-1, -0.1, math.nan])
-async def test_a_timeout_before_now_is_a_value_error(seconds: float) -> None:
+async def test_a_negative_timeout_is_a_value_error(seconds: float) -> None:
     with pytest.raises(ValueError, match="seconds is 0 or more"):
         AbortSignal.timeout(seconds)
 
@@ -423,7 +423,7 @@ def test_any_of_none_is_never_aborted() -> None:
     assert deadline_of(signal) == math.inf
 
 
-def test_any_aborts_with_one_of_them_for_its_reason() -> None:
+def test_any_aborts_with_the_reason_of_its_source() -> None:
     one, other = AbortController(), AbortController()
     signal = AbortSignal.any([one.signal, other.signal])
     other.abort("other")
@@ -431,7 +431,7 @@ def test_any_aborts_with_one_of_them_for_its_reason() -> None:
     assert signal.reason == "other"
 
 
-def test_any_keeps_the_reason_of_the_first_though_nobody_looked() -> None:
+def test_any_keeps_the_first_reason_even_if_it_was_not_read() -> None:
     one, other = AbortController(), AbortController()
     signal = AbortSignal.any([one.signal, other.signal])
     other.abort("first")
@@ -448,7 +448,7 @@ def test_any_keeps_the_reason_that_it_has_shown() -> None:
     assert signal.reason == "first"
 
 
-def test_any_of_aborted_ones_is_aborted() -> None:
+def test_any_of_aborted_signals_is_aborted() -> None:
     controller = AbortController()
     controller.abort("before")
     assert AbortSignal.any([AbortController().signal, controller.signal]).reason == "before"
@@ -462,7 +462,7 @@ def test_any_takes_any_iterable_once() -> None:
     assert signal.aborted
 
 
-def test_any_of_any_looks_through() -> None:
+def test_any_of_any_sees_the_inner_sources() -> None:
     controller = AbortController()
     signal = AbortSignal.any([AbortSignal.any([controller.signal])])
     controller.abort("deep")
@@ -475,7 +475,7 @@ def test_any_takes_signals_only(wrong: Any) -> None:
         AbortSignal.any([wrong])
 
 
-def test_anys_callback_is_called_once_though_two_abort() -> None:
+def test_a_callback_of_any_is_called_once_if_two_sources_abort() -> None:
     one, other = AbortController(), AbortController()
     calls: list[str] = []
     attach(AbortSignal.any([one.signal, other.signal]), lambda: calls.append("called"))
@@ -484,7 +484,7 @@ def test_anys_callback_is_called_once_though_two_abort() -> None:
     assert calls == ["called"]
 
 
-def test_anys_callback_is_called_once_though_two_had_aborted() -> None:
+def test_a_callback_of_any_is_called_once_if_two_sources_had_aborted() -> None:
     one, other = AbortController(), AbortController()
     one.abort()
     other.abort()
@@ -493,7 +493,7 @@ def test_anys_callback_is_called_once_though_two_had_aborted() -> None:
     assert calls == ["called"]
 
 
-def test_any_holds_nothing_at_its_sources_unless_somebody_is_attached() -> None:
+def test_any_attaches_to_its_sources_only_while_in_use() -> None:
     controller = AbortController()
     signal = AbortSignal.any([controller.signal])
     assert callbacks_at(controller.signal) == 0
@@ -527,12 +527,12 @@ async def test_any_with_a_timeout_aborts_in_time(unit: float) -> None:
     assert signal.aborted
 
 
-async def test_anys_deadline_is_the_earliest(unit: float) -> None:
+async def test_the_deadline_of_any_is_the_earliest(unit: float) -> None:
     late, early = AbortSignal.timeout(9), AbortSignal.timeout(3)
     assert deadline_of(AbortSignal.any([late, early])) == deadline_of(early)
 
 
-async def test_of_a_timeout_and_a_later_abort_the_timeout_was_first(unit: float) -> None:
+async def test_a_timeout_wins_over_a_later_abort(unit: float) -> None:
     controller = AbortController()
     signal = AbortSignal.any([controller.signal, AbortSignal.timeout(unit)])
     await anyio.sleep(2 * unit)
@@ -540,7 +540,7 @@ async def test_of_a_timeout_and_a_later_abort_the_timeout_was_first(unit: float)
     assert signal.reason == f"timed out after {unit:g} s"
 
 
-async def test_of_two_timeouts_the_shorter_was_first(unit: float) -> None:
+async def test_the_shorter_of_two_timeouts_wins(unit: float) -> None:
     signal = AbortSignal.any([AbortSignal.timeout(2 * unit), AbortSignal.timeout(unit)])
     await anyio.sleep(3 * unit)
     assert signal.reason == f"timed out after {unit:g} s"
@@ -586,7 +586,7 @@ async def test_a_long_lived_signal_keeps_no_finished_stream_alive(
 
 
 @COMBINE
-async def test_a_broken_off_stream_leaves_nothing_at_its_signal(
+async def test_a_stream_left_early_leaves_nothing_at_its_signal(
     router: MessageRouter, combine: Any
 ) -> None:
     controller = AbortController()
@@ -636,7 +636,7 @@ async def test_another_thread_aborts_a_stream(router: MessageRouter) -> None:
     router.register_actor("a", CountTo())
     reader = aiter(router.stream_async("a", "go", signal=controller.signal))
     await anext(reader)
-    aborted_in_another_thread(controller)
+    abort_in_another_thread(controller)
     with pytest.raises(StreamAbortedError, match="thread"):
         await anext(reader)
 
@@ -670,7 +670,7 @@ async def test_a_thread_that_serves_the_loop_may_abort_through_it() -> None:
     assert controller.signal.reason == "from the worker"
 
 
-def test_an_abort_after_the_loop_is_gone_does_no_harm(
+def test_an_abort_after_the_loop_has_closed_does_no_harm(
     anyio_backend: tuple[str, dict[str, Any]],
 ) -> None:
     controller = AbortController()

@@ -1,4 +1,4 @@
-"""Addresses are plain values, made of an id in either spelling."""
+"""Addresses are plain values, made from an id in either spelling."""
 
 import copy
 import pickle
@@ -13,25 +13,25 @@ def test_both_spellings_of_an_id_make_the_same_address() -> None:
     assert address("actor-id") == address("@(actor-id)")
 
 
-def test_an_address_is_given_back_as_it_is() -> None:
+def test_an_address_is_returned_unchanged() -> None:
     to = address("actor-id")
     assert address(to) is to
 
 
-def test_its_text_is_the_long_spelling() -> None:
+def test_its_str_is_the_long_spelling() -> None:
     assert str(address("actor-id")) == "@(actor-id)"
 
 
-def test_its_text_makes_it_again() -> None:
+def test_its_str_makes_an_equal_address() -> None:
     to = address("workers/a")
     assert address(str(to)) == to
 
 
-def test_its_repr_is_what_makes_it() -> None:
+def test_its_repr_is_the_call_that_makes_it() -> None:
     assert repr(address("it's")) == """address("it's")"""
 
 
-def test_its_id_stands_without_the_spelling() -> None:
+def test_its_id_is_bare_in_either_spelling() -> None:
     assert address("@(actor-id)").id == "actor-id"
 
 
@@ -42,7 +42,7 @@ def test_an_id_may_be_any_text(actor_id: str) -> None:
     assert address(actor_id).id == actor_id
 
 
-def test_only_the_outer_spelling_is_taken_off() -> None:
+def test_only_the_outer_spelling_is_removed() -> None:
     assert address("@(@(a))").id == "@(a)"
 
 
@@ -58,7 +58,7 @@ def test_an_empty_id_is_a_value_error_that_shows_it(empty: str) -> None:
 
 
 @pytest.mark.parametrize("wrong", [None, 7, b"actor", ("a",), Address])
-def test_what_is_no_text_is_a_type_error_that_names_its_type(wrong: object) -> None:
+def test_anything_but_a_str_is_a_type_error_that_names_its_type(wrong: object) -> None:
     with pytest.raises(TypeError, match="an address is a str or an Address") as caught:
         address(wrong)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     assert type(wrong).__name__ in str(caught.value)
@@ -69,11 +69,11 @@ def test_an_error_says_what_to_write() -> None:
         address(7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
-def test_it_is_a_key_by_value() -> None:
+def test_equal_addresses_are_the_same_key() -> None:
     assert {address("a"): 1}[address("@(a)")] == 1
 
 
-def test_it_is_not_its_text() -> None:
+def test_it_does_not_equal_its_str() -> None:
     to: object = address("a")
     assert to != "a"
 

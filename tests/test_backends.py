@@ -1,4 +1,4 @@
-"""The ground that the other tests stand on: three backends, two of them in virtual time."""
+"""What the other tests rely on: three backends, two of them in virtual time."""
 
 import asyncio
 import threading
@@ -17,7 +17,7 @@ from actorstream.testing import VirtualTimeLoop, settle
 
 
 def running_on() -> str:
-    """Name the event loop that runs this task, by what it is."""
+    """Name the event loop that runs this task."""
     if trio.lowlevel.in_trio_run():
         return type(trio.lowlevel.current_clock()).__name__
     loop = type(asyncio.get_running_loop())
@@ -41,7 +41,7 @@ async def test_each_backend_is_the_one_that_its_id_says(backend_id: str) -> None
 
 
 @pytest.mark.real_clock
-async def test_the_real_clock_takes_the_ordinary_loop_and_clock(virtual_time: bool) -> None:
+async def test_the_real_clock_uses_the_ordinary_loop_and_clock(virtual_time: bool) -> None:
     assert not virtual_time
     assert running_on() not in {EXPECTED["asyncio"], EXPECTED["trio"]}
 

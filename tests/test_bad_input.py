@@ -1,4 +1,4 @@
-"""Every kind of bad input: the right error, naming the culprit and the fix; nothing runs on."""
+"""Every kind of bad input raises the right error, which names the culprit and the fix."""
 
 import gc
 import math
@@ -62,7 +62,7 @@ USES: list[Callable[[Stream[Any]], Awaitable[Any]]] = [
 
 @pytest.mark.parametrize("use", USES)
 async def test_unknown_actor(router, use):
-    """An unknown actor is named where the stream is first used, with those there are."""
+    """Using a stream of an unknown actor raises an error that lists the known ones."""
     router.register_actor("a", CountTo())
     stream = router.stream_async("b", "query")
     with pytest.raises(ActorNotFoundError, match=r"@\(b\); registered: a; .*register_actor"):
@@ -70,14 +70,14 @@ async def test_unknown_actor(router, use):
 
 
 async def test_unknown_actor_of_stream_ask(router):
-    """`stream_ask()` names it, too, and never calls `on_chunk`."""
+    """`stream_ask()` raises it, too, and never calls `on_chunk`."""
     router.register_actor("a", CountTo())
     with pytest.raises(ActorNotFoundError, match=r"@\(b\)"):
         await router.stream_ask("b", "query", on_chunk=pytest.fail)
 
 
 async def test_unknown_actor_is_a_lookup_error(router):
-    """Who catches `LookupError` catches it."""
+    """The error is a `LookupError`."""
     router.register_actor("a", CountTo())
     with pytest.raises(LookupError):
         await router.stream_async("b", "query").collect()
@@ -85,14 +85,14 @@ async def test_unknown_actor_is_a_lookup_error(router):
 
 @pytest.mark.parametrize("method", ["get_actor", "unregister_actor"])
 async def test_unknown_actor_elsewhere(router, method):
-    """So do the router's other methods that take an id."""
+    """The router's other methods that take an id raise it, too."""
     router.register_actor("a", CountTo())
     with pytest.raises(ActorNotFoundError, match=r"@\(b\); registered: a"):
         await getattr(router, method)("b")
 
 
 async def test_unknown_actor_leaves_nothing_behind(router):
-    """A stream that failed to start leaves nothing at its signal, nor a running time limit."""
+    """A stream that failed to start leaves no callback at its signal, and no timer."""
     payload = Referable()
     ref = weakref.ref(payload)
     controller = AbortController()
@@ -106,7 +106,7 @@ async def test_unknown_actor_leaves_nothing_behind(router):
 
 
 async def test_stream_that_failed_to_start(router):
-    """An iterator that failed to start has ended; it does not try again."""
+    """An iterator that failed to start has ended, and does not try again."""
     router.register_actor("a", CountTo())
     iterator = aiter(router.stream_async("b", "query", 1))
     with pytest.raises(ActorNotFoundError):
@@ -121,7 +121,7 @@ async def test_stream_that_failed_to_start(router):
 
 @pytest.mark.parametrize("use", USES)
 async def test_actor_without_streaming(router, use):
-    """An actor without streaming is named with its class, and with what to write."""
+    """An actor that cannot stream raises an error with its class and what to write."""
     router.register_actor("a", Mute())
     with pytest.raises(
         StreamingNotSupportedError,
@@ -131,21 +131,21 @@ async def test_actor_without_streaming(router, use):
 
 
 async def test_actor_without_streaming_is_a_type_error(router):
-    """Who catches `TypeError` catches it."""
+    """The error is a `TypeError`."""
     router.register_actor("a", Mute())
     with pytest.raises(TypeError):
         await router.stream_async("a", "query").collect()
 
 
 async def test_base_class_does_not_stream(router):
-    """A bare `Actor` has no streaming to inherit."""
+    """A bare `Actor` cannot stream."""
     router.register_actor("a", Actor())
     with pytest.raises(StreamingNotSupportedError, match="Actor has neither"):
         await router.stream_async("a", "query").collect()
 
 
-async def test_attribute_that_is_no_method(router):
-    """A `stream_async` that cannot be called is none."""
+async def test_attribute_that_is_not_a_method(router):
+    """A `stream_async` that is not callable does not count as streaming."""
 
     class Odd(Actor):
         stream_async = None
@@ -156,8 +156,8 @@ async def test_attribute_that_is_no_method(router):
         await router.stream_async("a", "query").collect()
 
 
-async def test_callback_form_that_is_no_coroutine_function(router):
-    """A `stream` that is no coroutine function is told so; its error names the fix."""
+async def test_callback_form_that_is_not_a_coroutine_function(router):
+    """A `stream` that is not a coroutine function raises an error that names the fix."""
 
     class Plain(Actor):
         def stream(self, payload, on_chunk):
@@ -211,7 +211,7 @@ async def test_bad_option(router, option, value, error):
 
 @pytest.mark.parametrize(("option", "value", "error"), BAD_OPTIONS[:3])
 async def test_bad_option_of_stream_ask(router, option, value, error):
-    """`stream_ask()` refuses it, too, before the actor is asked."""
+    """`stream_ask()` refuses a bad option, too, before it calls the actor."""
     bad: dict[str, Any] = {option: value}
     router.register_actor("a", CountTo())
     with pytest.raises(error, match=option):
@@ -219,7 +219,7 @@ async def test_bad_option_of_stream_ask(router, option, value, error):
 
 
 async def test_controller_as_a_signal(router):
-    """Who passes the controller is told to pass its signal."""
+    """Passing a controller raises an error that says to pass its signal."""
     router.register_actor("a", CountTo())
     controller: Any = AbortController()
     with pytest.raises(TypeError, match=r"write signal=controller\.signal"):
@@ -227,7 +227,7 @@ async def test_controller_as_a_signal(router):
 
 
 async def test_unknown_option(router):
-    """An unknown option is named, with those there are."""
+    """An unknown option raises an error that lists the known ones."""
     bad: dict[str, Any] = {"bufferSize": 10}
     router.register_actor("a", CountTo())
     with pytest.raises(TypeError, match=r"bufferSize is not an option.*buffer_size"):
@@ -235,7 +235,7 @@ async def test_unknown_option(router):
 
 
 async def test_options_of_another_kind(router):
-    """`options` that are no `StreamAsyncOptions` are refused, with what to write."""
+    """`options` of another type are refused, with what to write."""
     options: Any = {"buffer_size": 10}
     router.register_actor("a", CountTo())
     with pytest.raises(TypeError, match=r"options=StreamAsyncOptions\(buffer_size"):
@@ -243,14 +243,14 @@ async def test_options_of_another_kind(router):
 
 
 async def test_bad_override_of_good_options(router):
-    """A bad override is found on top of good options."""
+    """A bad override of valid options is refused."""
     router.register_actor("a", CountTo())
     with pytest.raises(ValueError, match="buffer_size"):
         router.stream_async("a", "query", options=StreamAsyncOptions(), buffer_size=0)
 
 
 async def test_bad_type_of_a_request(router):
-    """The type of a request is a string: a payload in its place is found at the call."""
+    """A request type that is not a string is refused at the call."""
     router.register_actor("a", CountTo())
     payload: Any = {"query": "world"}
     with pytest.raises(TypeError, match=r"type is a str such as .*not \{'query'"):
@@ -258,7 +258,7 @@ async def test_bad_type_of_a_request(router):
 
 
 async def test_on_chunk_that_cannot_be_called(router):
-    """An `on_chunk` that cannot be called is refused before the actor is asked."""
+    """An `on_chunk` that is not callable is refused before the actor is called."""
     router.register_actor("a", CountTo())
     chunks: Any = []
     with pytest.raises(TypeError, match=r"on_chunk is a function of one chunk, not \[\]"):
@@ -312,7 +312,7 @@ def test_bad_address_registers_nothing():
 
 
 def test_something_else_than_an_actor():
-    """Registering the class in place of an instance names it, and what to write."""
+    """Registering the class instead of an instance raises an error that says what to write."""
     kind: Any = CountTo
     with pytest.raises(TypeError, match=r"not <class .*CountTo'>; write .*MyActor\(\)"):
         MessageRouter().register_actor("a", kind)
@@ -323,7 +323,7 @@ def test_something_else_than_an_actor():
 
 @pytest.mark.parametrize("again", ["a", "@(a)", address("a")], ids=repr)
 def test_same_id_twice(again):
-    """The same id twice, however written, is refused; the first actor stays."""
+    """Registering an id twice, in either spelling, is refused; the first actor stays."""
     router, first = MessageRouter(), CountTo()
     router.register_actor("a", first)
     with pytest.raises(ValueError, match=r"@\(a\) is taken by .*CountTo.*unregister_actor\('a'\)"):
@@ -342,7 +342,7 @@ def test_refused_actor_is_free():
 
 
 def test_same_actor_twice():
-    """One actor under two ids is refused: it has one address."""
+    """Registering one actor under two ids is refused."""
     router, actor = MessageRouter(), CountTo()
     router.register_actor("a", actor)
     with pytest.raises(ValueError, match=r"registered as @\(a\) already.*an actor for each id"):
@@ -354,7 +354,7 @@ def test_same_actor_twice():
 
 
 async def test_second_iteration(router):
-    """A second iteration is refused and names the fix; the first goes on."""
+    """A second iteration is refused with the fix; the first one goes on."""
     router.register_actor("a", CountTo())
     stream = router.stream_async("a", "query", 3)
     iterator = aiter(stream)
@@ -375,7 +375,7 @@ async def test_second_use(router, again):
 
 
 async def test_entered_twice(router):
-    """A stream that is entered twice is refused the second time; the first block goes on."""
+    """Entering a stream twice is refused; the first block goes on."""
     router.register_actor("a", CountTo())
     async with router.stream_async("a", "query", 2) as stream:
         with pytest.raises(StreamConsumedError, match=r"in use already; call stream_async\(\)"):
@@ -384,7 +384,7 @@ async def test_entered_twice(router):
 
 
 async def test_second_iteration_after_break(router):
-    """A loop that was left cannot be resumed by another one."""
+    """After a `break`, a second loop cannot resume the first."""
     router.register_actor("a", CountTo())
     async with router.stream_async("a", "query", 9) as stream:
         async for _ in stream:
@@ -394,7 +394,7 @@ async def test_second_iteration_after_break(router):
 
 
 async def test_ten_iterations_at_once(router):
-    """Of ten tasks that iterate one stream, one gets it all and nine are refused."""
+    """Of ten tasks that iterate one stream, one gets all items, and nine are refused."""
     results = []
 
     async def read():
@@ -412,7 +412,7 @@ async def test_ten_iterations_at_once(router):
 
 
 def test_consumed_is_a_runtime_error():
-    """Who catches `RuntimeError` catches it."""
+    """`StreamConsumedError` is a `RuntimeError`."""
     assert issubclass(StreamConsumedError, RuntimeError)
 
 
@@ -443,7 +443,7 @@ async def test_two_tasks_on_one_iterator(router):
 
 
 async def test_iterator_is_free_again(router):
-    """Once the first task has its item, another may read."""
+    """Once the first task has its item, another task may read."""
     router.register_actor("a", CountTo())
     iterator = router.stream_async("a", "query", 4).payloads()
     received = []
@@ -457,11 +457,11 @@ async def test_iterator_is_free_again(router):
     assert received == [0, 1, 2, 3]
 
 
-# A router not entered, or left
+# A router that is not open
 
 
 async def test_router_not_entered():
-    """A stream of a router that was not entered is refused at its first use, with the fix."""
+    """Using a stream before its router is entered raises an error with the fix."""
     router = MessageRouter()
     router.register_actor("a", CountTo())
     stream = router.stream_async("a", "query", 3)
@@ -471,8 +471,8 @@ async def test_router_not_entered():
 
 
 @pytest.mark.parametrize("use", USES)
-async def test_router_left(use):
-    """So is one of a router that has been left."""
+async def test_router_exited(use):
+    """Using a stream after its router has exited raises an error, too."""
     async with serving(CountTo()) as router:
         stream = router.stream_async("a", "query", 3)
     with pytest.raises(RouterClosedError, match=r"is closed; .*async with MessageRouter"):
@@ -480,7 +480,7 @@ async def test_router_left(use):
 
 
 async def test_router_entered_twice():
-    """A router is entered once, and says so."""
+    """Entering a router twice is refused."""
     async with MessageRouter() as router:
         with pytest.raises(RouterClosedError, match=r"is open; enter a router once.*MessageRouter"):
             await router.__aenter__()
@@ -490,7 +490,7 @@ async def test_router_entered_twice():
 
 @pytest.mark.real_clock
 async def test_router_of_another_loop(router):
-    """A router used in another thread's loop says so, and runs nothing there."""
+    """Using a router in another thread's loop is refused, and nothing runs there."""
     router.register_actor("a", CountTo())
     stream = router.stream_async("a", "query", 3)
     with pytest.raises(RouterClosedError, match=r"another event loop.*from_thread\.run"):
@@ -498,11 +498,11 @@ async def test_router_of_another_loop(router):
 
 
 def test_router_closed_is_a_runtime_error():
-    """Who catches `RuntimeError` catches it."""
+    """`RouterClosedError` is a `RuntimeError`."""
     assert issubclass(RouterClosedError, RuntimeError)
 
 
-# No iterable from stream_async
+# A stream_async that does not return an iterable
 
 
 def returns_none(payload):
@@ -525,7 +525,7 @@ def is_sync_generator(payload):
     "stream_async", [returns_none, returns_list, awaits_to_list, is_sync_generator]
 )
 async def test_no_async_iterable(router, stream_async):
-    """What is no async iterable fails the stream; the error names it, and the fix."""
+    """Returning anything but an async iterable fails the stream, with the fix."""
     router.register_actor("a", ActorOf(stream_async))
     iterator = aiter(router.stream_async("a", "query"))
     event = await anext(iterator)
@@ -537,8 +537,8 @@ async def test_no_async_iterable(router, stream_async):
     assert cause.endswith("write `yield` in it, or `return self.create_async_stream(items)`")
 
 
-def test_helper_of_no_iterable():
-    """So do the helpers, where they are called."""
+def test_helper_without_an_iterable():
+    """The helpers refuse anything but an iterable at the call."""
     nothing: Any = 7
     actor = CountTo()
     for helper in (
@@ -552,13 +552,13 @@ def test_helper_of_no_iterable():
 
 @pytest.mark.parametrize(("interval", "error"), [(0, ValueError), (1.5, TypeError)])
 def test_bad_check_interval(interval, error):
-    """A bad `check_interval` raises where the helper is called, and is named."""
+    """A bad `check_interval` is refused and named at the call of the helper."""
     with pytest.raises(error, match=r"^check_interval is"):
         CountTo().create_async_stream_with_backpressure([], check_interval=interval)
 
 
 def test_bad_on_backpressure():
-    """An `on_backpressure` that cannot be called is named."""
+    """An `on_backpressure` that is not callable is refused and named."""
     callback: Any = True
     with pytest.raises(TypeError, match="on_backpressure is a function of one bool, not True"):
         CountTo().create_async_stream_with_backpressure([], on_backpressure=callback)
@@ -568,14 +568,14 @@ def test_bad_on_backpressure():
 
 
 async def item_after_end(_):
-    """Go on after an end event."""
+    """Yield an item after the end event."""
     yield 1
     yield AsyncStreamMessage("end")
     yield 2
 
 
 async def test_item_after_end(router):
-    """An item after `end` fails the stream: it, and the fix, are named; it does not arrive."""
+    """An item after `end` fails the stream with the fix, and does not arrive."""
     router.register_actor("a", ActorOf(item_after_end))
     events: list[Any] = []
     with pytest.raises(StreamError) as caught:
@@ -594,7 +594,7 @@ async def append_events(stream: Stream[Any], events: list[Any]) -> None:
 
 
 async def test_item_after_error(router):
-    """An item after an `error` event fails likewise."""
+    """An item after an `error` event fails the stream, too."""
 
     async def item_after_error(_):
         yield AsyncStreamMessage("error", error="broken")
@@ -605,7 +605,7 @@ async def test_item_after_error(router):
         await router.stream_async("a", "query").collect()
 
 
-async def test_item_after_end_is_thrown_in(router):
+async def test_item_after_end_raises_in_the_generator(router):
     """The error is raised in the generator, at the `yield` of that item."""
     caught = []
 
@@ -622,7 +622,7 @@ async def test_item_after_end_is_thrown_in(router):
 
 
 async def test_item_after_end_again_and_again(router):
-    """An actor that will not hear of it does not hold up the event loop."""
+    """An actor that keeps yielding despite the error does not hold up the event loop."""
     tries = 0
 
     async def deaf(_):
@@ -641,7 +641,7 @@ async def test_item_after_end_again_and_again(router):
 
 
 async def test_chunk_after_end(router):
-    """A callback actor's chunk after its end event is refused where it is handed over."""
+    """A callback actor's chunk after its end event raises where it is pushed."""
 
     class Late(Actor):
         async def stream(self, payload, on_chunk):
@@ -674,7 +674,7 @@ WAYS = ["tell", "tell_nowait", "ask"]
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("to", [1, None, b"a"])
 async def test_message_to_no_address(router, way, to):
-    """A message goes to a `str` or an `Address`."""
+    """A message goes only to a `str` or an `Address`."""
     router.register_actor("a", NeverYields())
     with pytest.raises(TypeError, match=r"an address is a str or an Address, not .*address\("):
         await send(router, way, to)
@@ -682,7 +682,7 @@ async def test_message_to_no_address(router, way, to):
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_message_to_an_empty_address(router, way):
-    """And an address is not empty."""
+    """A message to an empty address is refused."""
     router.register_actor("a", NeverYields())
     with pytest.raises(ValueError, match="id is empty"):
         await send(router, way, " ")
@@ -691,7 +691,7 @@ async def test_message_to_an_empty_address(router, way):
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("type", [1, None, b"x"])
 async def test_message_type(router, way, type):
-    """The type of a message is a `str`, and the actor never sees another."""
+    """A message type that is not a `str` is refused, and the actor never sees it."""
     router.register_actor("a", NeverYields())
     with pytest.raises(TypeError, match='type is a str such as "query", not'):
         await send(router, way, type=type)
@@ -703,7 +703,7 @@ async def test_message_type(router, way, type):
     [("1", TypeError), (True, TypeError), (-1, ValueError), (math.nan, ValueError)],
 )
 async def test_timeout_of_an_ask(router, timeout, error):
-    """The timeout of an ask is a number of seconds of at least 0, or `None`."""
+    """The timeout of an ask is `None` or at least 0 seconds."""
     router.register_actor("a", NeverYields())
     with pytest.raises(error, match="timeout is"):
         await send(router, "ask", timeout=timeout)
@@ -711,7 +711,7 @@ async def test_timeout_of_an_ask(router, timeout, error):
 
 @pytest.mark.parametrize("signal", [AbortController(), "signal", 1])
 async def test_signal_of_an_ask(router, signal):
-    """The signal of an ask is an `AbortSignal`; a controller is told to give its signal."""
+    """The signal of an ask is an `AbortSignal`; passing a controller is refused with the fix."""
     router.register_actor("a", NeverYields())
     with pytest.raises(TypeError, match=r"write signal=.*signal"):
         await send(router, "ask", signal=signal)
@@ -721,7 +721,7 @@ async def test_signal_of_an_ask(router, signal):
     ("size", "error"), [(0, ValueError), (-1, ValueError), (1.5, TypeError), (True, TypeError)]
 )
 async def test_mailbox_size(router, size, error):
-    """The size of a mailbox is a whole number of at least 1, or the actor is not registered."""
+    """A mailbox size is a whole number of at least 1; otherwise the actor is not registered."""
     router.register_actor("a", NeverYields())
     with pytest.raises(error, match="mailbox_size is"):
         router.register_actor("b", NeverYields(), mailbox_size=size)
@@ -731,7 +731,7 @@ async def test_mailbox_size(router, size, error):
 @pytest.mark.real_clock
 @pytest.mark.parametrize("way", WAYS)
 async def test_message_from_another_loop(router, way, anyio_backend_name):
-    """A message is sent in the event loop of the router; in another one, the error says so."""
+    """Sending a message in another event loop is refused."""
     router.register_actor("a", NeverYields())
     start: Any = anyio.run
     run: Any = partial(start, send, router, way, backend=anyio_backend_name)
@@ -755,11 +755,11 @@ async def test_bad_message_in_a_handler(router, way):
         assert isinstance(caught.value.__cause__, TypeError)
 
 
-# Silence around the errors
+# Errors without side effects
 
 
 async def test_silent_actor_of_a_refused_stream(router):
-    """A refused second use leaves the first stream's producer as it was."""
+    """A refused second use leaves the first stream's producer running."""
     router.register_actor("a", NeverYields())
     async with router.stream_async("a", "query") as stream:
         with pytest.raises(StreamConsumedError):

@@ -11,14 +11,14 @@ from tests.support import ActorOf
 
 
 class Teller(Actor):
-    """Gives the request that it serves."""
+    """Yields the request that it serves."""
 
     async def stream_async(self, payload):
         yield current_message()
 
 
 class CallbackTeller(Actor):
-    """Does the same in the older form."""
+    """Does the same in the callback form."""
 
     async def stream(self, payload, on_chunk):
         await on_chunk(current_message())
@@ -34,8 +34,8 @@ class Forwarder(Actor):
 
 
 @pytest.mark.parametrize("actor", [Teller, CallbackTeller])
-async def test_what_it_tells(router, actor):
-    """It tells an actor of either form the request's type, payload, address and conversation."""
+async def test_what_it_returns(router, actor):
+    """It returns the request with its type, payload, address and correlation id, in either form."""
     router.register_actor("a", actor())
     stream = router.stream_async("a", "query", {"n": 1})
     [message] = await stream.collect()
@@ -46,14 +46,14 @@ async def test_what_it_tells(router, actor):
 
 
 async def test_sender_outside_of_actors(router):
-    """A request from outside of any actor has no sender."""
+    """A request from outside an actor has no sender."""
     router.register_actor("a", Teller())
     [message] = await router.stream_async("a", "query").collect()
     assert message.sender is None
 
 
 async def test_sender_inside_of_an_actor(router):
-    """A request that an actor makes in its handler has that actor as its sender."""
+    """A request that a handler makes has the handler's actor as its sender."""
     router.register_actor("forwarder", Forwarder())
     router.register_actor("teller", Teller())
     inner, outer = await router.stream_async("forwarder", "query", "teller").collect()
@@ -62,21 +62,21 @@ async def test_sender_inside_of_an_actor(router):
 
 
 async def test_outside_of_a_handler():
-    """Outside of a handler there is none, and the error says where there is."""
+    """Outside a handler there is no current message; the error says where there is one."""
     with pytest.raises(LookupError, match=r"no current message here; .*stream_async\(\)"):
         current_message()
 
 
 async def test_consumer_sees_none(router):
-    """The consumer's side has none, even in the loop over a stream."""
+    """The consumer has no current message, even in the loop over a stream."""
     router.register_actor("a", Teller())
     async for _ in router.stream_async("a", "query"):
         with pytest.raises(LookupError):
             current_message()
 
 
-async def test_in_what_the_handler_starts(router):
-    """The tasks that a handler starts see it, too."""
+async def test_in_tasks_of_the_handler(router):
+    """Tasks that a handler starts see its message."""
     seen = []
 
     async def look():
@@ -93,7 +93,7 @@ async def test_in_what_the_handler_starts(router):
 
 
 async def test_in_a_plain_method(router):
-    """A plain method and its iterable see it as well, in the clean-up, too."""
+    """A plain method and the iterable it returns see the message, even during clean-up."""
     seen = []
 
     async def items():
@@ -113,8 +113,8 @@ async def test_in_a_plain_method(router):
     assert seen == ["query"] * 3
 
 
-async def test_streams_at_once(router):
-    """Streams that run at once each have their own."""
+async def test_concurrent_streams(router):
+    """Concurrent streams each see their own message."""
     router.register_actor("a", Teller())
     streams = [router.stream_async("a", f"query {number}") for number in range(3)]
     types = [(await anext(stream.payloads())).type for stream in streams]

@@ -1,4 +1,4 @@
-"""The page for whoever carries on is true of the tree: its paths, its sessions, its folders."""
+"""The contributing page matches the tree: its paths, its nox sessions, its folders."""
 
 import ast
 import re
@@ -14,7 +14,7 @@ PATHS = sorted({code for code in CODE if re.fullmatch(r"[\w./-]+(/|\.(py|md|toml
 
 
 def sessions() -> set[str]:
-    """List the sessions of nox, by the decorators in its file."""
+    """List the nox sessions, by the decorators in the noxfile."""
     tree = ast.parse((ROOT / "noxfile.py").read_text())
     return {
         node.name
@@ -25,24 +25,24 @@ def sessions() -> set[str]:
 
 
 def test_paths_are_found():
-    """The test below looks at files and folders of each kind."""
+    """The test below checks files and folders of each kind."""
     assert {"noxfile.py", "docs/", "docs/performance.svg", "actorstream/_options.py"} <= set(PATHS)
 
 
 @pytest.mark.parametrize("path", PATHS)
 def test_every_path_exists(path):
-    """Whatever looks like a path of the project is one."""
+    """Everything on the page that looks like a path of the project exists."""
     assert (ROOT / path).exists()
     assert (ROOT / path).is_dir() == path.endswith("/")
 
 
 def test_every_session_exists():
-    """Each `nox -s NAME` runs."""
+    """Each `nox -s NAME` on the page names a session."""
     named = set(re.findall(r"nox (?:-s|--session) (\w+)", TEXT))
     assert {"tests", "bench"} <= named <= sessions()
 
 
-def test_what_has_to_be_green_is_named():
+def test_every_default_session_is_named():
     """Each session that `nox` runs by default is on the page."""
     [listed] = re.findall(r"^nox\.options\.sessions = (\[.*?\])$", noxfile(), re.M | re.S)
     assert all(f"`nox -s {name}`" in TEXT for name in ast.literal_eval(listed))
@@ -60,7 +60,7 @@ def test_every_folder_has_its_row():
 
 
 def test_every_marker_and_group_exists():
-    """The markers of pytest and the dependency groups that the page names are set up."""
+    """The pytest markers and dependency groups that the page names exist."""
     pyproject = (ROOT / "pyproject.toml").read_text()
     [markers] = re.findall(r"^markers = \[(.*?)^\]", pyproject, re.M | re.S)
     named = {name.split()[-1] for name in re.findall(r'pytest -m "?((?:not )?\w+)"?`', TEXT)}
@@ -73,7 +73,7 @@ def test_every_marker_and_group_exists():
 
 @pytest.mark.parametrize("title", ["Add an option", "Add an error", "Add a guarantee"])
 def test_every_checklist_names_files(title):
-    """A checklist says where: the code, a test, a page, the changelog."""
+    """A checklist names what to change: the code, a test, a page, the changelog."""
     section = TEXT.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
     for place in (r"`actorstream/", r"`tests/[\w/]+\.py`", r"`docs/\w+\.md`", "`CHANGELOG.md`"):
         assert re.search(place, section)

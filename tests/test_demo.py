@@ -44,7 +44,7 @@ class Run:
     err: str
 
     def fact(self, label: str, scene: int) -> str:
-        """Return one fact of a scene, joined if it is wrapped."""
+        """Return one fact of a scene, with its wrapped lines joined."""
         block = self.out.split(TITLES[scene - 1])[1].split("\n\n")[0]
         found = re.search(rf"^   {label} +(.*(?:\n {{13}}.*)*)", block, re.MULTILINE)
         assert found, f"no {label!r} in:\n{block}"
@@ -59,7 +59,7 @@ RunMain = Callable[..., Run]
 
 
 def captured(status: int, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Return a run with what it has printed."""
+    """Return a run with its printed output."""
     output = capsys.readouterr()
     return Run(status, output.out, output.err)
 
@@ -155,7 +155,7 @@ def test_session(shown: Run) -> None:
 
 
 def test_abort(shown: Run) -> None:
-    """An abort ends the words at once, tells its reason, and lets the actor's finally run."""
+    """An abort ends the words at once, shows its reason, and runs the actor's `finally`."""
     assert shown.fact("words", 2).startswith('"The quick brown fox jumps over the lazy dog and the')
     assert shown.number("received", 2) == 12
     assert 12 <= shown.number("produced", 2) <= 12 + 101
@@ -164,14 +164,14 @@ def test_abort(shown: Run) -> None:
 
 
 def test_slow_consumer(shown: Run) -> None:
-    """A fast producer is never further ahead than the buffer and the item in its hand."""
+    """A fast producer is ahead by at most the buffer and one item."""
     assert "at most 11 (" in shown.fact("ahead", 3)
     assert 1 <= shown.number("ahead", 3) <= 11
     assert shown.number("producer", 3) <= shown.number("consumer", 3) + 11
 
 
 def test_ten_items(shown: Run) -> None:
-    """After a break the actor's finally has run, and the router counts no stream."""
+    """After a break the actor's `finally` has run, and the router counts no stream."""
     assert shown.number("received", 4) == 10
     assert 10 <= shown.number("produced", 4) <= 10 + 101
     assert re.match(r"ran [\d.]+ m?s after the break", shown.fact("finally", 4))
@@ -179,20 +179,20 @@ def test_ten_items(shown: Run) -> None:
 
 
 def test_timeout(shown: Run) -> None:
-    """A stream that takes too long ends with the error of its timeout, after what came before."""
+    """A stream that takes too long ends with a timeout error, after the items before it."""
     assert shown.fact("outcome", 5).startswith("StreamTimeoutError, kind 'total', after ")
     assert shown.number("received", 5) >= 1
 
 
 def test_words_counted(shown: Run) -> None:
-    """The pool counts each word, and the count is the one of `collections.Counter`."""
+    """The pool's counts equal those of `collections.Counter`."""
     assert shown.fact("counted", 6) == "13 words, 11 different ones"
     assert shown.fact("commonest", 6) == '"quick" 2 times, "the" 2 times, "The" 1 times'
     assert shown.fact("check", 6) == "equal to collections.Counter over the same 13 words"
 
 
 def test_worker_restarted(shown: Run) -> None:
-    """One worker fails on the way and is restarted once; what the library logs of it is shown."""
+    """One worker fails and is restarted once; the log of it is shown."""
     assert shown.number("restarts", 6) == 1
     assert re.fullmatch(
         r"@\(pool/[abcd]\) failed, and will be restarted; BrokenDownError\('out of order'\)",
@@ -201,12 +201,12 @@ def test_worker_restarted(shown: Run) -> None:
 
 
 def test_progress(shown: Run) -> None:
-    """The port reports each piece that has been counted, to the last."""
+    """The port reports each piece that was counted, up to the last."""
     assert shown.fact("progress", 6) == "13 reports, the last one: 13 of 13 pieces"
 
 
 def test_tree(shown: Run) -> None:
-    """The tree is that of the router at work: the pool, the restarted worker, the open port."""
+    """The tree shows the router at work: the pool, the restarted worker, the open port."""
     tree = shown.fact("tree", 6)
     assert 1 <= int(re.findall(r"^when (\d+) pieces had been counted: ", tree)[0]) <= 13
     assert "pool (Supervisor): running" in tree
@@ -216,7 +216,7 @@ def test_tree(shown: Run) -> None:
 
 
 def test_tree_keeps_its_shape(shown: Run) -> None:
-    """Each actor of the tree has a line of its own, below its supervisor and further in."""
+    """Each actor has its own line in the tree, indented below its supervisor."""
     assert re.search(r"^ {13}pool \(S.*\n {15}pool/a \(W.*\n {15}pool/b", shown.out, re.MULTILINE)
 
 
@@ -231,7 +231,7 @@ class ForgetfulWorker(counting.Worker):
 def test_miscounting_worker(
     run: RunMain, poem: str, backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A count that is not the one of `collections.Counter` is a failure of the demonstration."""
+    """A count that differs from `collections.Counter` fails the demonstration."""
     monkeypatch.setattr(counting, "Worker", ForgetfulWorker)
     with pytest.raises(RuntimeError, match="lost or invented words"):
         run(poem, "--backend", backend)
@@ -247,8 +247,8 @@ def test_one_word(run: RunMain, tmp_path: Path, backend: str) -> None:
     assert result.err == ""
 
 
-def test_log_is_kept_for_a_while(caplog: pytest.LogCaptureFixture) -> None:
-    """What the library logs is kept line by line, and goes its usual way again afterwards."""
+def test_log_is_captured_for_a_while(caplog: pytest.LogCaptureFixture) -> None:
+    """The log is captured line by line, and goes its usual way afterwards."""
     logger = logging.getLogger("actorstream")
     with counting.kept_log() as lines:
         logger.warning("of %s", "old")
@@ -258,7 +258,7 @@ def test_log_is_kept_for_a_while(caplog: pytest.LogCaptureFixture) -> None:
 
 
 class FailingActor(Actor):
-    """Fails where it should stream."""
+    """Fails instead of streaming."""
 
     def __init__(self, lines: Sequence[str]) -> None:
         self.lines = lines
@@ -271,16 +271,16 @@ class FailingActor(Actor):
 def test_failing_actor(
     run: RunMain, poem: str, backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An error event is no end: the demonstration fails, and says why."""
+    """An error event fails the demonstration, which says why."""
     monkeypatch.setattr(streaming, "SessionActor", FailingActor)
     with pytest.raises(RuntimeError, match="the session is lost"):
         run(poem, "--backend", backend)
 
 
-def test_streams_that_end_by_themselves(
+def test_streams_that_end_early(
     run: RunMain, tmp_path: Path, backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A stream that ended before its abort or its timeout is reported as just that."""
+    """A stream that ends before its abort or its timeout is reported as such."""
     monkeypatch.setattr(streaming, "cycle", iter)
     path = tmp_path / "short.txt"
     path.write_text("one two")
@@ -294,7 +294,7 @@ def test_streams_that_end_by_themselves(
 
 
 def test_long_search(run: RunMain, tmp_path: Path) -> None:
-    """A search through thousands of lines without a match finds nothing, and is no failure."""
+    """A search of thousands of lines without a match finds nothing, and does not fail."""
     path = tmp_path / "long.txt"
     path.write_text("nothing here\n" * 2500)
     result = run(str(path), "--query", "needle", "--backend", "asyncio")
@@ -313,7 +313,7 @@ def test_several_files(run: RunMain, poem: str, tmp_path: Path) -> None:
 
 
 def test_default_query(poem: str) -> None:
-    """Without a query, the commonest long word of the text is looked for."""
+    """Without a query, the most frequent long word of the text is searched for."""
     assert read_files([poem]).commonest_word() == "quick"
 
 
@@ -323,7 +323,7 @@ def test_default_query_of_short_words() -> None:
 
 
 def test_foreign_bytes(tmp_path: Path) -> None:
-    """A byte order mark is left out, and bytes that are not UTF-8 become replacement characters."""
+    """A byte order mark is dropped, and bytes that are not UTF-8 are replaced."""
     path = tmp_path / "latin.txt"
     path.write_bytes(b"\xef\xbb\xbfcaf\xe9\r\nbar")
     assert read_files([str(path)]).lines == ("caf\ufffd", "bar")
@@ -372,7 +372,7 @@ def test_unreadable_file(run: RunMain, poem: str, monkeypatch: pytest.MonkeyPatc
 
 
 def test_python_without_documentation(run: RunMain, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where CPython's documentation is left out, one line asks for a file; the exit status is 2."""
+    """Without CPython's documentation, one line asks for a file; the exit status is 2."""
     monkeypatch.setitem(sys.modules, "pydoc_data.topics", None)
     result = run()
     assert result.status == 2
@@ -385,7 +385,7 @@ def test_documentation_is_plain_text() -> None:
 
 
 def test_error_is_one_for_the_user(tmp_path: Path) -> None:
-    """What is wrong with a file is a `TextError`, whose cause is kept."""
+    """A problem with a file is a `TextError` that keeps its cause."""
     with pytest.raises(TextError) as caught:
         read_files([str(tmp_path / "missing.txt")])
     assert isinstance(caught.value.__cause__, FileNotFoundError)
@@ -396,7 +396,7 @@ def test_error_is_one_for_the_user(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("no_scenes")
 def test_both_without_trio(run: RunMain, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where trio is not installed, one line says so, and asyncio runs."""
+    """Without trio, one line says so, and asyncio runs."""
     monkeypatch.setitem(sys.modules, "trio", None)
     result = run()
     assert result.status == 0
@@ -405,7 +405,7 @@ def test_both_without_trio(run: RunMain, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_trio_without_trio(run: RunMain, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Asking for trio where it is not installed: one line on stderr, exit status 2."""
+    """Asking for trio where it is not installed prints one line on stderr, exit status 2."""
     monkeypatch.setitem(sys.modules, "trio", None)
     result = run("--backend", "trio")
     assert (result.status, result.out) == (2, "")
@@ -414,7 +414,7 @@ def test_trio_without_trio(run: RunMain, monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.usefixtures("no_scenes")
 def test_one_backend(run: RunMain) -> None:
-    """A backend that is named is the only one that runs."""
+    """If a backend is named, only that one runs."""
     assert "trio" not in run("--backend", "asyncio").out
 
 
@@ -434,7 +434,7 @@ def leave(argv: Sequence[str], capsys: pytest.CaptureFixture[str]) -> Run:
     ["FILE", "--query", "--backend", "--version", "default: both", "examples:", "exit status:"],
 )
 def test_help(part: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """The help text tells the options, their defaults, examples, and the exit status."""
+    """The help text lists the options, their defaults, examples, and the exit status."""
     result = leave(["--help"], capsys)
     assert result.status == 0
     assert part in result.out
@@ -447,7 +447,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_unknown_backend(capsys: pytest.CaptureFixture[str]) -> None:
-    """An unknown backend is refused with exit status 2, and the known ones are named."""
+    """An unknown backend is refused with exit status 2 and a list of the known ones."""
     result = leave(["--backend", "twisted"], capsys)
     assert result.status == 2
     assert all(name in result.err for name in ("twisted", "asyncio", "trio", "both"))
@@ -481,7 +481,7 @@ def test_narrow_terminal(run: RunMain, poem: str, monkeypatch: pytest.MonkeyPatc
 
 
 def test_hostile_text() -> None:
-    """Control characters of a text never reach the terminal, and a long one is cut."""
+    """Control characters never reach the terminal, and long text is cut."""
     assert report.quoted(" one\x1b[1m\n two ") == '"one?[1m two"'
     assert report.plain("x" * 1000) == "x" * 157 + "..."
 
@@ -491,25 +491,25 @@ def test_hostile_text() -> None:
     [(0.0000125, "0.0125 ms"), (0.002, "2 ms"), (0.9999, "1000 ms"), (61.25, "61.25 s")],
 )
 def test_duration(seconds: float, text: str) -> None:
-    """A time is told in milliseconds, from one second on in seconds."""
+    """Durations are shown in milliseconds, and from one second on in seconds."""
     assert report.duration(seconds) == text
 
 
 def test_rate_of_no_time() -> None:
-    """A clock that saw no time go by is no division by zero."""
+    """A duration of zero does not divide by zero."""
     assert report.rate(1, "items", 0.0) == "1,000,000,000 items/s"
 
 
 @pytest.mark.usefixtures("no_scenes")
-def test_output_that_is_no_file(tmp_path: Path, poem: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Any text stream may stand in for stdout."""
+def test_output_to_a_stream(tmp_path: Path, poem: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any text stream may replace stdout."""
     monkeypatch.setattr(sys, "stdout", io.StringIO())
     assert cli.main([poem]) == 0
 
 
 @pytest.mark.usefixtures("no_scenes")
 def test_reader_gone(poem: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reader of the output who went away ends the run quietly, with exit status 141."""
+    """If the reader of the output goes away, the run ends quietly with exit status 141."""
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "w") as stdout:
@@ -518,7 +518,7 @@ def test_reader_gone(poem: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def interrupting(error: BaseException) -> tuple[Scene, ...]:
-    """A scene whose only part is hit by an error."""
+    """Make scenes whose only part raises an error."""
 
     async def interrupted(text: Text, query: str) -> Facts:
         raise error
@@ -544,17 +544,17 @@ def test_interrupt(
 def test_other_groups_are_not_hidden(
     run: RunMain, poem: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An exception group that is no Ctrl-C is an error of the demonstration, and says so."""
+    """Any other exception group is an error of the demonstration, and is shown."""
     monkeypatch.setattr(cli, "SCENES", interrupting(ExceptionGroup("bug", [ValueError()])))
     with pytest.raises(ExceptionGroup, match="bug"):
         run(poem)
 
 
-# As a process of its own
+# In its own process
 
 
 def test_process_into_a_pipe_of_another_encoding(tmp_path: Path) -> None:
-    """Into a pipe that knows ASCII only, other characters are escaped, without a warning."""
+    """In an ASCII pipe, other characters are escaped, without a warning."""
     path = tmp_path / "greek.txt"
     path.write_text("αβγ and more", encoding="utf-8")
     with python("-m", "actorstream", str(path), PYTHONIOENCODING="ascii") as process:
@@ -566,7 +566,7 @@ def test_process_into_a_pipe_of_another_encoding(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no SIGINT to a child")
 def test_process_interrupted(backend: str) -> None:
-    """A real Ctrl-C in the middle of a stream leaves no traceback, and exit status 130."""
+    """A real Ctrl-C during a stream leaves no traceback, and exit status 130."""
     with python("-c", ENDLESS, "--backend", backend) as process:
         assert process.stdout
         assert any(line == "reading\n" for line in process.stdout)

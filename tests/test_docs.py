@@ -46,7 +46,7 @@ ONE_PROGRAM = "<!-- samples: one program -->"
 
 
 class Fence(NamedTuple):
-    """A fenced block: its language, its text, and the line where the text begins, from 1."""
+    """A fenced block: its language, its text, and the line number where the text begins."""
 
     language: str
     text: str
@@ -54,21 +54,21 @@ class Fence(NamedTuple):
 
 
 class Heading(NamedTuple):
-    """A heading: its level from 1, and its text."""
+    """A heading: its level, from 1, and its text."""
 
     level: int
     text: str
 
 
 class Sample(NamedTuple):
-    """Code, and what it prints."""
+    """Code and its output."""
 
     code: Fence
     output: str
 
 
 class Program(NamedTuple):
-    """Samples that build upon each other."""
+    """Samples that build on each other."""
 
     page: Path
     samples: list[Sample]
@@ -88,7 +88,7 @@ class Program(NamedTuple):
 
 
 def parse(text: str) -> Iterator[Fence | Heading | str]:
-    """Take a page apart into fences, headings and other lines."""
+    """Split a page into fences, headings and other lines."""
     lines = iter(enumerate(text.splitlines(keepends=True), 1))
     for number, line in lines:
         if line.startswith("```"):
@@ -116,7 +116,7 @@ def headings(page: Path) -> list[Heading]:
 
 
 def anchors(page: Path) -> set[str]:
-    """Make the anchors that GitHub and MyST make of a page's headings."""
+    """Build the anchors that GitHub and MyST make from a page's headings."""
     found: set[str] = set()
     for heading in headings(page):
         slug = re.sub(r"[^\w\- ]", "", heading.text.lower()).strip().replace(" ", "-")
@@ -126,7 +126,7 @@ def anchors(page: Path) -> set[str]:
 
 
 def links(page: Path) -> list[str]:
-    """List the targets of a page's links and images; what is in code is no link."""
+    """List the targets of a page's links and images, except for those in code."""
     prose = "".join(part for part in parse(page.read_text()) if isinstance(part, str))
     prose += "".join(heading.text for heading in headings(page))
     return re.findall(r"\]\(([^)\s]+)\)", re.sub(r"`[^`]*`", "code", prose))
@@ -155,7 +155,7 @@ def programs(page: Path) -> list[Program]:
 
 
 def needs(source: str) -> pytest.MarkDecorator:
-    """Skip a program that imports what this environment does not have."""
+    """Skip a program that imports something this environment lacks."""
     imports = re.findall(r"^(?:import|from) (\w+)", source, re.MULTILINE)
     missing = sorted({name for name in imports if find_spec(name) is None})
     return pytest.mark.skipif(bool(missing), reason=f"needs {', '.join(missing)}")
@@ -202,7 +202,7 @@ def test_an_output_that_is_missing_or_wrong_is_noticed(
         run_program(program, "as it is", capsys)
 
 
-def test_a_program_sees_nothing_of_the_section_before(
+def test_a_program_sees_nothing_of_the_previous_section(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     page = tmp_path / "page.md"
@@ -213,8 +213,8 @@ def test_a_program_sees_nothing_of_the_section_before(
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_fence_says_in_a_known_way_what_it_is(page: Path) -> None:
-    """A misspelt language would take a sample out of the tests without a word."""
+def test_every_fence_has_a_known_language(page: Path) -> None:
+    """A misspelt language would silently take a sample out of the tests."""
     words = {fence.language.partition(" ")[0] for fence in fences(page)}
     assert words <= LANGUAGES | DIRECTIVES
     indented = [part for part in parse(page.read_text()) if re.match(r"\s+```", str(part))]
@@ -233,7 +233,7 @@ RUNNABLE = [pytest.param(path, id=path.stem, marks=needs(path.read_text())) for 
 
 
 def run_example(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a file with the package that is under test, and every warning an error."""
+    """Run a file with the package under test, with warnings as errors."""
     package = find_spec("actorstream")
     assert package is not None
     assert package.origin is not None
@@ -250,7 +250,7 @@ def run_example(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]
 @pytest.mark.real_clock
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("path", RUNNABLE)
-def test_an_example_runs_alone_and_prints_what_is_recorded(path: Path, backend: str) -> None:
+def test_an_example_runs_alone_and_prints_its_recorded_output(path: Path, backend: str) -> None:
     done = run_example(path, backend)
     assert (done.stdout, done.stderr) == (path.with_suffix(".txt").read_text(), "")
     assert done.returncode == 0
@@ -287,7 +287,7 @@ def test_every_page_is_in_the_index() -> None:
     assert other_pages() <= set(links(DOCS / "index.md"))
 
 
-def test_every_page_is_of_one_of_the_four_kinds() -> None:
+def test_every_page_is_one_of_the_four_kinds() -> None:
     kinds: dict[str, list[str]] = {}
     for fence in fences(DOCS / "index.md"):
         if fence.language == "{toctree}":
@@ -341,14 +341,14 @@ def test_every_internal_link_leads_somewhere(page: Path) -> None:
 
 
 def proofs() -> list[tuple[str, list[str]]]:
-    """List each guarantee with the tests that are said to prove it."""
+    """List each guarantee with the tests that prove it."""
     text = (DOCS / "guarantees.md").read_text()
     sections = re.findall(r"^### (\d+)\. .*\n((?:(?!#).*\n)*)", text, re.MULTILINE)
     return [(number, re.findall(r"`([\w/]+\.py::\w+)`", body)) for number, body in sections]
 
 
 def functions_in(module: str) -> set[str]:
-    """List the test functions of a module; it is read and not imported."""
+    """List the test functions of a module, which is parsed and not imported."""
     body = ast.parse((ROOT / "tests" / module).read_text()).body
     functions = [it for it in body if isinstance(it, ast.FunctionDef | ast.AsyncFunctionDef)]
     return {it.name for it in functions if it.name.startswith("test_")}
@@ -383,7 +383,7 @@ def documented() -> dict[str, str]:
 
 
 def find(name: str) -> Any:
-    """Return what a documented name stands for, as the class has it."""
+    """Return the object that a documented name stands for, as its class holds it."""
     value: Any = actorstream
     for part in name.split("."):
         value = inspect.getattr_static(value, part)
@@ -400,11 +400,11 @@ def public_names() -> Iterator[str]:
             for member in vars(value):
                 if not member.startswith("_") and member not in data | UNDOCUMENTED:
                     if inspect.ismemberdescriptor(find(f"{name}.{member}")):
-                        continue  # a slot: the class's own section tells of it
+                        continue  # a slot: the class's own section describes it
                     yield f"{name}.{member}"
 
 
-# Public by their names, for the other modules of the package; no promise to users.
+# Public names for other modules of the package, not for users.
 UNDOCUMENTED = {"exception", "number", "origin"}
 UNDOCUMENTED |= {"time"}  # a method that every event loop has
 
@@ -413,13 +413,13 @@ def test_every_public_name_has_a_heading_in_the_reference() -> None:
     assert set(public_names()) <= documented().keys()
 
 
-def test_every_heading_of_a_name_is_of_one_that_exists() -> None:
+def test_every_name_in_a_heading_exists() -> None:
     for name in documented():
         find(name)
 
 
 def shape(code: str) -> list[tuple[str, str, str]]:
-    """Reduce a signature to names, kinds and defaults, whatever its annotations."""
+    """Reduce a signature to names, kinds and defaults, without annotations."""
     tree = ast.parse(f"def f({code}): pass").body[0]
     assert isinstance(tree, ast.FunctionDef)
     for node in ast.walk(tree.args):
@@ -432,7 +432,7 @@ def shape(code: str) -> list[tuple[str, str, str]]:
 
 
 def shape_of(signature: inspect.Signature) -> list[tuple[str, str, str]]:
-    """List names, kinds and defaults; ``...`` stands for a default that is made anew each time."""
+    """List names, kinds and defaults; ``...`` stands for a default that is made by a factory."""
     return [
         (
             parameter.name,
@@ -445,7 +445,7 @@ def shape_of(signature: inspect.Signature) -> list[tuple[str, str, str]]:
 
 
 def called(name: str) -> Any:
-    """Return what a documented name calls, or ``None`` for a property and the like."""
+    """Return the callable behind a documented name, or ``None`` for a property and the like."""
     value = find(name)
     if isinstance(value, staticmethod):
         return value.__func__
@@ -464,7 +464,7 @@ def signatures() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(("name", "section"), list(signatures()))
-def test_a_signature_in_the_reference_is_that_of_the_code(name: str, section: str) -> None:
+def test_a_signature_in_the_reference_matches_the_code(name: str, section: str) -> None:
     written = re.match(r"\s*`(?:await )?([\w.]+)\((.*?)\)(?: -> [^`]+)?`", section, re.DOTALL)
     assert written is not None, f"the section of {name} does not begin with its signature"
     assert written[1] == (name if "." not in name else name.rpartition(".")[2])

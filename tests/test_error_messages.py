@@ -1,7 +1,7 @@
-"""The messages of the errors: each is on the page about them, provoked there, and teaches.
+"""Error messages: each is on the page about them, raised there by an example, and tells the fix.
 
-``test_docs`` runs the page's examples and compares what they print. Here the page is held against
-the package: whoever adds a ``raise`` with a message adds an example of it.
+``test_docs`` runs the page's examples and compares what they print. Here the page is compared with
+the package: each ``raise`` with a message needs an example.
 """
 
 import ast
@@ -21,7 +21,7 @@ PAGE = DOCS / "errors.md"
 
 
 class Site(NamedTuple):
-    """A place that makes an error: where, of which class, and what is fixed in its message."""
+    """A place that makes an error: where it is, its class, and the fixed parts of its message."""
 
     where: str
     error: str
@@ -42,7 +42,7 @@ def shown() -> list[Shown]:
 
 
 def fixed_parts(node: ast.expr, scope: list[ast.AST]) -> tuple[str, ...]:
-    """Return what is written out of a message, wherever in its module it is put together."""
+    """Return the literal parts of a message, wherever in its module it is built."""
     if isinstance(node, ast.Name):
         node = next((value for name, value in assigned(scope[-1]) if name == node.id), node)
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
@@ -55,7 +55,7 @@ def fixed_parts(node: ast.expr, scope: list[ast.AST]) -> tuple[str, ...]:
 
 
 def assigned(function: ast.AST) -> Iterator[tuple[str, ast.expr]]:
-    """List the values that a function gives to names."""
+    """List the names that a function assigns, with their values."""
     for node in ast.walk(function):
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             yield node.targets[0].id, node.value
@@ -71,7 +71,7 @@ def returned(module: ast.AST) -> Iterator[tuple[str, ast.expr]]:
 
 
 def find_sites(path: Path) -> Iterator[Site]:
-    """List where a module makes an error, or calls something that makes one to be raised."""
+    """List where a module makes an error, or calls a function that makes one to raise."""
 
     def visit(node: ast.AST, scope: list[ast.AST], names: list[str]) -> Iterator[Site]:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
@@ -109,13 +109,13 @@ UNWORDED = {
     "_streams.producer._forward": "StreamingNotSupportedError",
     "_actors.stream_and_subscribe._wait_for_streamer": "NothingToStreamError",
 }
-"""Where the class puts the message together, or the message is another error's."""
+"""Places where the class builds the message, or the message is another error's."""
 
 ANYIOS_OWN = {"_streams.buffer.Buffer.wait_readable"}
-"""Where an error of AnyIO's interface is raised, which nobody but the library sees."""
+"""Places that raise an error of AnyIO's interface, which only the library sees."""
 
 SEEN_AS = {"NothingToStreamError": "StreamingNotSupportedError"}
-"""What a private class becomes before anybody sees it."""
+"""The public class that a private one is turned into."""
 
 
 def worded() -> list[Site]:
@@ -123,7 +123,7 @@ def worded() -> list[Site]:
 
 
 def test_the_sites_are_found():
-    """Raised at once, made for later, or put together elsewhere: the search sees it all."""
+    """The search finds errors raised at once, made for later, or built elsewhere."""
     found = {site.where for site in SITES}
     assert {"_address.address", "_streams.outcome.failed", "_actors.actor.Actor.router"} <= found
     assert {
@@ -136,8 +136,8 @@ def test_the_sites_are_found():
 @pytest.mark.parametrize(
     "site", worded(), ids=lambda site: f"{site.where} {site.error} {''.join(site.fixed)[:50]}"
 )
-def test_each_message_is_provoked_on_the_page(site: Site) -> None:
-    """Each place that makes an error with a message of its own has an example."""
+def test_each_message_is_raised_on_the_page(site: Site) -> None:
+    """Each place that makes an error with its own message has an example."""
     kind = SEEN_AS.get(site.error, site.error)
     kinds = {kind} if kind.endswith("Error") else {message.error for message in shown()}
     assert any(
@@ -147,18 +147,18 @@ def test_each_message_is_provoked_on_the_page(site: Site) -> None:
 
 
 def test_a_message_from_elsewhere_is_listed_here():
-    """A place without a message of its own is one of those that are known to need none."""
+    """A place without its own message is on the list of known ones."""
     assert {site.where: site.error for site in SITES if not site.fixed} == UNWORDED
 
 
 @pytest.mark.parametrize("name", [name for name in actorstream.__all__ if name.endswith("Error")])
 def test_each_public_class_is_on_the_page(name):
-    """Each public class of error is seen there, but for the base, which is never raised."""
+    """The page shows each public error class, except for the base, which is never raised."""
     assert name == "ActorStreamError" or name in {message.error for message in shown()}
 
 
 def test_each_message_is_of_a_class_that_users_can_catch():
-    """Public, built in, or, from the testing module, an assertion."""
+    """Each class is public, built in, or an assertion of the testing module."""
     kinds = {message.error for message in shown()}
     assert all(hasattr(actorstream, kind) or hasattr(builtins, kind) for kind in kinds)
 
@@ -171,10 +171,10 @@ WHAT_HAPPENED = {
     "StreamAbortedError",  # the reason is the caller's own
     "StreamError",
 }
-"""Classes that tell of an event, and of no mistake: there is nothing to write instead."""
+"""Classes that report an event rather than a mistake: there is nothing to write instead."""
 
 DEFECTS = ("this is a bug in actorstream", "the router was cancelled before")
-"""Messages about the library itself, or about a race that is nobody's mistake."""
+"""Messages about the library itself, or about a race that is not a mistake of the user."""
 
 CAME = r", not \S|^.+(; | and |, )"
 WANTED = (
@@ -195,6 +195,6 @@ WANTED = (
     ],
 )
 def test_a_message_says_what_came_what_was_wanted_and_what_to_write(message):
-    """`..., not X` or what happened; and what it is to be, or what to do about it."""
+    """A message says what came or happened, and what was wanted or what to do."""
     assert re.search(CAME, message.text)
     assert re.search(WANTED, message.text)

@@ -1,4 +1,4 @@
-"""Every error has the library's base, fits where its built-in kind is caught, and explains."""
+"""Every error has the library's base, is caught as its built-in kind, and explains itself."""
 
 import copy
 import pickle
@@ -43,7 +43,7 @@ def public_errors() -> list[type[BaseException]]:
 
 
 @pytest.mark.parametrize("error", public_errors())
-def test_every_public_error_has_the_one_base(error: type[BaseException]) -> None:
+def test_every_public_error_has_the_same_base(error: type[BaseException]) -> None:
     assert issubclass(error, ActorStreamError)
 
 
@@ -66,7 +66,7 @@ def test_the_base_is_an_ordinary_exception() -> None:
         (PortClosedError, ClosedResourceError),
     ],
 )
-def test_an_error_is_of_the_kind_that_authors_catch(
+def test_an_error_is_also_of_its_built_in_kind(
     error: type[BaseException], kind: type[BaseException]
 ) -> None:
     assert issubclass(error, kind)
@@ -76,11 +76,13 @@ def test_an_error_is_of_the_kind_that_authors_catch(
     "error",
     [ActorNotFoundError, StreamConsumedError, RouterClosedError, ActorStoppedError],
 )
-def test_what_is_not_the_actors_failure_is_no_stream_error(error: type[BaseException]) -> None:
+def test_an_error_that_is_not_the_actors_failure_is_not_a_stream_error(
+    error: type[BaseException],
+) -> None:
     assert not issubclass(error, StreamError)
 
 
-def test_an_overflow_and_an_abort_are_no_timeouts() -> None:
+def test_an_overflow_and_an_abort_are_not_timeouts() -> None:
     assert not issubclass(StreamOverflowError, TimeoutError)
     assert not issubclass(StreamAbortedError, TimeoutError)
 
@@ -100,7 +102,7 @@ def test_an_exception_as_a_reason_is_the_cause() -> None:
     assert error.__cause__ is error.reason is reason
 
 
-def test_another_reason_is_no_cause() -> None:
+def test_any_other_reason_is_not_the_cause() -> None:
     assert StreamAbortedError("enough").__cause__ is None
 
 
@@ -157,7 +159,7 @@ def test_an_error_survives_copying_and_pickling(error: ActorStreamError, clone: 
 
 
 class UnpicklableError(Exception):
-    """Its constructor takes what pickle does not give back."""
+    """Its constructor needs arguments that pickle does not pass."""
 
     def __init__(self, one: str, other: str) -> None:
         super().__init__(one)
@@ -167,7 +169,7 @@ class UnpicklableError(Exception):
 @pytest.mark.parametrize(
     ("cause", "expected"), [(KeyError("k"), "KeyError('k')"), (UnpicklableError("a", "b"), "None")]
 )
-def test_pickling_takes_the_cause_along_where_it_can(cause: Exception, expected: str) -> None:
+def test_pickling_keeps_the_cause_if_it_can(cause: Exception, expected: str) -> None:
     error = ActorError("text")
     error.__cause__ = cause
     assert repr(pickle.loads(pickle.dumps(error)).__cause__) == expected

@@ -1,4 +1,4 @@
-"""Ids are unique across threads, processes and forks, and sort in the order of their making."""
+"""Ids are unique across threads, processes and forks, and sort in the order of creation."""
 
 import os
 import subprocess
@@ -34,13 +34,13 @@ def run(code: str) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("make", MAKERS)
-def test_no_two_are_the_same(make: Callable[[], str]) -> None:
+def test_all_are_different(make: Callable[[], str]) -> None:
     assert len({make() for _ in range(MANY)}) == MANY
 
 
 @pytest.mark.parametrize("make", MAKERS)
-def test_they_sort_in_the_order_of_their_making(make: Callable[[], str]) -> None:
-    made = [make() for _ in range(20 * MANY)]  # enough to add digits, should they not be padded
+def test_they_sort_in_the_order_of_creation(make: Callable[[], str]) -> None:
+    made = [make() for _ in range(20 * MANY)]  # enough to add digits if they were not padded
     assert made == sorted(made)
 
 
@@ -52,7 +52,7 @@ def test_they_are_short_ascii_without_blanks(make: Callable[[], str]) -> None:
     assert len(made) < 50
 
 
-def test_the_two_kinds_never_meet() -> None:
+def test_message_ids_and_correlation_ids_never_collide() -> None:
     assert generate_message_id().startswith("msg-")
     assert generate_correlation_id().startswith("corr-")
 
@@ -70,7 +70,7 @@ def test_each_thread_gets_its_ids_in_order() -> None:
             assert made == sorted(made)
 
 
-def test_two_processes_share_no_prefix() -> None:
+def test_two_processes_have_different_prefixes() -> None:
     code = "from actorstream import generate_message_id; print(generate_message_id())"
     prefixes = {run(code)[0][0].rsplit("-", 1)[0] for _ in range(2)}
     prefixes.add(generate_message_id().rsplit("-", 1)[0])
@@ -78,7 +78,7 @@ def test_two_processes_share_no_prefix() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork()")
-def test_a_fork_draws_a_prefix_of_its_own() -> None:
+def test_a_fork_gets_its_own_prefix() -> None:
     lines = run(FORKING)
     prefixes = [ids[0].rsplit("-", 1)[0] for _, *ids in lines]
     before, first, second, after = prefixes

@@ -31,13 +31,13 @@ FLOORS = [
     {"", "testing", "_demo", "__main__"},
 ]
 TYPE_ONLY_ARROW_BACK = ("_actors.actor", "_router")
-"""An actor's ``router`` has the type of what users made; no other arrow leads back."""
+"""The type of an actor's ``router``; no other import leads upwards."""
 
 HEAVY = {"trio", "uvloop", "starlette", "httpx", "uvicorn", "opentelemetry"}
 
 
 def name_of(path: Path) -> str:
-    """Return a module's name below the package; the package itself is ``""``."""
+    """Return a module's name within the package; the package itself is ``""``."""
     parts = path.relative_to(PACKAGE).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
@@ -46,7 +46,7 @@ NAMES = {name_of(path) for path in MODULES}
 
 
 def arrows() -> Iterator[tuple[str, str]]:
-    """List who imports whom."""
+    """List which module imports which."""
     for path in MODULES:
         for node in ast.walk(ast.parse(path.read_text())):
             for target in imported(node):
@@ -67,7 +67,7 @@ def inside(name: str) -> bool:
 
 
 def module_in(name: str) -> str:
-    """Return the module that a dotted name leads to, without the names that are in it."""
+    """Return the module that a dotted name refers to, without the names inside it."""
     parts = name.split(".")[1:]
     while parts and ".".join(parts) not in NAMES:
         parts.pop()
@@ -81,22 +81,22 @@ def floor_of(name: str) -> int:
 ARROWS = sorted({*arrows()} - {TYPE_ONLY_ARROW_BACK})
 
 
-def test_every_module_has_a_floor_and_its_arrows_are_seen() -> None:
-    """The tests below look at all there is, folders included."""
+def test_every_module_has_a_floor_and_its_imports_are_found() -> None:
+    """The tests below check all modules, including those in folders."""
     assert len(NAMES) == len(MODULES) > 50
     assert all(floor_of(name) >= 0 for name in NAMES)
     assert {("_streams.stream", "_streams.channel"), TYPE_ONLY_ARROW_BACK} <= {*arrows()}
 
 
 @pytest.mark.parametrize(("module", "target"), ARROWS, ids=lambda name: name or "actorstream")
-def test_an_arrow_leads_down(module: str, target: str) -> None:
-    """No module imports from a floor above its own, nor from the other wing of its floor."""
+def test_an_import_leads_down(module: str, target: str) -> None:
+    """No module imports from a floor above its own, or from another folder on its floor."""
     assert floor_of(target) <= floor_of(module)
     if floor_of(target) == floor_of(module) > 0 and floor_of(module) < len(FLOORS) - 1:
         assert target.split(".")[0] == module.split(".")[0]
 
 
-def test_nothing_imports_in_a_circle() -> None:
+def test_no_import_cycles() -> None:
     graph: dict[str, set[str]] = {name: set() for name in NAMES}
     for module, target in ARROWS:
         graph[module].add(target)
@@ -106,15 +106,15 @@ def test_nothing_imports_in_a_circle() -> None:
         pytest.fail(" -> ".join(error.args[1]))
 
 
-def test_a_wing_is_a_folder_without_folders() -> None:
-    """A wing holds modules; its ``__init__`` says what it is, and imports nothing."""
+def test_a_folder_of_the_package_is_flat() -> None:
+    """A folder holds modules; its ``__init__`` has a docstring and imports nothing."""
     for path in PACKAGE.glob("*/__init__.py"):
         assert len(ast.parse(path.read_text()).body) == 1, path
         assert not [inner for inner in path.parent.iterdir() if (inner / "__init__.py").exists()]
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:
-    """What is an extra is imported where it is used."""
+    """Optional dependencies are imported where they are used."""
     code = "import sys, actorstream, actorstream.testing; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
     assert "actorstream" in loaded.split()

@@ -1,4 +1,4 @@
-"""What travels: requests, and events whose left-out parts are made when somebody asks."""
+"""Messages: requests, and stream events whose omitted fields are filled in on demand."""
 
 import copy
 import pickle
@@ -22,7 +22,7 @@ from tests.support import ActorOf, HelperActor, serving
 
 
 async def events_of(*items: Any) -> list[AsyncStreamMessage[Any]]:
-    """Return what a consumer sees of an actor that yields ``items``."""
+    """Return the events that a consumer gets from an actor that yields ``items``."""
 
     async def make(_: object) -> AsyncIterator[Any]:
         for item in items:
@@ -38,7 +38,7 @@ def test_an_event_needs_only_its_type() -> None:
     assert event.correlation_id == ""
 
 
-def test_an_event_is_made_by_name_as_the_document_does() -> None:
+def test_an_event_may_be_made_by_keyword() -> None:
     assert AsyncStreamMessage(type="data", payload="token").payload == "token"
 
 
@@ -59,16 +59,16 @@ def test_any_object_is_a_payload(payload: object) -> None:
     assert AsyncStreamMessage("data", payload).payload is payload
 
 
-def test_an_id_that_is_left_out_is_made_once() -> None:
+def test_an_omitted_id_is_generated_once() -> None:
     event = AsyncStreamMessage("data", 1)
     assert event.id == event.id != ""
 
 
-def test_ids_that_are_left_out_differ() -> None:
+def test_omitted_ids_differ() -> None:
     assert AsyncStreamMessage("data", 1).id != AsyncStreamMessage("data", 1).id
 
 
-def test_what_is_given_is_kept() -> None:
+def test_given_fields_are_kept() -> None:
     sender = address("a")
     event = AsyncStreamMessage(
         "error", None, error="oh", id="i", correlation_id="c", sender=sender, timestamp=1.5
@@ -196,19 +196,19 @@ async def test_ids_sort_in_the_order_of_the_events() -> None:
     assert len(ids) == 301
 
 
-async def test_an_id_may_be_asked_for_late_and_in_any_order() -> None:
+async def test_ids_may_be_read_late_and_in_any_order() -> None:
     events = await events_of(*range(20))
     ids = {event.payload: event.id for event in reversed(events[:-1])}
     assert [ids[number] for number in range(20)] == sorted(ids.values())
 
 
-async def test_what_an_actor_leaves_out_is_filled_in() -> None:
+async def test_fields_that_an_actor_omits_are_filled_in() -> None:
     event, _ = await events_of(AsyncStreamMessage("data", 1))
     assert event.sender == address("a")
     assert event.correlation_id
 
 
-async def test_what_an_actor_gives_is_kept() -> None:
+async def test_fields_that_an_actor_sets_are_kept() -> None:
     given = AsyncStreamMessage("data", 1, id="i", sender=address("b"), timestamp=1.5)
     event, _ = await events_of(given)
     assert (event.id, event.sender, event.timestamp) == ("i", address("b"), 1.5)
@@ -226,7 +226,7 @@ async def test_a_helpers_correlation_id_becomes_the_streams(router: MessageRoute
     assert [event.correlation_id for event in events] == ["mine"] * 3
 
 
-async def test_the_ids_that_follow_an_id_of_the_actors_own_sort_after_it() -> None:
+async def test_ids_after_an_id_set_by_the_actor_sort_after_it() -> None:
     ids = [event.id for event in await events_of(AsyncStreamMessage("data", 1, id="z"), 2, 3)]
     assert ids[0] == "z"
     assert ids == sorted(set(ids))
@@ -239,7 +239,7 @@ async def test_an_event_that_is_yielded_twice_arrives_as_two() -> None:
     assert first.id < second.id
 
 
-async def test_an_actors_own_event_is_left_as_it_was() -> None:
+async def test_an_event_that_an_actor_yields_is_not_changed() -> None:
     own = AsyncStreamMessage("data", 1)
     await events_of(own)
     assert own.correlation_id == ""
@@ -262,7 +262,7 @@ def test_a_request_needs_its_receiver_and_type() -> None:
     assert abs(message.timestamp - time.time()) < 60
 
 
-def test_a_request_has_ids_of_its_own() -> None:
+def test_each_request_has_its_own_ids() -> None:
     one, other = (Message(to=address("a"), type="go") for _ in range(2))
     assert len({one.id, other.id, one.correlation_id, other.correlation_id}) == 4
 

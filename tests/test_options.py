@@ -50,7 +50,7 @@ def test_a_buffer_holds_one_item_or_more(size: int) -> None:
 
 
 @pytest.mark.parametrize("size", [0, -1])
-def test_a_buffer_for_no_items_is_a_value_error(size: int) -> None:
+def test_a_buffer_size_below_1_is_a_value_error(size: int) -> None:
     with pytest.raises(ValueError, match=f"buffer_size is at least 1, not {size}"):
         options(buffer_size=size)
 
@@ -70,7 +70,7 @@ def test_a_time_limit_is_a_number_of_seconds_or_none(name: str, seconds: float |
 
 @pytest.mark.parametrize("name", TIMES)
 @pytest.mark.parametrize("seconds", [-1, -0.001, -math.inf, math.nan])
-def test_a_time_before_now_is_a_value_error_that_names_it(name: str, seconds: float) -> None:
+def test_a_negative_time_limit_is_a_value_error_that_names_it(name: str, seconds: float) -> None:
     with pytest.raises(ValueError, match=f"^{name} is 0 seconds or more") as caught:
         options(**{name: seconds})
     assert repr(seconds) in str(caught.value)
@@ -78,7 +78,9 @@ def test_a_time_before_now_is_a_value_error_that_names_it(name: str, seconds: fl
 
 @pytest.mark.parametrize("name", TIMES)
 @pytest.mark.parametrize("seconds", ["1", True, [1], Fraction(1, 2)])
-def test_what_is_no_number_is_a_type_error_that_names_it(name: str, seconds: object) -> None:
+def test_a_time_limit_of_another_type_is_a_type_error_that_names_it(
+    name: str, seconds: object
+) -> None:
     with pytest.raises(TypeError, match=f"^{name} is a number of seconds or None"):
         options(**{name: seconds})
 
@@ -97,23 +99,23 @@ def test_another_policy_is_a_value_error_that_lists_the_four(
 
 
 @pytest.mark.parametrize("policy", [None, 1, ["wait"], {}])
-def test_a_policy_that_is_no_text_is_a_type_error(policy: object) -> None:
+def test_a_policy_that_is_not_a_str_is_a_type_error(policy: object) -> None:
     with pytest.raises(TypeError, match="overflow is one of"):
         options(overflow=policy)
 
 
-def test_a_signal_is_taken() -> None:
+def test_a_signal_is_accepted() -> None:
     signal = AbortController().signal
     assert options(signal=signal).signal is signal
 
 
-def test_a_controller_for_a_signal_is_told_what_to_write() -> None:
+def test_a_controller_as_a_signal_is_an_error_that_says_what_to_write() -> None:
     with pytest.raises(TypeError, match=r"write signal=controller\.signal"):
         options(signal=AbortController())
 
 
 @pytest.mark.parametrize("signal", ["stop", 1, object])
-def test_what_is_no_signal_is_a_type_error(signal: object) -> None:
+def test_a_signal_of_another_type_is_a_type_error(signal: object) -> None:
     with pytest.raises(TypeError, match="signal is an AbortSignal or None"):
         options(signal=signal)
 
@@ -122,17 +124,17 @@ def test_no_options_and_no_overrides_give_the_defaults() -> None:
     assert merge_options(None, {}) == options()
 
 
-def test_options_without_overrides_are_given_back() -> None:
+def test_options_without_overrides_are_returned_unchanged() -> None:
     given = options(buffer_size=7)
     assert merge_options(given, {}) is given
 
 
-def test_an_override_wins_and_leaves_the_rest() -> None:
+def test_an_override_wins_and_keeps_the_other_options() -> None:
     merged = merge_options(options(buffer_size=7, timeout=1), {"timeout": None})
     assert merged == options(buffer_size=7, timeout=None)
 
 
-def test_an_override_leaves_the_options_alone() -> None:
+def test_an_override_does_not_change_the_given_options() -> None:
     given = options(buffer_size=7)
     merge_options(given, {"buffer_size": 8})
     assert given.buffer_size == 7
@@ -154,13 +156,13 @@ def test_all_unknown_options_are_named_in_order() -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"buffer_size": 1}, 1, StreamAsyncOptions])
-def test_what_are_no_options_is_a_type_error_that_says_what_to_write(wrong: Any) -> None:
+def test_options_of_another_type_are_a_type_error_that_says_what_to_write(wrong: Any) -> None:
     with pytest.raises(TypeError, match=r"write options=StreamAsyncOptions\(buffer_size=\.\.\.\)"):
         merge_options(wrong, {})
 
 
 @pytest.mark.parametrize("bad", [{"buffer_size": 0}, {"timeout": -1}, {"overflow": "no"}])
-def test_a_bad_option_is_raised_at_the_call(bad: dict[str, Any]) -> None:
+def test_a_bad_option_raises_at_the_call(bad: dict[str, Any]) -> None:
     router = MessageRouter()
     router.register_actor("a", Actor())
     with pytest.raises(ValueError, match=next(iter(bad))):
@@ -169,14 +171,14 @@ def test_a_bad_option_is_raised_at_the_call(bad: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("values", [{}, {"timeout": 5}, {"idle_timeout": math.inf}])
-def test_a_stream_with_no_more_than_a_timeout_needs_no_watch(values: dict[str, Any]) -> None:
+def test_a_stream_with_only_a_timeout_needs_no_watchdog(values: dict[str, Any]) -> None:
     assert not needs_watch(options(**values))
 
 
 @pytest.mark.parametrize("name", TIMES[1:])
-def test_a_stream_with_another_limit_needs_a_watch(name: str) -> None:
+def test_a_stream_with_another_limit_needs_a_watchdog(name: str) -> None:
     assert needs_watch(options(**{name: 1}))
 
 
-def test_a_stream_with_a_signal_needs_a_watch() -> None:
+def test_a_stream_with_a_signal_needs_a_watchdog() -> None:
     assert needs_watch(options(signal=AbortController().signal))

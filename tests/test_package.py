@@ -56,7 +56,7 @@ def fetch(python: Path, *arguments: str | Path) -> None:
 
 @pytest.fixture(scope="session")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make an environment with nothing in it but pip; return its interpreter."""
+    """Make an environment that contains only pip; return its interpreter."""
     folder = tmp_path_factory.mktemp("empty") / "venv"
     made = run(sys.executable, "-m", "venv", folder, cwd=folder.parent)
     assert not made.returncode, made.stderr
@@ -81,7 +81,7 @@ def installed(python: Path, dist: Path) -> Path:
     """Install the wheel, and pytest; return the interpreter."""
     fetch(python, *PROJECT["dependencies"], "pytest>=9")
     [wheel] = dist.glob("*.whl")
-    # Without an index: what the wheel asks for beyond pyproject.toml is missing, and fails.
+    # Without an index, a requirement of the wheel beyond pyproject.toml fails.
     done = run(python, "-m", "pip", "install", "--quiet", "--no-index", wheel, cwd=dist)
     assert not done.returncode, done.stderr
     return python
@@ -112,7 +112,7 @@ def metadata(dist: Path) -> Message:
 
 
 def test_the_public_surface_holds_in_the_installed_wheel(installed: Path, tmp_path: Path) -> None:
-    """What the tests of the public surface say of the checkout is true of the wheel."""
+    """The tests of the public API pass on the wheel."""
     shutil.copy(PUBLIC_SURFACE, tmp_path)
     pytest_ = (installed, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider")
     done = run(*pytest_, f"--rootdir={tmp_path}", PUBLIC_SURFACE.name, cwd=tmp_path)
@@ -121,7 +121,7 @@ def test_the_public_surface_holds_in_the_installed_wheel(installed: Path, tmp_pa
 
 
 def test_it_is_the_wheel_that_is_imported(installed: Path, tmp_path: Path) -> None:
-    """What these tests run against lies in the environment, not in the checkout."""
+    """These tests import the package from the environment, not from the checkout."""
     done = run(installed, "-c", "import actorstream as a; print(a.__file__)", cwd=tmp_path)
     assert Path(done.stdout.strip()).is_relative_to(installed.parent.parent)
 
@@ -136,7 +136,7 @@ def test_an_example_runs_without_trio(installed: Path, tmp_path: Path) -> None:
 
 
 def test_the_version_is_the_one_in_the_metadata(installed: Path, tmp_path: Path) -> None:
-    """`actorstream.__version__` and the metadata of what is installed agree."""
+    """`actorstream.__version__` equals the version in the installed metadata."""
     code = "from importlib.metadata import version; import actorstream as a; "
     code += "print(version('actorstream'), a.__version__)"
     ours, theirs = run(installed, "-c", code, cwd=tmp_path).stdout.split()
@@ -144,7 +144,7 @@ def test_the_version_is_the_one_in_the_metadata(installed: Path, tmp_path: Path)
 
 
 def test_the_command_line_tells_the_version(installed: Path, tmp_path: Path) -> None:
-    """`python -m actorstream --version` says what is installed."""
+    """`python -m actorstream --version` prints the installed version."""
     done = run(installed, "-m", "actorstream", "--version", cwd=tmp_path)
     shown = run(installed, "-m", "pip", "show", "actorstream", cwd=tmp_path).stdout
     [version] = re.findall(r"^Version: (.*)$", shown, re.MULTILINE)
@@ -152,7 +152,7 @@ def test_the_command_line_tells_the_version(installed: Path, tmp_path: Path) -> 
 
 
 def test_the_wheel_holds_the_package_and_nothing_else(in_wheel: set[str]) -> None:
-    """Each file of the package is in the wheel, the marker of its types too, and no test."""
+    """The wheel contains each file of the package, including `py.typed`, and no tests."""
     package = {
         path.relative_to(ROOT).as_posix()
         for path in (ROOT / "actorstream").rglob("*")
@@ -163,13 +163,13 @@ def test_the_wheel_holds_the_package_and_nothing_else(in_wheel: set[str]) -> Non
 
 
 def test_the_license_is_in_both(in_wheel: set[str], in_sdist: set[str]) -> None:
-    """Whoever gets either gets the license."""
+    """The wheel and the sdist contain the license."""
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in in_wheel)
     assert "LICENSE" in in_sdist
 
 
 def test_the_sdist_holds_what_the_tests_need(in_sdist: set[str]) -> None:
-    """From the sdist alone, the tests and the docs can be run and read."""
+    """The sdist is enough to run the tests and to read the docs."""
     wanted = {"CHANGELOG.md", "PKG-INFO", "README.md", "noxfile.py", "pyproject.toml"}
     for folder in ("actorstream", "docs", "tests"):
         wanted |= {path.relative_to(ROOT).as_posix() for path in (ROOT / folder).rglob("*.py")}
@@ -177,14 +177,14 @@ def test_the_sdist_holds_what_the_tests_need(in_sdist: set[str]) -> None:
 
 
 def test_the_sdist_holds_nothing_of_this_machine(in_sdist: set[str]) -> None:
-    """No environment, no cache, and nothing hidden but what git is told to ignore."""
+    """The sdist has no environment, no cache, and no hidden file except `.gitignore`."""
     hidden = {name for name in in_sdist if any(part[:1] == "." for part in name.split("/"))}
     assert hidden <= {".gitignore", ".flake8"}
     assert not [name for name in in_sdist if "__pycache__" in name]
 
 
 def test_the_metadata_says_what_it_runs_on(metadata: Message) -> None:
-    """The frameworks, the types, and each Python that nox tests are among the classifiers."""
+    """The classifiers list the frameworks, the typing, and each Python that nox tests."""
     classifiers = set(metadata.get_all("Classifier", []))
     frameworks = {f"Framework :: {name}" for name in ("AnyIO", "AsyncIO", "Trio")}
     assert frameworks | {"Typing :: Typed"} <= classifiers
@@ -194,7 +194,7 @@ def test_the_metadata_says_what_it_runs_on(metadata: Message) -> None:
 
 
 def test_the_metadata_names_no_host(metadata: Message) -> None:
-    """There is no page of the project on the web, so there is no link to one."""
+    """The project has no page on the web, so the metadata has no link to one."""
     assert not metadata.get_all("Project-URL", [])
     assert not metadata.get_all("Home-page", [])
 

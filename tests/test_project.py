@@ -1,4 +1,4 @@
-"""Promises about the project itself: its layout, its dependencies, the README's two commands."""
+"""The project itself: its layout, its dependencies, the README's two commands."""
 
 import re
 import subprocess
@@ -23,7 +23,7 @@ COMMANDS = {"demo", "tests"}
 
 
 def tracked_files() -> list[str]:
-    """Ask git what belongs to the project; elsewhere than in a checkout, skip the test."""
+    """List the files that git tracks; outside a checkout, skip the test."""
     try:
         listed = subprocess.run(
             ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
@@ -34,7 +34,7 @@ def tracked_files() -> list[str]:
 
 
 def dependencies() -> list[str]:
-    """Read what the package needs at run time."""
+    """Read the run-time dependencies of the package."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     return list(project["dependencies"])
 
@@ -48,7 +48,7 @@ def readme_commands() -> dict[str, str]:
 
 
 def ci_command(name: str) -> str:
-    """Ask what `.ci/run` runs."""
+    """Return the command that `.ci/run` runs."""
     script = ROOT / ".ci" / "readme-command"
     return subprocess.run([script, name], capture_output=True, text=True, check=True).stdout.strip()
 
@@ -78,7 +78,7 @@ def test_each_command_makes_its_own_environment() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
-def test_ci_runs_just_what_the_readme_says(name: str) -> None:
+def test_ci_runs_exactly_what_the_readme_says(name: str) -> None:
     if not (ROOT / ".ci").is_dir():
         pytest.skip("not in a checkout")
     assert ci_command(name) == readme_commands()[name]

@@ -1,4 +1,4 @@
-"""The package's face: what it exports, all of it documented, and nothing more."""
+"""The public API: what the package exports, all of it documented, and nothing more."""
 
 import importlib.resources
 import inspect
@@ -60,7 +60,7 @@ CALLABLES = sorted(EXPORTED - {"__version__"})
 
 
 def members_of(name: str) -> list[str]:
-    """Name the public members that a class of the package defines."""
+    """List the public members that a class of the package defines."""
     kind = getattr(actorstream, name)
     return [f"{name}.{member}" for member in vars(kind) if not member.startswith("_")]
 
@@ -79,28 +79,28 @@ METHODS = [
 
 
 def test_all():
-    """`__all__` is the list of the design, sorted, and each of it is there."""
+    """`__all__` is the list of the design, sorted, and each name exists."""
     assert set(actorstream.__all__) == EXPORTED
     assert len(actorstream.__all__) == len(EXPORTED)
     assert all(hasattr(actorstream, name) for name in actorstream.__all__)
 
 
 def test_nothing_else():
-    """At the root there is nothing public beyond `__all__`, and one module, once imported."""
+    """The package has no public name beyond `__all__`, except for one module, once imported."""
     public = {name for name in vars(actorstream) if not name.startswith("_")}
     assert public - {"testing"} == EXPORTED - {"__version__"}
 
 
 def test_star_import():
-    """`from actorstream import *` gives just that."""
+    """`from actorstream import *` imports exactly those names."""
     namespace: dict[str, object] = {}
-    exec("from actorstream import *", namespace)  # the very statement
+    exec("from actorstream import *", namespace)  # exactly this statement
     assert namespace.keys() - {"__builtins__"} == EXPORTED
 
 
 @pytest.mark.parametrize("name", CALLABLES)
 def test_docstring(name):
-    """Every public class and function has a docstring of its own, which begins with a sentence."""
+    """Every public class and function has its own docstring, which begins with a sentence."""
     public = getattr(actorstream, name)
     doc = vars(public)["__doc__"] if inspect.isclass(public) else public.__doc__
     assert re.match(r"[A-Z].*[.:]", inspect.cleandoc(doc).partition("\n\n")[0], re.DOTALL)
@@ -113,21 +113,21 @@ def test_docstring_of_a_method(name):
     assert inspect.getdoc(getattr(getattr(actorstream, owner), member))
 
 
-def test_methods_are_looked_at():
-    """The test above sees methods, properties and static methods."""
+def test_methods_are_checked():
+    """The test above checks methods, properties and static methods."""
     assert {"Stream.collect", "Actor.address", "AbortSignal.any"} <= set(METHODS)
 
 
 @pytest.mark.parametrize("name", CALLABLES)
 def test_home(name):
-    """Everything public calls the package its home, and is found there by its name."""
+    """Everything public has the package as its `__module__`, and is found there by its name."""
     public = getattr(actorstream, name)
     assert (public.__module__, public.__qualname__) == ("actorstream", name)
 
 
 @pytest.mark.parametrize("name", [name for name in CALLABLES if name[0].isupper()])
 def test_annotations_resolve(name):
-    """What looks up the annotations of a public class finds them, in a subclass as well."""
+    """The annotations of a public class resolve, in a subclass as well."""
     public = getattr(actorstream, name)
     hints = typing.get_type_hints(public)
     assert not any(isinstance(hint, str) for hint in hints.values())
@@ -140,7 +140,7 @@ def test_version():
 
 
 def test_typed():
-    """The package says that it is typed."""
+    """The package is marked as typed."""
     assert importlib.resources.files(actorstream).joinpath("py.typed").is_file()
 
 
@@ -157,7 +157,7 @@ def test_typed():
     ],
 )
 def test_bases_of_errors(error, base):
-    """Each error is also of the built-in kind that an author already catches."""
+    """Each error is also a subclass of its built-in kind."""
     assert issubclass(getattr(actorstream, error), base)
 
 
@@ -171,5 +171,5 @@ def test_base_of_all_errors(name):
     "name", ["StreamAbortedError", "StreamTimeoutError", "StreamOverflowError"]
 )
 def test_kinds_of_stream_error(name):
-    """Who catches `StreamError` catches an abort, a timeout and an overflow."""
+    """An abort, a timeout and an overflow are each a `StreamError`."""
     assert issubclass(getattr(actorstream, name), actorstream.StreamError)

@@ -1,4 +1,4 @@
-"""The README: short, a sample at once, and a table of what people use today that can be checked."""
+"""The README: short, with a sample on the first screen, and a comparison that can be checked."""
 
 import asyncio
 import re
@@ -24,13 +24,13 @@ def rows() -> list[str]:
 
 
 def opening() -> list[str]:
-    """Read what stands before the first sample, paragraph by paragraph, without the title."""
+    """Read the paragraphs before the first sample, without the title."""
     prose = TEXT.partition("```")[0]
     return [" ".join(part.split()) for part in prose.split("\n\n")[1:] if part.strip()]
 
 
 def test_the_problem_takes_two_sentences_and_the_promise_one():
-    """The README begins with those, and with nothing else."""
+    """The README begins with exactly those."""
     assert [len(re.findall(r"\.(?: |$)", paragraph)) for paragraph in opening()] == [2, 1]
 
 
@@ -42,32 +42,32 @@ def test_the_first_screen_has_a_sample_that_runs():
     assert output.line <= FIRST_SCREEN
 
 
-def test_what_it_gives_fits_into_eight_bullets():
+def test_the_features_fit_into_eight_bullets():
     """The list below the sample is short."""
     before = TEXT.partition("\n## ")[0]
     assert 1 <= sum(str(part).startswith("- ") for part in parse(before)) <= 8
 
 
 def test_there_is_one_chart():
-    """The README shows one picture, by a relative path: the measured speed."""
+    """The README shows one picture, the measured speed, by a relative path."""
     assert re.findall(r"!\[[^\]]+\]\((.*?)\)", TEXT) == ["docs/performance.svg"]
 
 
 def test_the_readme_leads_to_the_page_of_each_kind():
-    """From the README one gets to the tutorial, the guides, the reference and the explanation."""
+    """The README links to the tutorial, the guides, the reference and the explanation."""
     kinds = {"tutorial", "how-to", "reference", "design", "errors", "contributing"}
     assert {f"docs/{kind}.md" for kind in kinds} <= set(links(README))
 
 
 def test_every_alternative_has_its_row():
-    """The table has a row for each, and no row beyond them."""
+    """The table has a row for each alternative, and no others."""
     assert len(rows()) == len(TOOLS)
     assert all(any(tool in row.split("|")[1] for row in rows()) for tool in TOOLS)
 
 
 @pytest.mark.parametrize("row", rows(), ids=lambda row: row.split("|")[1].strip())
-def test_every_row_leads_to_where_it_is_proved(row):
-    """A row has a link into the docs, and its page and its section are there."""
+def test_every_row_links_to_its_proof(row):
+    """Each row has a link into the docs, and that page and section exist."""
     links = re.findall(r"\]\((docs/[\w-]+\.md)#([\w-]+)\)", row)
     assert links
     assert all(anchor in anchors(ROOT / page) for page, anchor in links)
@@ -75,7 +75,7 @@ def test_every_row_leads_to_where_it_is_proved(row):
 
 @pytest.mark.parametrize("row", rows()[1:], ids=lambda row: row.split("|")[1].strip())
 def test_every_other_library_has_its_sources(row):
-    """The section that a row leads to gives an address outside for what it says."""
+    """The section that a row links to gives an external source for its claims."""
     [(page, anchor)] = re.findall(r"\]\((docs/[\w-]+\.md)#([\w-]+)\)", row)
     sections = re.split(r"^#{2,3} ", (ROOT / page).read_text(), flags=re.M)
     own = [text for text in sections if anchor == slug(text.partition("\n")[0])]
@@ -94,8 +94,8 @@ async def test_a_memory_stream_tells_a_sender_at_its_next_send():
         await send.send(1)
 
 
-async def test_a_memory_stream_tells_the_reader_of_no_failure():
-    """A sender that fails looks to the reader of a memory stream like one that has ended."""
+async def test_a_memory_stream_hides_a_failure_from_its_reader():
+    """To the reader of a memory stream, a sender that fails looks like one that has ended."""
     send, receive = anyio.create_memory_object_stream[int](1)
     with suppress(OSError), send:
         send.send_nowait(1)
@@ -105,7 +105,7 @@ async def test_a_memory_stream_tells_the_reader_of_no_failure():
 
 
 def test_a_queue_has_no_ends():
-    """A `put` whose reader is gone waits for ever; so does a `get` whose producer has failed."""
+    """A `put` without a reader waits forever, and so does a `get` after its producer has failed."""
 
     async def main() -> None:
         queue = asyncio.Queue[int](1)

@@ -1,4 +1,4 @@
-"""The router: who is registered, what it counts, how it closes, and the older callback form."""
+"""The router: registration, statistics, closing, and the older callback form."""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ from tests.support import (
 
 
 def test_register_returns_the_address():
-    """Registering returns the actor's address, whichever way the id was written."""
+    """Registering returns the actor's address, whatever the spelling of the id."""
     router = MessageRouter()
     assert router.register_actor("a", CountTo()) == address("a")
     assert router.register_actor("@(workers/b)", CountTo()) == address("workers/b")
@@ -42,7 +42,7 @@ def test_register_returns_the_address():
 
 
 def test_list_actors():
-    """`list_actors()` gives the ids in the order of their registration."""
+    """`list_actors()` returns the ids in the order of registration."""
     router = MessageRouter()
     for name in ("b", "a", "workers/c"):
         router.register_actor(name, CountTo())
@@ -58,7 +58,7 @@ def test_get_actor(to):
 
 
 async def test_registered_before_and_after_entering():
-    """Actors may be registered before the router is entered, and after."""
+    """Actors may be registered before and after the router is entered."""
     router = MessageRouter()
     router.register_actor("before", CountTo())
     async with router:
@@ -68,7 +68,7 @@ async def test_registered_before_and_after_entering():
 
 
 def test_router_of_a_module():
-    """A router may be made where no event loop runs, and entered in a later one."""
+    """A router may be created without an event loop, and entered in one later."""
     router = MessageRouter()
     router.register_actor("a", CountTo())
 
@@ -90,7 +90,7 @@ async def test_unregister(router):
 
 
 async def test_unregister_before_entering():
-    """Unregistering works without the router being entered."""
+    """Actors may be unregistered before the router is entered."""
     router = MessageRouter()
     router.register_actor("a", CountTo())
     await router.unregister_actor("a")
@@ -98,7 +98,7 @@ async def test_unregister_before_entering():
 
 
 async def test_unregister_waits_for_the_clean_up(router):
-    """`unregister_actor()` returns when the producers of the actor are gone."""
+    """`unregister_actor()` returns when the actor's producers have cleaned up."""
     steps = []
 
     class Tidy(Actor):
@@ -120,7 +120,7 @@ async def test_unregister_waits_for_the_clean_up(router):
 
 
 async def test_unregister_by_the_actor_itself(router):
-    """An actor may unregister itself in its handler; its stream ends like the others."""
+    """An actor may unregister itself in a stream, which ends like the others."""
 
     class Quitter(Actor):
         async def stream_async(self, payload):
@@ -137,7 +137,7 @@ async def test_unregister_by_the_actor_itself(router):
 
 
 async def test_unregister_in_the_actors_clean_up(router):
-    """An actor may unregister itself in a shielded clean-up: it does not wait for itself."""
+    """An actor that unregisters itself in a shielded clean-up does not wait for itself."""
 
     class Quitter(Actor):
         async def stream_async(self, payload):
@@ -155,7 +155,7 @@ async def test_unregister_in_the_actors_clean_up(router):
 
 
 async def test_cancelled_unregister(router, unit):
-    """Where the wait of `unregister_actor()` is cancelled, the producers still go."""
+    """If `unregister_actor()` is cancelled while it waits, the producers still end."""
     router.register_actor("a", YieldsOnceAndCleansUp(lambda: anyio.sleep(2 * unit)))
     iterator = aiter(router.stream_async("a", "query"))
     await anext(iterator)
@@ -170,7 +170,7 @@ async def test_cancelled_unregister(router, unit):
 
 
 async def test_statistics(router):
-    """The router counts its actors, the streams that are open, and those there have been."""
+    """The router counts its actors, its open streams, and the streams opened so far."""
     router.register_actor("a", CountTo())
     router.register_actor("b", NeverYields())
     async with router.stream_async("b", "query"):
@@ -182,7 +182,7 @@ async def test_statistics(router):
 
 
 async def test_repr():
-    """The `repr` tells the router's state and how much there is in it."""
+    """The `repr` shows the router's state and its number of actors and streams."""
     router = MessageRouter()
     assert repr(router) == "<MessageRouter not entered: 0 actors, 0 active streams>"
     async with router:
@@ -201,7 +201,7 @@ async def read_until_closed(stream: Stream[Any]) -> None:
 
 
 async def test_exit_waits_for_every_producer():
-    """Leaving the router returns when every producer is gone."""
+    """The router's exit waits until every producer has ended."""
     silent = NeverYields()
     async with anyio.create_task_group() as tasks:
         async with MessageRouter() as router:
@@ -214,7 +214,7 @@ async def test_exit_waits_for_every_producer():
 
 
 async def test_exit_with_an_exception():
-    """The exception of the router's block leaves it as the same object."""
+    """An exception of the router's block leaves it as the same object."""
     error = KeyError("mine")
 
     async def fail() -> None:
@@ -229,7 +229,7 @@ async def test_exit_with_an_exception():
 
 
 async def test_exit_with_a_group():
-    """An exception group of the block's own leaves it as it is."""
+    """An exception group raised in the block leaves it unchanged."""
     error = ExceptionGroup("mine", [KeyError(), OSError()])
 
     async def fail() -> None:
@@ -242,7 +242,7 @@ async def test_exit_with_a_group():
 
 
 async def test_cancellation_passes_through():
-    """A cancellation of the router's block is an ordinary cancellation."""
+    """A cancellation of the router's block behaves like any other."""
     with anyio.CancelScope() as scope:
         async with MessageRouter():
             scope.cancel()
@@ -251,7 +251,7 @@ async def test_cancellation_passes_through():
 
 
 async def test_failing_producer_leaves_the_router_open(router):
-    """No failure of an actor, in its streaming or its clean-up, takes the router down."""
+    """A failure in a stream, or in its clean-up, does not close the router."""
 
     class Broken(Actor):
         async def stream_async(self, payload):
@@ -269,7 +269,7 @@ async def test_failing_producer_leaves_the_router_open(router):
 
 
 async def test_actors_are_free_after_the_exit():
-    """After the exit an actor may be registered with another router."""
+    """After the exit, an actor may be registered with another router."""
     actor = CountTo()
     for _ in range(2):
         async with MessageRouter() as router:
@@ -302,7 +302,7 @@ async def test_stream_started_while_closing():
 
 
 async def test_options_and_overrides(router):
-    """Single options go on top of `options`, which stay as they were."""
+    """Single options override `options`, which stay unchanged."""
     options = StreamAsyncOptions(buffer_size=7, timeout=None)
     router.register_actor("a", CountTo())
     assert router.stream_async("a", "q", options=options).statistics().buffer_size == 7
@@ -312,12 +312,12 @@ async def test_options_and_overrides(router):
 
 
 async def test_default_buffer_size():
-    """Without options the buffer holds 100 items."""
+    """By default, the buffer holds 100 items."""
     assert MessageRouter().stream_async("a", "query").statistics().buffer_size == 100
 
 
 async def test_payload_by_default(router):
-    """Without a payload the actor is given `None`."""
+    """By default, the payload is `None`."""
 
     class Echo(Actor):
         async def stream_async(self, payload):
@@ -340,7 +340,7 @@ async def test_stream_ask(router, actor):
 
 
 async def test_stream_ask_awaits(router):
-    """A coroutine function `on_chunk` is awaited, one chunk at a time."""
+    """An `on_chunk` coroutine function is awaited, one chunk at a time."""
     steps = []
 
     async def on_chunk(chunk):
@@ -355,7 +355,7 @@ async def test_stream_ask_awaits(router):
 
 @pytest.mark.parametrize("form", ["stream", "stream_async"])
 async def test_stream_ask_holds_the_actor_up(router, form):
-    """An `on_chunk` that waits holds the actor up: it is never far ahead."""
+    """An `on_chunk` that waits holds up the actor, so that it is never far ahead."""
     produced = 0
 
     class Eager(Actor):
@@ -386,7 +386,7 @@ async def test_stream_ask_holds_the_actor_up(router, form):
 
 
 async def test_stream_ask_raises_the_actors_failure(router):
-    """A failure of the actor is raised, after the chunks before it."""
+    """`stream_ask()` raises the actor's failure, after the chunks before it."""
 
     async def break_down(on_chunk):
         await on_chunk(1)
@@ -402,7 +402,7 @@ async def test_stream_ask_raises_the_actors_failure(router):
 
 @pytest.mark.parametrize("waits", [False, True])
 async def test_failing_on_chunk(router, waits):
-    """What `on_chunk` raises is raised as itself, and the producer is gone by then."""
+    """`stream_ask()` raises what `on_chunk` raises, once the producer has ended."""
     error = KeyError("mine")
     silent = NeverYields()
 
@@ -443,7 +443,7 @@ async def test_stream_ask_aborted(router):
 
 
 async def test_stream_ask_timed_out(router, unit):
-    """A time limit ends a `stream_ask()`; the producer is gone when it raises."""
+    """A timeout ends a `stream_ask()`, which raises once the producer has ended."""
     silent = NeverYields()
     router.register_actor("a", silent)
     with pytest.raises(StreamTimeoutError):
@@ -460,7 +460,7 @@ async def test_stream_ask_with_options(router):
 
 
 async def test_cancelled_stream_ask(router, unit):
-    """A cancelled `stream_ask()` has stopped its producer when it is left."""
+    """A cancelled `stream_ask()` returns once its producer has stopped."""
     silent = NeverYields()
     router.register_actor("a", silent)
     with anyio.move_on_after(unit):
@@ -468,8 +468,8 @@ async def test_cancelled_stream_ask(router, unit):
     assert (silent.stopped, router.statistics().active_streams) == (1, 0)
 
 
-async def test_stream_ask_skips_what_is_no_data(router):
-    """`on_chunk` is called for data events only, with the payload of each."""
+async def test_stream_ask_skips_other_events(router):
+    """`on_chunk` is called only for data events, with their payloads."""
 
     class HandMade(Actor):
         async def stream_async(self, payload):

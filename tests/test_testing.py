@@ -1,4 +1,4 @@
-"""What the package offers to tests: a clock that jumps, an actor that records, what is left."""
+"""The testing module: virtual time, `settle`, `Probe`, `assert_nothing_left`."""
 
 import asyncio
 import math
@@ -38,12 +38,12 @@ def message(type: str, payload: object = None) -> Message:
 
 @pytest.fixture(params=["asyncio", "trio"])
 def run(request: pytest.FixtureRequest) -> Callable[[Callable[[], Awaitable[Any]]], Any]:
-    """Return a function that runs an async one in virtual time, on each of two backends."""
+    """Return a function that runs an async function in virtual time, on each backend."""
     return partial(actorstream.testing.run, backend=request.param)
 
 
 def test_options_for_anyio():
-    """What `virtual_time()` makes is what `anyio.run()` takes."""
+    """`virtual_time()` returns options for `anyio.run()`."""
 
     async def main() -> float:
         await anyio.sleep(HOUR)
@@ -53,7 +53,7 @@ def test_options_for_anyio():
 
 
 def test_arguments_and_the_result(run):
-    """`run()` hands arguments on, and returns what the function returns."""
+    """`run()` passes arguments on, and returns the function's result."""
 
     async def main(first: int, second: int) -> int:
         await anyio.sleep(HOUR)
@@ -62,8 +62,8 @@ def test_arguments_and_the_result(run):
     assert run(main, 3, 1) == 2
 
 
-def test_an_hour_passes_on_the_clock_and_not_in_the_room(run):
-    """A sleep of an hour takes an hour of the loop's clock, and no time."""
+def test_an_hour_of_virtual_time_takes_no_time(run):
+    """Sleeping for an hour takes an hour of the loop's clock, and no real time."""
 
     async def main() -> float:
         began = anyio.current_time()
@@ -76,7 +76,7 @@ def test_an_hour_passes_on_the_clock_and_not_in_the_room(run):
 
 
 def test_a_stream_times_out_after_an_hour(run):
-    """A stream's timeout of an hour passes on the clock that jumps."""
+    """A stream's timeout of an hour expires in virtual time."""
 
     class Silent(Actor):
         async def stream_async(self, payload):
@@ -95,7 +95,7 @@ def test_a_stream_times_out_after_an_hour(run):
 
 
 def test_a_thread_is_waited_for_when_no_deadline_is_ahead(run):
-    """A wait for a thread, with no deadline ahead, is a real wait."""
+    """Without a deadline ahead, a wait for a thread is a real wait."""
     inside = threading.Event()
 
     async def main() -> bool:
@@ -108,7 +108,7 @@ def test_a_thread_is_waited_for_when_no_deadline_is_ahead(run):
 
 
 def test_the_clock_jumps_while_a_thread_works(run):
-    """A thread holds the clock back by nothing: the next deadline comes at once."""
+    """A thread does not hold back the clock, which jumps to the next deadline."""
     released = threading.Event()
 
     async def release() -> None:
@@ -123,8 +123,8 @@ def test_the_clock_jumps_while_a_thread_works(run):
     run(main)
 
 
-def test_each_run_has_a_clock_of_its_own(run):
-    """The clock of one run knows nothing of the run before."""
+def test_each_run_has_its_own_clock(run):
+    """The clock of a run starts afresh."""
 
     async def main() -> float:
         began = anyio.current_time()
@@ -134,33 +134,33 @@ def test_each_run_has_a_clock_of_its_own(run):
     assert run(main) == run(main)
 
 
-def test_trio_gets_a_clock_made_anew():
-    """Each call makes another clock for trio, which can use one only once."""
+def test_trio_gets_a_new_clock():
+    """Each call makes a new clock for trio, which can use one only once."""
     assert virtual_time("trio")["clock"] is not virtual_time("trio")["clock"]
 
 
 def test_asyncio_is_the_default():
-    """Without an argument the options are those for asyncio."""
+    """By default, the options are those for asyncio."""
     assert virtual_time() == virtual_time("asyncio") == {"loop_factory": VirtualTimeLoop}
 
 
 @pytest.mark.parametrize("backend", ["curio", "", "asyncio+uvloop", None])
-def test_another_backend_is_a_mistake(backend):
-    """Another backend is a `ValueError` that names both what came and what there is."""
+def test_another_backend_is_a_value_error(backend):
+    """Another backend is a `ValueError` that names it and the known ones."""
     with pytest.raises(ValueError, match='"asyncio" or "trio"') as caught:
         virtual_time(backend)
     assert repr(backend) in str(caught.value)
 
 
 def test_trio_may_be_missing(monkeypatch):
-    """Where trio is not installed, its virtual time is an error that says how to install it."""
+    """Without trio, its virtual time raises an error that says how to install it."""
     monkeypatch.setitem(sys.modules, "trio.testing", None)
     with pytest.raises(ImportError, match=r'pip install "actorstream\[trio\]"'):
         virtual_time("trio")
 
 
-def test_the_loop_serves_asyncio_alone():
-    """The loop is a loop factory of asyncio's own runner, too; its clock begins at 0."""
+def test_the_loop_works_with_asyncio_alone():
+    """The loop may be a loop factory of `asyncio.Runner`; its clock begins at 0."""
 
     async def main() -> float:
         await asyncio.sleep(HOUR)
@@ -174,7 +174,7 @@ def test_the_loop_serves_asyncio_alone():
 
 
 async def test_settle_lets_others_run():
-    """Each turn lets the other tasks have one."""
+    """Each turn of `settle()` gives the other tasks a turn."""
     turns = 0
 
     async def count() -> None:
@@ -190,7 +190,7 @@ async def test_settle_lets_others_run():
 
 
 async def test_settle_can_be_cancelled():
-    """A cancellation reaches it."""
+    """`settle()` notices a cancellation."""
     with anyio.CancelScope() as scope:
         scope.cancel()
         await settle()
@@ -202,14 +202,14 @@ async def test_settle_can_be_cancelled():
 
 @pytest.fixture
 def probe(router: MessageRouter) -> Probe:
-    """Give a probe that is registered."""
+    """Return a registered probe."""
     probe = Probe()
     router.register_actor("probe", probe)
     return probe
 
 
 async def test_a_probe_records_what_comes(probe: Probe):
-    """It keeps all messages in their order, expected or not."""
+    """A probe keeps all messages in order, expected or not."""
     one, two = message("one"), message("two")
     await probe.receive(one)
     await probe.receive(two)
@@ -217,8 +217,8 @@ async def test_a_probe_records_what_comes(probe: Probe):
     assert probe.messages == [one, two]
 
 
-async def test_expect_gives_the_next_message(probe: Probe):
-    """Each expectation takes one message, in their order."""
+async def test_expect_returns_the_next_message(probe: Probe):
+    """Each `expect()` takes one message, in order."""
     first, second = message("a", 1), message("a", 2)
     await probe.receive(first)
     await probe.receive(second)
@@ -226,7 +226,7 @@ async def test_expect_gives_the_next_message(probe: Probe):
 
 
 async def test_expect_waits(probe: Probe, unit: float):
-    """It waits for a message that is still to come."""
+    """`expect()` waits for a message that has not arrived yet."""
     late = message("late")
 
     async def send() -> None:
@@ -239,7 +239,7 @@ async def test_expect_waits(probe: Probe, unit: float):
 
 
 async def test_expect_does_not_skip(probe: Probe):
-    """A message of another type that comes first fails it at once, and is named."""
+    """If a message of another type comes first, `expect()` fails at once and names it."""
     await probe.receive(message("other", 17))
     await probe.receive(message("wanted"))
     with pytest.raises(AssertionError) as caught:
@@ -251,7 +251,7 @@ async def test_expect_does_not_skip(probe: Probe):
 
 
 async def test_expect_takes_nothing_when_it_fails(probe: Probe):
-    """The message that it did not want is the next one still."""
+    """A message that `expect()` rejected is still the next one."""
     await probe.receive(message("other"))
     with pytest.raises(AssertionError):
         await probe.expect("wanted")
@@ -259,7 +259,7 @@ async def test_expect_takes_nothing_when_it_fails(probe: Probe):
 
 
 async def test_expect_gives_up(probe: Probe, unit: float):
-    """After its timeout it says what it waited for, and what had come."""
+    """After its timeout `expect()` says what it waited for, and which messages had come."""
     await probe.receive(message("earlier"))
     await probe.expect("earlier")
     with pytest.raises(AssertionError) as caught:
@@ -270,22 +270,22 @@ async def test_expect_gives_up(probe: Probe, unit: float):
     )
 
 
-async def test_expect_gives_up_where_nothing_came(probe: Probe):
-    """With a timeout of 0 the message must have come; that nothing came is said."""
+async def test_expect_gives_up_if_nothing_came(probe: Probe):
+    """With a timeout of 0 the message must be there already; the error says that nothing came."""
     with pytest.raises(AssertionError, match="came so far: nothing"):
         await probe.expect("wanted", timeout=0)
 
 
 @pytest.mark.parametrize("timeout", [None, math.inf])
-async def test_expect_may_wait_without_an_end(probe: Probe, unit: float, timeout: float | None):
-    """Without a limit it waits until somebody cancels it."""
+async def test_expect_may_wait_without_a_limit(probe: Probe, unit: float, timeout: float | None):
+    """Without a timeout `expect()` waits until it is cancelled."""
     with anyio.move_on_after(unit) as scope:
         await probe.expect("wanted", timeout=timeout)
     assert scope.cancelled_caught
 
 
 async def test_a_cancelled_expectation_takes_nothing(probe: Probe):
-    """Who waits and is cancelled leaves the message to the next one."""
+    """A cancelled `expect()` leaves the message to the next one."""
     with anyio.move_on_after(0):
         await probe.expect("a")
     await probe.receive(message("a"))
@@ -293,7 +293,7 @@ async def test_a_cancelled_expectation_takes_nothing(probe: Probe):
 
 
 async def test_two_may_wait_at_once(probe: Probe, unit: float):
-    """Each of two waiting tasks gets a message of its own."""
+    """Two tasks that wait at the same time each get their own message."""
     got: list[int] = []
 
     async def take() -> None:
@@ -311,7 +311,7 @@ async def test_two_may_wait_at_once(probe: Probe, unit: float):
 
 
 async def test_it_waits_again_after_a_wait(probe: Probe, unit: float):
-    """A wait that a message ended leaves the next one a wait, which lets the clock go on."""
+    """After a wait that a message ended, `expect()` can wait again, and the clock goes on."""
     with anyio.move_on_after(unit) as scope:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(probe.expect, "a")
@@ -322,13 +322,13 @@ async def test_it_waits_again_after_a_wait(probe: Probe, unit: float):
 
 
 async def test_expect_no_message(probe: Probe, unit: float):
-    """Where none comes, it returns after its time."""
+    """If no message comes, `expect_no_message()` returns after its time."""
     began = anyio.current_time()
     await probe.expect_no_message(within=unit)
     assert anyio.current_time() - began >= 0.9 * unit
 
 
-async def test_expect_no_message_passes_over_what_was_expected(probe: Probe):
+async def test_expect_no_message_ignores_expected_messages(probe: Probe):
     """A message that was expected does not count."""
     await probe.receive(message("a"))
     await probe.expect("a")
@@ -336,14 +336,14 @@ async def test_expect_no_message_passes_over_what_was_expected(probe: Probe):
 
 
 async def test_expect_no_message_sees_what_came_before(probe: Probe):
-    """A message that came and was not expected yet counts, and is named."""
+    """A message that came earlier and was not expected counts, and is named."""
     await probe.receive(message("a", 1))
     with pytest.raises(AssertionError, match="not one of type 'a' with payload 1"):
         await probe.expect_no_message(within=0)
 
 
 async def test_expect_no_message_sees_what_comes(probe: Probe, unit: float):
-    """A message that comes in the meantime fails it, at once."""
+    """A message that comes meanwhile fails `expect_no_message()` at once."""
     began = anyio.current_time()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(probe.receive, message("a"))
@@ -353,7 +353,7 @@ async def test_expect_no_message_sees_what_comes(probe: Probe, unit: float):
 
 
 async def test_the_reply_is_none(probe: Probe):
-    """Without instructions it replies `None`."""
+    """By default, a probe replies `None`."""
     assert await probe.receive(message("a")) is None
 
 
@@ -367,13 +367,13 @@ async def double(message: Message) -> Any:
     ids=["value", "function", "coroutine function", "empty"],
 )
 async def test_reply_with(probe: Probe, reply: object, expected: object):
-    """It replies with a value, or with what a function, async or not, makes of the message."""
+    """A probe replies with a value, or with the result of a function, async or not."""
     probe.reply_with("a", reply)
     assert await probe.receive(message("a", 21)) == expected
 
 
 async def test_reply_with_is_for_one_type(probe: Probe):
-    """Messages of another type keep their reply."""
+    """Messages of other types keep their reply."""
     probe.reply_with("a", 1)
     assert await probe.receive(message("b")) is None
 
@@ -388,7 +388,7 @@ async def test_reply_with_an_exception(probe: Probe, reply: object):
 
 
 async def test_repr_of_a_probe(probe: Probe):
-    """The `repr` tells where it is, and how many messages came and wait to be expected."""
+    """The `repr` shows the address, and how many messages came and were not expected yet."""
     await probe.receive(message("a"))
     await probe.receive(message("b"))
     await probe.expect("a")
@@ -400,7 +400,7 @@ async def test_repr_of_a_probe(probe: Probe):
 
 
 async def test_nothing_is_left():
-    """A router without a live stream passes, before it is entered, inside, and after."""
+    """A router without a live stream passes: before it is entered, inside, and after."""
     router = MessageRouter()
     assert_nothing_left(router)
     async with router:
@@ -412,7 +412,7 @@ async def test_nothing_is_left():
 
 
 async def test_a_live_stream_is_left(router):
-    """A live stream is reported, together with its router."""
+    """A live stream is reported, with its router."""
     router.register_actor("a", CountTo())
     async with router.stream_async("a", "go"):
         with pytest.raises(AssertionError) as caught:
@@ -422,7 +422,7 @@ async def test_a_live_stream_is_left(router):
 
 
 def test_all_that_is_left_is_listed():
-    """Every kind of thing that is left is listed with its number."""
+    """Every kind of leftover is listed with its number."""
 
     @attrs.frozen
     class Statistics:
@@ -440,7 +440,7 @@ def test_all_that_is_left_is_listed():
 
 
 def test_the_public_names():
-    """The module offers what its list says, each with a docstring."""
+    """The module offers the names in its `__all__`, each with a docstring."""
     names = actorstream.testing.__all__
     assert names == sorted(names)
     assert all(getattr(actorstream.testing, name).__doc__ for name in names)

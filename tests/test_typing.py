@@ -26,7 +26,7 @@ FUNCTIONS = [
 
 @pytest.fixture
 def samples(router: MessageRouter) -> MessageRouter:
-    """Give a router with the actors of the samples."""
+    """Return a router with the actors of the samples."""
     typing_samples.register(router)
     return router
 
@@ -66,7 +66,7 @@ async def test_helpers(samples, words):
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_annotations_resolve(function):
-    """Each public function is annotated, and its annotations can be resolved when it runs."""
+    """Each public function is annotated, and its annotations resolve at run time."""
     hints = typing.get_type_hints(function, localns=vars(actorstream))
     parameters = inspect.signature(function).parameters.keys() - {"self", "cls"}
     assert hints.keys() >= parameters | {"return"}
@@ -76,7 +76,7 @@ needs_mypy = pytest.mark.skipif(not find_spec("mypy"), reason="needs mypy")
 
 
 def check(source: str, folder: Path) -> str:
-    """Return what mypy, as strict as it is, finds in a piece of source."""
+    """Return what mypy reports, in strict mode, for a piece of source."""
     folder.joinpath("sample.py").write_text(source)
     arguments = ["--strict", "--config-file=", f"--cache-dir={folder}", f"{folder}/sample.py"]
     command = [sys.executable, "-m", "mypy", *arguments]
@@ -85,12 +85,12 @@ def check(source: str, folder: Path) -> str:
 
 @needs_mypy
 def test_samples_type_check(tmp_path):
-    """mypy has nothing to say against the samples."""
+    """mypy finds no errors in the samples."""
     assert check(SAMPLES.read_text(), tmp_path).startswith("Success")
 
 
 @needs_mypy
 def test_wrong_type_is_found(tmp_path):
-    """What a stream gives is known to mypy: a wrong use of it is found."""
+    """mypy knows a stream's item type: it finds a wrong use."""
     source = SAMPLES.read_text().replace("assert_type(payload, int)", "payload.upper()")
     assert '"int" has no attribute "upper"' in check(source, tmp_path)

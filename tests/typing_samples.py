@@ -1,7 +1,7 @@
-"""Typical uses of the library, with the types that type checkers must find in them.
+"""Typical uses of the library, with the types that type checkers must infer.
 
-mypy and pyright read this module: each ``assert_type`` is a test of theirs. ``test_typing.py``
-runs the functions, too, so that the samples are of real use.
+mypy and pyright check each ``assert_type``. ``test_typing.py`` also runs the functions, so that the
+samples are known to work.
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -29,7 +29,7 @@ from actorstream import (
 
 
 class Counter(Actor):
-    """An async generator function, annotated as strictly as can be."""
+    """An async generator function, annotated as strictly as possible."""
 
     async def stream_async(self, payload: int) -> AsyncIterator[int]:
         for number in range(payload):
@@ -37,7 +37,7 @@ class Counter(Actor):
 
 
 class HandMade(Actor):
-    """Gives messages instead of bare items."""
+    """Yields messages instead of bare items."""
 
     async def stream_async(self, payload: int) -> AsyncIterator[AsyncStreamMessage[int]]:
         assert_type(self.address, Address)
@@ -57,7 +57,7 @@ class Plain(Actor):
 
 
 class Called(Actor):
-    """Gives what a callback is called with."""
+    """Streams what a callback is called with."""
 
     def stream_async(self, payload: object) -> AsyncIterator[AsyncStreamMessage[int]]:
         def register(push: Callable[[int], None]) -> Callable[[], None]:
@@ -71,7 +71,7 @@ class Called(Actor):
 
 
 async def consume(router: MessageRouter, to: Address | str) -> list[int]:
-    """Iterate events, scoped; what a stream gives is said in an annotation."""
+    """Iterate events in an ``async with`` block; an annotation gives the item type."""
     stream: Stream[int] = router.stream_async(to, "query", 3)
     assert_type(stream.correlation_id, str)
     assert_type(stream.statistics().buffered, int)
@@ -103,7 +103,7 @@ async def consume_payloads(router: MessageRouter) -> list[int]:
 
 
 async def ask(router: MessageRouter) -> list[int]:
-    """Use the older form, with a function and with a coroutine function."""
+    """Use the callback form, with a function and with a coroutine function."""
     chunks: list[int] = []
 
     async def on_chunk(chunk: int) -> None:
@@ -115,7 +115,7 @@ async def ask(router: MessageRouter) -> list[int]:
 
 
 async def handle_errors(router: MessageRouter) -> object:
-    """Give options and a signal, and tell the errors apart."""
+    """Pass options and a signal, and tell the errors apart."""
     controller = AbortController()
     signal = AbortSignal.any([controller.signal, AbortSignal.timeout(60)])
     assert_type(signal, AbortSignal)
@@ -132,7 +132,7 @@ async def handle_errors(router: MessageRouter) -> object:
 
 
 async def watch(router: MessageRouter) -> list[int]:
-    """Publish at a port, and subscribe to it."""
+    """Publish on a port, and subscribe to it."""
     port: Port[int] = router.get_actor("counter").create_port("numbers", overflow="latest")
     assert_type(port.subscribe(), Subscription[int])
     numbers: Subscription[int] = router.subscribe("counter", "numbers", overflow="wait")

@@ -1,4 +1,4 @@
-"""The base class of actors: what it gives them, and which of its methods streams."""
+"""The `Actor` base class: what it provides, and which of its methods stream."""
 
 from dataclasses import dataclass, field
 
@@ -9,7 +9,7 @@ from actorstream import Actor, Message, MessageRouter, address
 
 
 class Counter(Actor):
-    """Counts to its payload; its `__init__` does not call `super().__init__()`."""
+    """Counts up to its payload; its `__init__` does not call `super().__init__()`."""
 
     def __init__(self, step: int = 1) -> None:
         self.step = step
@@ -29,14 +29,14 @@ def test_address_and_router():
 
 @pytest.mark.parametrize("name", ["address", "router"])
 def test_address_and_router_before(name):
-    """Before that, asking for either names the class and what to write."""
+    """Before registration, reading either one raises an error that says what to write."""
     with pytest.raises(AttributeError, match=rf"Counter has no {name} before.*register_actor\("):
         getattr(Counter(), name)
 
 
 @pytest.mark.parametrize("name", ["address", "router"])
 async def test_address_and_router_after(name):
-    """After it is unregistered, an actor has neither any more."""
+    """After unregistration, an actor has neither an address nor a router."""
     router, actor = MessageRouter(), Counter()
     router.register_actor("a", actor)
     await router.unregister_actor("a")
@@ -45,15 +45,15 @@ async def test_address_and_router_after(name):
 
 
 async def test_repr(router):
-    """The `repr` tells the actor's class and where it is registered."""
+    """The `repr` shows the actor's class and its address."""
     actor = Counter()
     assert repr(actor) == "<Counter unregistered>"
     router.register_actor("a", actor)
     assert repr(actor) == "<Counter @(a)>"
 
 
-async def test_private_names_are_the_subclasss(router):
-    """A subclass may use any short private name for itself."""
+async def test_short_private_names_belong_to_the_subclass(router):
+    """A subclass may use any short private name for its own attributes."""
 
     class Own(Counter):
         _handlers = _streamers = "mine"
@@ -71,7 +71,7 @@ async def test_private_names_are_the_subclasss(router):
 
 
 async def test_address_and_router_after_the_routers_exit():
-    """After its router was left, an actor has none any more."""
+    """After its router has exited, an actor has no router."""
     actor = Counter()
     async with MessageRouter() as router:
         router.register_actor("a", actor)
@@ -80,14 +80,14 @@ async def test_address_and_router_after_the_routers_exit():
 
 
 async def test_state_of_the_actor(router):
-    """One actor serves many streams, each with the actor's own state."""
+    """One actor serves many streams, all of which see its state."""
     router.register_actor("a", Counter(step=2))
     for _ in range(2):
         assert await router.stream_async("a", "query", 5).collect() == [0, 2, 4]
 
 
 async def test_stream_async_comes_first(router):
-    """An actor with both forms streams by `stream_async`."""
+    """An actor with both streaming forms uses `stream_async`."""
 
     class Both(Counter):
         async def stream(self, payload, on_chunk):
@@ -98,7 +98,7 @@ async def test_stream_async_comes_first(router):
 
 
 async def test_static_stream_async(router):
-    """`stream_async` may be a static method, or a class method."""
+    """`stream_async` may be a static method or a class method."""
 
     class Static(Actor):
         @staticmethod
@@ -164,7 +164,7 @@ async def test_generated_classes(router, kind):
 
 
 async def test_equal_actors(router):
-    """Actors that are equal are still two actors."""
+    """Two actors that compare equal are still registered as two actors."""
     for name in ("a", "b"):
         router.register_actor(name, DataclassActor([name]))
     await router.unregister_actor("a")

@@ -1,4 +1,4 @@
-"""Tell and ask: replies, senders, cycles, every way to give up, errors, dead letters."""
+"""Tell and ask: replies, senders, cycles, all ways to give up, errors, dead letters."""
 
 import asyncio
 import gc
@@ -39,7 +39,7 @@ from tests.support import QuitProgram, Referable, Registers, serving
 
 
 class Worker(Actor):
-    """Does various things when asked; notes how each handling went."""
+    """Does various things when asked; logs how each message was handled."""
 
     def __init__(self) -> None:
         self.going = anyio.Event()
@@ -73,13 +73,13 @@ class Worker(Actor):
 
 @pytest.mark.parametrize("payload", [1, None, 0, "", ValueError("as a value")])
 async def test_reply(router, payload):
-    """What the handler returns is the reply: also nothing, and an exception as a value."""
+    """The handler's return value is the reply, even `None` or an exception."""
     router.register_actor("a", Worker())
     assert await router.ask("a", "echo", payload) is payload
 
 
 async def test_address_forms(router):
-    """An actor is told and asked by its id or its address."""
+    """Tell and ask take an actor's id or its address."""
     router.register_actor("a", Worker())
     for to in ("a", "@(a)", address("a")):
         await router.tell(to, "echo", 1)
@@ -88,7 +88,7 @@ async def test_address_forms(router):
 
 
 async def test_message(router):
-    """A handler sees what was sent, to whom, and when; ids sort in the order of sending."""
+    """A handler sees what was sent, to which actor, and when; ids sort in sending order."""
     probe = Probe()
     router.register_actor("a", probe)
     await router.tell("a", "x", 1)
@@ -102,7 +102,7 @@ async def test_message(router):
 
 @pytest.mark.real_clock
 async def test_current_message(router):
-    """`current_message()` is the message in hand, also in what the handler calls or starts."""
+    """`current_message()` is the message being handled, also in tasks and threads it starts."""
     seen = []
 
     class Sees(Actor):
@@ -124,7 +124,7 @@ async def test_current_message(router):
 
 
 async def test_current_message_elsewhere():
-    """There is none in `on_start()` and `on_stop()`, not even of the actor that registers this."""
+    """The hooks have no current message, not even that of the actor that registers this one."""
     seen = []
 
     class Child(Actor):
@@ -146,7 +146,7 @@ async def test_current_message_elsewhere():
 
 
 async def test_context(router):
-    """A handler runs in its actor's context, not in the asker's, and leaves the asker's alone."""
+    """A handler runs in its actor's context, and leaves the asker's context unchanged."""
     variable: ContextVar[str] = ContextVar("variable", default="default")
 
     class Sets(Actor):
@@ -165,7 +165,7 @@ async def test_context(router):
 
 
 class Sender(Actor):
-    """Passes on what it gets, by the way that the type names."""
+    """Passes its messages on, in the way that their type names."""
 
     async def receive(self, message):
         if message.type == "self.ask":
@@ -191,7 +191,7 @@ WAYS = ["self.ask", "self.tell", "self.tell_nowait"]
 
 @pytest.mark.parametrize("way", [*WAYS, "router.ask", "router.tell", "router.tell_nowait"])
 async def test_sender(router, way):
-    """An actor is the sender of what it sends, also through its router in a handler."""
+    """An actor is the sender of what its handler sends, even through its router."""
     router.register_actor("a", Sender())
     probe = Probe()
     router.register_actor("probe", probe)
@@ -200,7 +200,7 @@ async def test_sender(router, way):
 
 
 async def test_sender_of_a_stream(router):
-    """So it is in the producer of its streams."""
+    """An actor is also the sender of what its streams send."""
     router.register_actor("a", Sender())
     probe = Probe()
     router.register_actor("probe", probe)
@@ -209,7 +209,7 @@ async def test_sender_of_a_stream(router):
 
 
 async def test_sender_in_the_hooks(router):
-    """And in `on_start()` and `on_stop()`, whoever registered it."""
+    """An actor is also the sender of what its hooks send, even if another actor registered it."""
 
     class Hooks(Actor):
         async def on_start(self):
@@ -228,7 +228,7 @@ async def test_sender_in_the_hooks(router):
 
 
 async def test_answering_by_tell(router):
-    """The sender can be told back."""
+    """An actor can answer a message by telling its sender."""
 
     class Back(Actor):
         async def receive(self, message):
@@ -253,7 +253,7 @@ async def test_answering_by_tell(router):
 
 
 class Asker(Actor):
-    """Asks the next of those in the payload; the way of asking is the type."""
+    """Asks the next actor in the payload; the type names the way to ask."""
 
     async def receive(self, message):
         if not message.payload:
@@ -275,13 +275,13 @@ class Asker(Actor):
         yield await self.ask(self.address, "self", payload)
 
 
-def three(router: MessageRouter) -> None:
+def register_three(router: MessageRouter) -> None:
     for id in "abc":
         router.register_actor(id, Asker())
 
 
 def innermost(exc: BaseException) -> BaseException:
-    """Return what an error comes from, through causes and groups."""
+    """Return the root of an error, through causes and groups."""
     while True:
         if isinstance(exc, BaseExceptionGroup):
             (exc,) = exc.exceptions
@@ -294,8 +294,8 @@ def innermost(exc: BaseException) -> BaseException:
 @pytest.mark.parametrize("type", ["self", "router", "tasks"])
 @pytest.mark.parametrize("way", ["aa", "aba", "abca", "abb"])
 async def test_cycle(router, way, type):
-    """A cycle of asks raises at once, of whatever length, also from a task of the handler's."""
-    three(router)
+    """A cycle of asks of any length raises at once, also from a task of the handler."""
+    register_three(router)
     with anyio.fail_after(0.5), pytest.raises(ActorError) as caught:
         await router.ask(way[0], type, list(way[1:]))
     cycle = innermost(caught.value)
@@ -306,7 +306,7 @@ async def test_cycle(router, way, type):
 
 
 def rotated(text: str, way: str) -> str:
-    """Return the text with the cycle as it was asked: from the actor that closes it on."""
+    """Return the text with the cycle rotated to begin with the actor that closes it."""
     shown = text.split("deadlock: ")[1].split(";")[0].split(" -> ")
     ring = shown[:-1]
     start = ring.index(way[-1])
@@ -316,15 +316,15 @@ def rotated(text: str, way: str) -> str:
 
 @pytest.mark.real_clock
 async def test_cycle_through_a_thread(router):
-    """So does one that leads through a worker thread."""
-    three(router)
+    """A cycle through a worker thread raises as well."""
+    register_three(router)
     with pytest.raises(ActorError) as caught:
         await router.ask("a", "thread", ["b", "a"])
     assert isinstance(innermost(caught.value), AskCycleError)
 
 
 async def test_cycle_in_the_hooks(router):
-    """An actor that asks itself in `on_start()` would wait for ever, too."""
+    """An actor that asks itself in `on_start()` closes a cycle, too."""
 
     class AsksAtStart(Actor):
         async def on_start(self):
@@ -339,7 +339,7 @@ async def test_cycle_in_the_hooks(router):
 
 
 async def test_cycle_that_two_actors_close(router):
-    """Two actors that ask each other at the same time: the second ask closes the cycle."""
+    """When two actors ask each other at the same time, the second ask closes the cycle."""
     outcomes = []
 
     async def ask(router, one, other):
@@ -348,7 +348,7 @@ async def test_cycle_that_two_actors_close(router):
         except ActorError as exc:
             outcomes.append(type(innermost(exc)))
 
-    three(router)
+    register_three(router)
     with anyio.fail_after(0.5):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(ask, router, "a", "b")
@@ -357,31 +357,31 @@ async def test_cycle_that_two_actors_close(router):
 
 
 async def test_no_cycle_from_a_stream(router):
-    """A stream of an actor may ask the actor itself: it runs beside the mailbox."""
-    three(router)
+    """A stream may ask its own actor, because it does not occupy the mailbox."""
+    register_three(router)
     assert await router.stream_async("a", "query", ["b"]).collect() == ["end"]
 
 
 async def test_no_cycle_from_a_stream_that_a_handler_reads(router):
-    """And so it may if a handler of another actor reads the stream."""
+    """A stream may ask its own actor, even if a handler of another actor reads the stream."""
 
     class Reads(Actor):
         async def receive(self, message):
             return await self.router.stream_async("a", "query").collect()
 
-    three(router)
+    register_three(router)
     router.register_actor("reads", Reads())
     assert await router.ask("reads", "x") == ["end"]
 
 
 async def test_no_cycle_of_two_that_ask_a_third(router):
-    """Two actors that ask a third one are no cycle, nor is one that asks it twice at once."""
+    """Two actors that ask a third do not form a cycle, even if each asks it twice at once."""
     replies = []
 
     async def ask(router, *args):
         replies.append(await router.ask(*args))
 
-    three(router)
+    register_three(router)
     async with anyio.create_task_group() as tasks:
         for one in "abab":
             tasks.start_soon(ask, router, one, "self", ["c"])
@@ -389,7 +389,7 @@ async def test_no_cycle_of_two_that_ask_a_third(router):
 
 
 async def test_no_cycle_of_a_diamond(router):
-    """An actor that asks two, who both ask a fourth, is no cycle."""
+    """An actor that asks two actors, which both ask a fourth, does not form a cycle."""
 
     class Fork(Actor):
         async def receive(self, message):
@@ -398,20 +398,20 @@ async def test_no_cycle_of_a_diamond(router):
                     tasks.start_soon(self.ask, one, "self", ["c"])
             return "joined"
 
-    three(router)
+    register_three(router)
     router.register_actor("fork", Fork())
     assert await router.ask("fork", "x") == "joined"
 
 
 async def test_no_cycle_after_an_ask(router):
-    """A cycle that is over is none: an actor may ask the one that asked it before."""
-    three(router)
+    """An actor may ask an actor whose earlier ask it has answered."""
+    register_three(router)
     assert await router.ask("a", "self", ["b"]) == "end"
     assert await router.ask("b", "self", ["a"]) == "end"
 
 
 async def test_no_cycle_by_a_tell(router):
-    """An actor may tell itself, and the one that asks it."""
+    """An actor may tell itself, and may tell the actor that asks it."""
 
     class Tells(Actor):
         async def receive(self, message):
@@ -423,7 +423,7 @@ async def test_no_cycle_by_a_tell(router):
 
 
 async def test_no_cycle_with_what_a_handler_left_running():
-    """What a handler has started elsewhere, and left, may ask the actor later."""
+    """A task that a handler started and left behind may ask the actor later."""
     done = []
 
     class Leaves(Actor):
@@ -449,7 +449,7 @@ async def test_no_cycle_with_what_a_handler_left_running():
 
 
 async def test_no_cycle_while_another_message_is_in_hand():
-    """Nor is it one when the actor handles another message by then: that will be over."""
+    """Such a task may also ask while the actor handles another message, which will finish."""
     done = []
 
     class Leaves(Actor):
@@ -474,7 +474,7 @@ async def test_no_cycle_while_another_message_is_in_hand():
 
 
 async def test_what_a_handler_left_running_closes_no_cycle():
-    """Nor does its waiting for another actor count as the actor's own."""
+    """An ask by such a task does not count as the actor's own wait."""
 
     class Leaves(Actor):
         def __init__(self, tasks):
@@ -497,11 +497,11 @@ async def test_what_a_handler_left_running_closes_no_cycle():
         await settle(30)
 
 
-# An actor whose message cannot be sent before it goes on
+# Tells that would deadlock on a full mailbox
 
 
 class Fills(Actor):
-    """Tells another until that one's mailbox is full, and once more."""
+    """Tells another actor until its mailbox is full, and then once more."""
 
     async def receive(self, message):
         if message.type == "fill":
@@ -511,7 +511,7 @@ class Fills(Actor):
 
 
 async def test_tell_to_itself_when_full(router):
-    """An actor that tells itself more than there is room for fails: nobody could take it out."""
+    """An actor that overfills its own mailbox fails, because only it could make room."""
     router.register_actor("a", Fills(), mailbox_size=2)
     with pytest.raises(ActorError, match="its actor waits for this very message") as caught:
         await router.ask("a", "fill", ("a", 3))
@@ -520,7 +520,7 @@ async def test_tell_to_itself_when_full(router):
 
 
 async def test_tell_in_a_cycle_when_full(router):
-    """So does one that tells the actor that waits for its answer."""
+    """An actor that overfills the mailbox of its own asker fails, too."""
 
     class Asks(Actor):
         async def receive(self, message):
@@ -535,7 +535,7 @@ async def test_tell_in_a_cycle_when_full(router):
 
 
 async def test_ask_of_an_actor_that_cannot_send(router):
-    """And an ask of the actor that waits for room in the asker's mailbox is a cycle."""
+    """An ask of an actor that waits for room in the asker's mailbox is a cycle."""
 
     class Asks(Actor):
         async def receive(self, message):
@@ -555,8 +555,8 @@ async def test_ask_of_an_actor_that_cannot_send(router):
 # Giving up
 
 
-async def occupied(router: MessageRouter, place: str) -> None:
-    """Make the next ask run, queue, or stand in line."""
+async def make_busy(router: MessageRouter, place: str) -> None:
+    """Make the next ask run, be queued, or wait in line for room."""
     if place != "running":
         await router.tell("a", "wait")
         await settle()
@@ -568,7 +568,7 @@ PLACES = ["running", "queued", "in line"]
 
 
 async def check_given_up(router: MessageRouter, worker: Worker, place: str) -> None:
-    """Make sure that the handling was cancelled or never began, and that the actor lives on."""
+    """Check that the handling was cancelled or never began, and that the actor lives on."""
     await settle()
     assert router.statistics().queued_messages == (place == "in line")
     assert worker.log == (["began", "cancelled"] if place == "running" else ["began"])
@@ -579,10 +579,10 @@ async def check_given_up(router: MessageRouter, worker: Worker, place: str) -> N
 
 @pytest.mark.parametrize("place", PLACES)
 async def test_cancelled_by_a_scope(router, place):
-    """An ask that is cancelled from outside cancels its handling, wherever it is."""
+    """An ask that is cancelled from outside cancels its handling, wherever the message is."""
     worker = Worker()
     router.register_actor("a", worker, mailbox_size=1)
-    await occupied(router, place)
+    await make_busy(router, place)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(router.ask, "a", "wait")
         await settle()
@@ -592,10 +592,10 @@ async def test_cancelled_by_a_scope(router, place):
 
 @pytest.mark.parametrize("place", PLACES)
 async def test_cancelled_by_timeout(router, place, unit):
-    """So does one whose time is over; the asker gets `AskTimeoutError`, a `TimeoutError`."""
+    """An ask that times out does, too; the asker gets `AskTimeoutError`, a `TimeoutError`."""
     worker = Worker()
     router.register_actor("a", worker, mailbox_size=1)
-    await occupied(router, place)
+    await make_busy(router, place)
     with pytest.raises(AskTimeoutError, match=r"@\(a\) did not answer 'wait' within") as caught:
         await router.ask("a", "wait", timeout=unit)
     assert isinstance(caught.value, TimeoutError)
@@ -604,7 +604,7 @@ async def test_cancelled_by_timeout(router, place, unit):
 
 @pytest.mark.parametrize("place", PLACES)
 async def test_cancelled_by_signal(router, place):
-    """So does one whose signal is aborted; the asker gets the reason."""
+    """An aborted signal does, too; the asker gets the abort reason."""
     worker = Worker()
     controller = AbortController()
 
@@ -613,7 +613,7 @@ async def test_cancelled_by_signal(router, place):
         controller.abort("enough")
 
     router.register_actor("a", worker, mailbox_size=1)
-    await occupied(router, place)
+    await make_busy(router, place)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(abort_soon)
         with pytest.raises(StreamAbortedError, match="enough") as caught:
@@ -624,10 +624,10 @@ async def test_cancelled_by_signal(router, place):
 
 @pytest.mark.parametrize("place", PLACES)
 async def test_cancelled_by_a_signals_deadline(router, place, unit):
-    """So does one whose signal aborts by itself."""
+    """A signal's own deadline does, too."""
     worker = Worker()
     router.register_actor("a", worker, mailbox_size=1)
-    await occupied(router, place)
+    await make_busy(router, place)
     with pytest.raises(StreamAbortedError, match="timed out after"):
         await router.ask("a", "wait", signal=AbortSignal.timeout(unit))
     await check_given_up(router, worker, place)
@@ -636,11 +636,11 @@ async def test_cancelled_by_a_signals_deadline(router, place, unit):
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.real_clock
 async def test_cancelled_by_a_signal_from_a_thread(router, place):
-    """So does one whose signal is aborted in another thread."""
+    """An abort in another thread does, too."""
     worker = Worker()
     controller = AbortController()
     router.register_actor("a", worker, mailbox_size=1)
-    await occupied(router, place)
+    await make_busy(router, place)
     timer = threading.Timer(0.02, controller.abort, ["from a thread"])
     timer.start()
     with pytest.raises(StreamAbortedError, match="from a thread"):
@@ -650,7 +650,7 @@ async def test_cancelled_by_a_signal_from_a_thread(router, place):
 
 
 async def test_signal_aborted_already(router):
-    """With a signal that is aborted already, the actor is never called."""
+    """With a signal that is already aborted, the actor is never called."""
     worker, controller = Worker(), AbortController()
     controller.abort("too late")
     router.register_actor("a", worker)
@@ -663,7 +663,7 @@ async def test_signal_aborted_already(router):
 
 
 async def test_signal_of_any(router):
-    """A combination of signals works as well; after the answer, an abort does nothing."""
+    """A combined signal works as well; after the answer, an abort does nothing."""
     one, other = AbortController(), AbortController()
     signal = AbortSignal.any([one.signal, other.signal, AbortSignal.timeout(1000)])
     router.register_actor("a", Worker())
@@ -674,7 +674,7 @@ async def test_signal_of_any(router):
 
 
 async def test_timeout_of_zero(router):
-    """With no time at all, the actor is never called."""
+    """With a timeout of zero, the actor is never called."""
     worker = Worker()
     router.register_actor("a", worker)
     with pytest.raises(AskTimeoutError, match="within 0 s"):
@@ -685,7 +685,7 @@ async def test_timeout_of_zero(router):
 
 @pytest.mark.parametrize("timeout", [None, math.inf])
 async def test_no_timeout(router, timeout, virtual_time):
-    """`None` and `inf` are no limit; the default is 30 seconds."""
+    """`None` and `inf` mean no timeout; the default is 30 seconds."""
     worker = Worker()
     if not virtual_time:
         return
@@ -700,7 +700,7 @@ async def test_no_timeout(router, timeout, virtual_time):
 
 
 async def test_given_up_before_the_actor_comes_to_it(router):
-    """A message that is given up in the moment when its turn comes is answered, or not begun."""
+    """A message given up just as its turn comes is either answered or never handled."""
     worker, controller = Worker(), AbortController()
     replies = []
 
@@ -710,7 +710,7 @@ async def test_given_up_before_the_actor_comes_to_it(router):
 
     router.register_actor("a", worker)
     async with anyio.create_task_group() as tasks:
-        await occupied(router, "queued")
+        await make_busy(router, "queued")
         tasks.start_soon(ask)
         await settle()
         controller.abort()
@@ -720,7 +720,7 @@ async def test_given_up_before_the_actor_comes_to_it(router):
 
 
 async def test_clean_up_of_a_cancelled_handling(router):
-    """The clean-up of a handling that is cancelled runs; the next message comes after it."""
+    """The next message waits for the clean-up of a handler that is cancelled."""
     log = []
 
     class CleansUp(Actor):
@@ -745,7 +745,7 @@ async def test_clean_up_of_a_cancelled_handling(router):
 
 
 async def test_failure_of_a_clean_up(caplog):
-    """What it raises, when nobody waits any more, goes to the log, and the actor lives on."""
+    """What a clean-up raises after its asker has left is logged, and the actor lives on."""
 
     class FailsToCleanUp(Actor):
         async def receive(self, message):
@@ -771,7 +771,7 @@ async def test_failure_of_a_clean_up(caplog):
 
 
 async def test_handling_that_ignores_its_cancellation(router):
-    """A handler that swallows its cancellation ends all the same, and the next one comes."""
+    """A handler that swallows its cancellation still ends, and the next message is handled."""
 
     class Stubborn(Actor):
         async def receive(self, message):
@@ -789,9 +789,9 @@ async def test_handling_that_ignores_its_cancellation(router):
 
 
 async def test_a_chain_is_cancelled(router):
-    """Cancelling an ask cancels what its handler asks others for, too."""
+    """Cancelling an ask also cancels the asks that its handler waits for."""
     worker = Worker()
-    three(router)
+    register_three(router)
     router.register_actor("worker", worker)
 
     class Passes(Actor):
@@ -808,7 +808,7 @@ async def test_a_chain_is_cancelled(router):
 
 
 async def test_scopes_of_a_handler(router):
-    """A time limit of the handler's own is its own."""
+    """A handler may use a timeout of its own."""
 
     class Limits(Actor):
         async def receive(self, message):
@@ -824,7 +824,7 @@ async def test_scopes_of_a_handler(router):
 
 
 async def test_actor_error(router):
-    """The asker of an actor that raises gets `ActorError`, with the exception as its cause."""
+    """If the handler raises, the asker gets `ActorError` with the exception as its cause."""
     failure = ValueError("no such word")
     router.register_actor("a", Worker())
     with pytest.raises(ActorError) as caught:
@@ -834,7 +834,7 @@ async def test_actor_error(router):
 
 
 async def test_actor_lives_on(router):
-    """The actor, and those who wait behind, do not notice."""
+    """An ask whose handler raises affects neither the actor nor the messages behind it."""
     router.register_actor("a", Worker())
     for number in range(3):
         with pytest.raises(ActorError):
@@ -843,7 +843,7 @@ async def test_actor_lives_on(router):
 
 
 async def test_timeout_error_of_the_handler(router):
-    """A `TimeoutError` of the actor's own is its failure, not the ask's timeout."""
+    """A `TimeoutError` raised by the handler is its failure, not the ask's timeout."""
     router.register_actor("a", Worker())
     with pytest.raises(ActorError) as caught:
         await router.ask("a", "fail", TimeoutError("its own"))
@@ -851,7 +851,7 @@ async def test_timeout_error_of_the_handler(router):
 
 
 async def test_group_of_a_handler(router):
-    """An exception group of the handler's is the cause as it is."""
+    """An exception group raised by the handler becomes the cause unchanged."""
     group = ExceptionGroup("two", [ValueError(), KeyError()])
     router.register_actor("a", Worker())
     with pytest.raises(ActorError) as caught:
@@ -860,14 +860,14 @@ async def test_group_of_a_handler(router):
 
 
 async def run_told(worker: Worker, failure: BaseException, way: str = "tell") -> None:
-    """Open a router in which an actor fails, and wait."""
+    """Run a router in which an actor fails, and wait."""
     async with serving(worker) as router:
         await getattr(router, way)("a", "fail", failure)
         await anyio.sleep_forever()
 
 
 async def test_tell_whose_handler_raises():
-    """A tell whose handler raises is the actor's failure: here it leaves the router."""
+    """A tell whose handler raises is the actor's failure, which leaves the router here."""
     worker = Worker()
     failure = ValueError("told")
     with pytest.raises(ExceptionGroup) as caught:
@@ -878,7 +878,7 @@ async def test_tell_whose_handler_raises():
 
 @pytest.mark.parametrize("way", ["ask", "tell"])
 async def test_base_exception(way):
-    """An end of the program goes its way out of the router, from an ask as from a tell."""
+    """An exception that quits the program leaves the router, after an ask as after a tell."""
     with pytest.raises(BaseExceptionGroup) as caught:
         await run_told(Worker(), QuitProgram(), way)
     quits, others = caught.value.split(QuitProgram)
@@ -890,7 +890,7 @@ async def test_base_exception(way):
     "stray", [asyncio.CancelledError(), BaseExceptionGroup("", [asyncio.CancelledError()])]
 )
 async def test_stray_cancellation_in_an_ask(router, stray):
-    """A handler that awaits something cancelled has failed, and its actor lives on."""
+    """A handler that awaits something cancelled has failed an ask, and its actor lives on."""
     router.register_actor("a", Worker())
     with pytest.raises(ActorError) as caught:
         await router.ask("a", "fail", stray)
@@ -899,7 +899,7 @@ async def test_stray_cancellation_in_an_ask(router, stray):
 
 
 async def test_stray_cancellation_in_a_tell():
-    """After a tell it is the actor's failure, which nobody takes for a cancellation."""
+    """After a tell it is the actor's failure, and is not mistaken for a cancellation."""
     with pytest.raises(ExceptionGroup) as caught:
         await run_told(Worker(), asyncio.CancelledError())
     (error,) = caught.value.exceptions
@@ -911,7 +911,7 @@ async def test_stray_cancellation_in_a_tell():
 
 
 async def start_three(router: MessageRouter, tasks, outcomes: list[object]) -> None:
-    """Ask three times: one runs, one is queued, one stands in line."""
+    """Ask three times: one runs, one is queued, one waits in line for room."""
 
     async def ask(number: int) -> None:
         try:
@@ -925,7 +925,7 @@ async def start_three(router: MessageRouter, tasks, outcomes: list[object]) -> N
 
 
 async def test_stop_answers_every_asker(router):
-    """An actor that is stopped at once answers every waiting asker with `ActorStoppedError`."""
+    """An actor that stops at once answers every waiting asker with `ActorStoppedError`."""
     outcomes: list[object] = []
     router.register_actor("a", Worker(), mailbox_size=1)
     async with anyio.create_task_group() as tasks:
@@ -936,7 +936,7 @@ async def test_stop_answers_every_asker(router):
 
 
 async def test_failure_answers_every_asker():
-    """So does one that fails; its failure is the cause."""
+    """An actor that fails answers every asker, too; its failure is the cause."""
     outcomes: list[object] = []
     worker, failure = Worker(), ValueError()
     async with MessageRouter(on_failure="stop") as router:
@@ -953,7 +953,7 @@ async def test_failure_answers_every_asker():
 
 
 async def test_exit_of_the_router_answers_every_asker():
-    """So does one whose router is left; the asker may well be outside."""
+    """The exit of the router answers every asker, even one outside the router's block."""
     outcomes: list[object] = []
     async with anyio.create_task_group() as tasks, MessageRouter() as router:
         router.register_actor("a", Worker(), mailbox_size=1)
@@ -962,7 +962,7 @@ async def test_exit_of_the_router_answers_every_asker():
 
 
 async def test_tells_left_at_a_stop(router):
-    """Tells that are left when an actor stops at once are dead letters."""
+    """Tells that are still queued when an actor stops at once become dead letters."""
     router.register_actor("a", Worker())
     async with router.dead_letters.subscribe() as letters:
         await router.tell("a", "wait")
@@ -975,7 +975,7 @@ async def test_tells_left_at_a_stop(router):
 
 
 async def test_messages_to_an_actor_that_drains(router):
-    """An actor that finishes what is queued takes nothing new."""
+    """An actor that drains its mailbox accepts no new messages."""
     worker = Worker()
     router.register_actor("a", worker)
     async with anyio.create_task_group() as tasks:
@@ -991,7 +991,7 @@ async def test_messages_to_an_actor_that_drains(router):
 
 
 async def test_messages_from_on_stop():
-    """While the router is left, an actor may tell others; a late message is a dead letter."""
+    """While the router exits, actors may still send; late messages become dead letters."""
     outcomes = []
 
     class Says(Actor):
@@ -1009,11 +1009,11 @@ async def test_messages_from_on_stop():
     assert router.statistics().dead_letters == 2
 
 
-# Nobody there
+# No such actor
 
 
-async def test_ask_to_nobody(router):
-    """An ask of nobody raises `ActorNotFoundError`, a `LookupError`, with those there are."""
+async def test_ask_of_an_unknown_actor(router):
+    """An ask of an unknown id raises `ActorNotFoundError`, which lists the known ids."""
     router.register_actor("a", Worker())
     with pytest.raises(ActorNotFoundError, match=r"registered as @\(b\); registered: a"):
         await router.ask("b", "x")
@@ -1021,8 +1021,8 @@ async def test_ask_to_nobody(router):
 
 
 @pytest.mark.parametrize("way", ["tell", "tell_nowait"])
-async def test_tell_to_nobody(way, caplog):
-    """A tell to nobody goes to the dead letters, as it was, and to the log."""
+async def test_tell_to_an_unknown_actor(way, caplog):
+    """An undeliverable tell becomes a dead letter, unchanged, and is logged."""
     async with serving(Worker()) as router, router.dead_letters.subscribe() as letters:
         result = getattr(router, way)("b", "x", 1)
         if way == "tell":
@@ -1036,7 +1036,7 @@ async def test_tell_to_nobody(way, caplog):
 
 
 async def test_tell_to_a_stopped_actor(router):
-    """So does one to an actor that has been stopped."""
+    """A tell to a stopped actor becomes a dead letter, too."""
     router.register_actor("a", Worker())
     await router.stop_actor("a")
     await router.tell("a", "x")
@@ -1045,7 +1045,7 @@ async def test_tell_to_a_stopped_actor(router):
 
 @pytest.mark.parametrize("overflow", ["wait", "drop_oldest", "drop_newest", "latest", "fail"])
 async def test_slow_reader_of_dead_letters(router, overflow):
-    """A subscriber that does not read the dead letters harms nobody, whatever it asked for."""
+    """A subscriber that does not read the dead letters holds up nothing, whatever its policy."""
     router.register_actor("a", Worker())
     letters = router.dead_letters.subscribe(buffer_size=1, overflow=overflow)
     async with letters, router.dead_letters.subscribe() as others:
@@ -1060,8 +1060,8 @@ async def test_slow_reader_of_dead_letters(router, overflow):
             assert again == read
 
 
-async def test_tells_to_nobody_rest(router):
-    """A sender that tells nobody again and again gives others their turn."""
+async def test_undeliverable_tells_are_checkpoints(router):
+    """A sender of many undeliverable tells gives other tasks their turn."""
     router.register_actor("a", Worker())
     with anyio.move_on_after(5) as scope:
         scope.cancel()
@@ -1100,7 +1100,7 @@ async def use(router: MessageRouter | Actor, way: str) -> None:
 
 @pytest.mark.parametrize("way", ["tell", "tell_nowait", "ask"])
 async def test_router_not_open(way):
-    """A router that is not entered yet, or left already, sends nothing."""
+    """A router that is not entered yet, or has exited, sends nothing."""
     router = MessageRouter()
     router.register_actor("a", Worker())
     with pytest.raises(RouterClosedError, match="not entered"):
@@ -1113,7 +1113,7 @@ async def test_router_not_open(way):
 
 @pytest.mark.parametrize("way", ["tell", "tell_nowait", "ask"])
 async def test_actor_not_registered(way):
-    """An actor that is registered nowhere cannot send."""
+    """An actor that is not registered cannot send."""
     with pytest.raises(RouterClosedError, match=r"before it is registered; write router\.register"):
         await use(Sender(), way)
 
@@ -1121,8 +1121,8 @@ async def test_actor_not_registered(way):
 # Fairness
 
 
-async def test_tell_rests(router):
-    """A sender whose messages always find room still gives others their turn."""
+async def test_tell_is_a_checkpoint(router):
+    """A sender whose messages always find room still gives other tasks their turn."""
     router.register_actor("a", Worker(), mailbox_size=10_000)
     with anyio.CancelScope() as scope:
         scope.cancel()
@@ -1131,8 +1131,8 @@ async def test_tell_rests(router):
     assert scope.cancelled_caught
 
 
-async def test_ask_rests(router):
-    """Each ask gives others their turn, and notices a cancellation."""
+async def test_ask_is_a_checkpoint(router):
+    """Each ask gives other tasks their turn, and notices a cancellation."""
     router.register_actor("a", Worker())
     with anyio.CancelScope() as scope:
         scope.cancel()
@@ -1141,7 +1141,7 @@ async def test_ask_rests(router):
 
 
 async def test_two_actors_that_play_ping_pong(router):
-    """Two actors that keep each other busy can still be stopped, and others get their turn."""
+    """Two actors that keep each other busy can still be stopped."""
 
     class Plays(Actor):
         async def receive(self, message):
@@ -1163,11 +1163,11 @@ def no_garbage(ref: "weakref.ref[Any]") -> bool:
 
 
 class ThingError(Exception):
-    """A failure that can be watched."""
+    """A failure that a weak reference can watch."""
 
 
 class RaisesThing(Actor):
-    """Fails with one of its own, which no variable keeps."""
+    """Raises an exception that no variable keeps."""
 
     @handles("fail")
     async def fail(self, payload):
@@ -1191,7 +1191,7 @@ async def catch_thing(router: MessageRouter, held: list["weakref.ref[object]"]) 
 
 
 async def test_exceptions_are_in_no_cycle(router):
-    """Neither the actor's exception nor the asker's is kept by itself once both are done with."""
+    """Neither the actor's exception nor the asker's is part of a reference cycle."""
     held: list[weakref.ref[object]] = []
     router.register_actor("a", RaisesThing())
     gc.collect()
@@ -1206,7 +1206,7 @@ async def test_exceptions_are_in_no_cycle(router):
 
 @pytest.mark.parametrize("way", ["answered", "timed out", "aborted"])
 async def test_payloads_are_not_kept(router, way, unit):
-    """Nothing keeps a message that has been handled or given up: no timer, no signal."""
+    """No timer and no signal keeps a message that was handled or given up."""
     payload = Referable()
     ref = weakref.ref(payload)
     controller = AbortController()
@@ -1237,7 +1237,7 @@ async def test_payloads_are_not_kept(router, way, unit):
 
 
 async def test_signal_keeps_no_reply(router):
-    """A signal that lives on keeps nothing of an ask that is over."""
+    """A long-lived signal keeps nothing of a finished ask."""
 
     class Reply:
         pass
@@ -1256,7 +1256,7 @@ async def test_signal_keeps_no_reply(router):
 
 
 async def test_many_asks_leave_nothing(router):
-    """A thousand asks with a signal leave nothing at it."""
+    """A thousand asks leave nothing behind at their signal."""
     controller = AbortController()
     router.register_actor("a", Worker())
     for number in range(1000):

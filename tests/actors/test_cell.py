@@ -1,4 +1,4 @@
-"""The life of an actor: its two hooks, its stop, and what each end does to those around it."""
+"""The life of an actor: its two hooks, its stop, its failure, and how each affects its callers."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ from tests.support import FailsToStop, QuitProgram, Registers, failures
 
 
 class Diary(Actor):
-    """Writes down what happens to it. A message's type is what it is to do."""
+    """Records what happens to it. A message's type says what to do."""
 
     def __init__(self, diary: list[Any] | None = None) -> None:
         self.diary: list[Any] = [] if diary is None else diary
@@ -63,7 +63,7 @@ class Diary(Actor):
 
 
 class SlowStart(Diary):
-    """Takes a second to begin."""
+    """Takes one unit of time to start."""
 
     async def on_start(self) -> None:
         self.diary.append("starting")
@@ -81,7 +81,7 @@ async def fail(exception: BaseException, actor: Actor, **options: Any) -> None:
         await sleep_forever()
 
 
-# Its beginning
+# Starting
 
 
 async def test_on_start_before_the_first_message(unit):
@@ -95,7 +95,7 @@ async def test_on_start_before_the_first_message(unit):
 
 
 async def test_on_start_before_the_first_stream(unit):
-    """`on_start()` has finished before a stream that is opened at once begins."""
+    """`on_start()` has finished before a stream that was opened meanwhile begins."""
     actor = SlowStart()
     actor.unit = unit
     async with MessageRouter() as router:
@@ -105,8 +105,8 @@ async def test_on_start_before_the_first_stream(unit):
     assert actor.diary == ["starting", "start", "stream", "stream ended", "shutdown"]
 
 
-async def test_on_start_of_those_registered_before_the_router_is_entered(unit):
-    """An actor that was there before the router begins when the router is entered."""
+async def test_on_start_waits_for_the_router_to_be_entered(unit):
+    """An actor that was registered earlier starts when the router is entered."""
     actor = SlowStart()
     actor.unit = unit
     router = MessageRouter()
@@ -118,7 +118,7 @@ async def test_on_start_of_those_registered_before_the_router_is_entered(unit):
 
 
 async def test_failure_in_on_start():
-    """What `on_start()` raises is the actor's failure, and `on_stop()` is told of it."""
+    """An exception in `on_start()` is the actor's failure, and is passed to `on_stop()`."""
 
     class Broken(Diary):
         async def on_start(self) -> None:
@@ -133,8 +133,8 @@ async def test_failure_in_on_start():
     assert actor.diary == [error]
 
 
-async def test_failure_in_on_start_answers_those_who_wait(unit):
-    """An ask and a stream that wait for `on_start()` are told when it fails."""
+async def test_failure_in_on_start_answers_waiting_callers(unit):
+    """An ask and a stream that wait for `on_start()` get an error when it fails."""
 
     class Broken(Diary):
         async def on_start(self) -> None:
@@ -158,7 +158,7 @@ async def test_failure_in_on_start_answers_those_who_wait(unit):
 
 
 async def test_an_actor_lives_in_the_routers_context():
-    """An actor that is registered by a handler does not inherit what that handler serves."""
+    """An actor that a handler registers does not inherit the handler's current message."""
 
     class Child(Diary):
         async def on_start(self) -> None:
@@ -174,12 +174,12 @@ async def test_an_actor_lives_in_the_routers_context():
     assert child.diary == ["start", "hello", "shutdown"]
 
 
-# Its end
+# Stopping
 
 
 @pytest.mark.parametrize(("drain", "reason"), [(True, "normal"), (False, "shutdown")])
 async def test_reason_of_a_stop(router, drain, reason):
-    """`on_stop()` is told whether the mailbox was drained."""
+    """The reason passed to `on_stop()` tells whether the mailbox was drained."""
     router.register_actor("a", actor := Diary())
     await router.stop_actor("a", drain=drain)
     assert actor.diary == ["start", reason]
@@ -187,7 +187,7 @@ async def test_reason_of_a_stop(router, drain, reason):
 
 
 async def test_drain_finishes_what_is_queued(router):
-    """A drained actor handles what is queued, takes nothing new, and then stops."""
+    """A drained actor handles the queued messages, accepts no new ones, and then stops."""
     async with create_task_group() as tasks:
         router.register_actor("a", actor := Diary())
         await router.tell("a", "wait")
@@ -202,7 +202,7 @@ async def test_drain_finishes_what_is_queued(router):
         assert actor.diary == ["start", "wait", "second", "normal"]
 
 
-async def test_stop_without_drain_answers_those_who_wait(router):
+async def test_stop_without_drain_answers_waiting_askers(router):
     """Without `drain`, the running and the queued ask get `ActorStoppedError`."""
     answers: list[str] = []
 
@@ -224,7 +224,7 @@ async def test_stop_without_drain_answers_those_who_wait(router):
 
 
 async def test_stop_without_drain_turns_told_messages_into_dead_letters(router, caplog):
-    """Without `drain`, what was told and not handled becomes dead letters."""
+    """Without `drain`, queued tells become dead letters."""
     async with router.dead_letters.subscribe() as lost:
         router.register_actor("a", Diary())
         await router.tell("a", "wait")
@@ -237,7 +237,7 @@ async def test_stop_without_drain_turns_told_messages_into_dead_letters(router, 
 
 @pytest.mark.parametrize("drain", [True, False])
 async def test_stop_by_its_own_handler(router, drain, caplog):
-    """An actor may stop itself: it does not wait for itself, and handles what it has to."""
+    """An actor that stops itself does not wait for itself, and still drains its mailbox."""
     router.register_actor("a", actor := Diary())
     router.tell_nowait("a", "stop", drain)
     router.tell_nowait("a", "second")
@@ -248,7 +248,7 @@ async def test_stop_by_its_own_handler(router, drain, caplog):
 
 
 async def test_stop_by_its_own_stream(router):
-    """A stream may stop its actor: it does not wait for itself."""
+    """A stream that stops its actor does not wait for itself."""
 
     class Quitter(Diary):
         async def stream_async(self, payload):
@@ -262,8 +262,8 @@ async def test_stop_by_its_own_stream(router):
     assert actor.diary == ["start", "normal"]
 
 
-async def test_stop_by_whom_it_asks(router, unit):
-    """A handler that is awaited by the actor that it stops does not wait for that one."""
+async def test_stop_by_the_actor_it_asks(router, unit):
+    """A handler that stops the actor that asks it does not wait for that stop."""
 
     class Killer(Actor):
         async def receive(self, message: Message) -> str:
@@ -281,8 +281,8 @@ async def test_stop_by_whom_it_asks(router, unit):
     assert victim.diary == ["start", "normal"]
 
 
-async def test_stop_by_a_stream_of_whom_it_asks(router):
-    """While a stream stops an actor, that one may still ask the stream's actor."""
+async def test_stop_by_a_stream_of_the_actor_it_asks(router):
+    """An actor that a stream is stopping may still ask the stream's actor."""
 
     class Killer(Actor):
         async def receive(self, message: Message) -> str:
@@ -303,7 +303,7 @@ async def test_stop_by_a_stream_of_whom_it_asks(router):
 
 
 async def test_two_stops_at_once(router):
-    """Two tasks that stop the same actor both wait for its end."""
+    """Two tasks that stop the same actor both wait until it has stopped."""
     ended: list[list[Any]] = []
 
     async def stop() -> None:
@@ -323,7 +323,7 @@ async def test_two_stops_at_once(router):
 
 
 async def test_a_stop_may_become_impatient(router, unit):
-    """After a stop that drains in vain, one without `drain` ends the actor at once."""
+    """A stop without `drain` ends an actor that a draining stop is still waiting for."""
     router.register_actor("a", actor := Diary())
     await router.tell("a", "wait")
     with move_on_after(unit):
@@ -333,7 +333,7 @@ async def test_a_stop_may_become_impatient(router, unit):
 
 
 async def test_stop_of_a_starting_actor(router, unit):
-    """A drain while `on_start()` runs waits for it, and for what is queued."""
+    """A drain during `on_start()` lets it finish, and then handles the queued messages."""
     actor = SlowStart()
     actor.unit = unit
     router.register_actor("a", actor)
@@ -343,7 +343,7 @@ async def test_stop_of_a_starting_actor(router, unit):
     assert actor.diary == ["starting", "start", "hello", "normal"]
 
 
-async def test_halt_of_a_starting_actor(router):
+async def test_stop_without_drain_of_a_starting_actor(router):
     """A stop without `drain` cancels `on_start()`, and `on_stop()` runs."""
     actor = SlowStart()
     router.register_actor("a", actor)
@@ -353,7 +353,7 @@ async def test_halt_of_a_starting_actor(router):
 
 
 async def test_id_of_an_actor_that_drains_is_free(router):
-    """A new actor may take the id while the old one handles what it has."""
+    """A new actor may take the id while the old one drains its mailbox."""
     async with create_task_group() as tasks:
         router.register_actor("a", old := Diary())
         await router.tell("a", "wait")
@@ -369,7 +369,7 @@ async def test_id_of_an_actor_that_drains_is_free(router):
 
 
 async def test_stop_before_the_router_is_entered():
-    """An actor that is stopped before it began is free for another registration."""
+    """An actor that is stopped before it started may be registered again."""
     router = MessageRouter()
     router.register_actor("a", actor := Diary())
     await router.stop_actor("a")
@@ -379,15 +379,15 @@ async def test_stop_before_the_router_is_entered():
     assert actor.diary == ["start", "hello", "shutdown"]
 
 
-async def test_stop_of_nobody(router):
-    """To stop somebody who is not there is an error; to wait for their stop is not."""
+async def test_stop_of_an_unknown_actor(router):
+    """Stopping an unknown actor is an error; waiting until it has stopped is not."""
     with pytest.raises(ActorNotFoundError):
         await router.stop_actor("a")
     await router.wait_stopped("a")
 
 
 async def test_producers_are_gone_before_on_stop(router):
-    """When `on_stop()` runs, the actor's streams have ended, clean-up included."""
+    """When `on_stop()` runs, the actor's streams have ended and cleaned up."""
     router.register_actor("a", actor := Diary())
     async with router.stream_async("a", "query") as stream:
         events = aiter(stream)
@@ -398,8 +398,8 @@ async def test_producers_are_gone_before_on_stop(router):
     assert actor.diary == ["start", "stream", "stream ended", "normal"]
 
 
-async def test_on_stop_that_asks_whoever_stops_it(router, unit):
-    """An ask in `on_stop()` of the actor that waits for the stop is an error at once."""
+async def test_on_stop_that_asks_the_actor_that_stops_it(router, unit):
+    """In `on_stop()`, an ask of the actor that waits for the stop raises at once."""
     told: list[type] = []
 
     class Killer(Actor):
@@ -419,11 +419,11 @@ async def test_on_stop_that_asks_whoever_stops_it(router, unit):
     assert told == [AskCycleError]
 
 
-# The time that it is given
+# stop_timeout and cancellation
 
 
 async def test_on_stop_is_shielded(unit):
-    """`on_stop()` finishes although the router is cancelled from outside."""
+    """`on_stop()` finishes even if the router is cancelled from outside."""
 
     class Slow(Diary):
         async def on_stop(self, reason: str | BaseException) -> None:
@@ -442,7 +442,7 @@ async def test_on_stop_is_shielded(unit):
 
 
 async def test_cancellation_while_on_stop_runs(unit):
-    """A cancellation that comes while `on_stop()` runs waits for it."""
+    """A cancellation during `on_stop()` takes effect after it."""
 
     class Slow(Diary):
         async def on_stop(self, reason: str | BaseException) -> None:
@@ -459,7 +459,7 @@ async def test_cancellation_while_on_stop_runs(unit):
 
 
 async def test_on_stop_is_cancelled_after_stop_timeout(unit, caplog):
-    """After `stop_timeout` seconds `on_stop()` is cancelled, and the log says so."""
+    """After `stop_timeout` seconds `on_stop()` is cancelled, and a warning is logged."""
     told = []
 
     class Stuck(Actor):
@@ -480,7 +480,7 @@ async def test_on_stop_is_cancelled_after_stop_timeout(unit, caplog):
 
 
 async def test_on_stop_runs_although_a_stream_does_not_end(router, unit, caplog):
-    """A stream's clean-up that takes too long does not keep `on_stop()` from running."""
+    """`on_stop()` runs even if a stream's clean-up takes too long."""
 
     class Clinging(Diary):
         async def stream_async(self, payload):
@@ -499,11 +499,11 @@ async def test_on_stop_runs_although_a_stream_does_not_end(router, unit, caplog)
     assert "did not end within" in caplog.text
 
 
-# Its failure
+# Failing
 
 
 async def test_failure_leaves_the_router():
-    """The failure of an actor without a supervisor leaves the router in a group."""
+    """The failure of an actor without a supervisor leaves the router in an exception group."""
     error, actor = ValueError("no"), Diary()
     with failures() as errors:
         await fail(error, actor)
@@ -512,7 +512,7 @@ async def test_failure_leaves_the_router():
 
 
 async def test_failure_that_is_only_logged(caplog):
-    """With `on_failure="stop"` the failure is logged, and everything else lives on."""
+    """With `on_failure="stop"` the failure is only logged, and other actors live on."""
     async with MessageRouter(on_failure="stop") as router:
         router.register_actor("a", Diary())
         router.register_actor("b", Diary())
@@ -528,7 +528,7 @@ async def test_failure_that_is_only_logged(caplog):
 
 
 async def test_failure_in_on_stop():
-    """What `on_stop()` raises is the actor's failure."""
+    """An exception in `on_stop()` is the actor's failure."""
     error = ValueError("no")
     with failures() as errors:
         async with MessageRouter() as router:
@@ -555,7 +555,7 @@ async def test_failure_in_on_stop_while_the_router_is_cancelled():
 
 
 async def test_failure_in_on_stop_after_another(caplog):
-    """If an actor fails twice, the first failure leaves the router; the second is logged."""
+    """If an actor fails twice, the first failure leaves the router, and the second is logged."""
 
     class Broken(Diary):
         async def on_stop(self, reason: str | BaseException) -> None:
@@ -568,8 +568,8 @@ async def test_failure_in_on_stop_after_another(caplog):
     assert "KeyError: 'second'" in caplog.text
 
 
-async def test_failure_of_an_ask_is_no_failure_of_the_actor():
-    """An actor whose handling of an ask fails lives on."""
+async def test_a_failed_ask_is_not_a_failure_of_the_actor():
+    """An actor lives on if its handler fails on an ask."""
     async with MessageRouter() as router:
         router.register_actor("a", actor := Diary())
         with pytest.raises(Exception, match="no"):
@@ -580,7 +580,7 @@ async def test_failure_of_an_ask_is_no_failure_of_the_actor():
 
 @pytest.mark.parametrize("kind", ["tell", "ask"])
 async def test_base_exception_in_a_handler(kind):
-    """What is no `Exception` leaves the router, and nobody is left waiting."""
+    """A `BaseException` in a handler leaves the router, and no caller is left waiting."""
     actor = Diary()
     with failures() as errors:
         async with MessageRouter() as router:
@@ -593,7 +593,7 @@ async def test_base_exception_in_a_handler(kind):
 
 
 async def test_base_exception_before_a_failure_in_on_stop(caplog):
-    """What is no `Exception` leaves the router although `on_stop()` fails, which is logged."""
+    """A `BaseException` leaves the router even if `on_stop()` fails, which is logged."""
 
     class Broken(Diary):
         async def on_stop(self, reason: str | BaseException) -> None:
@@ -606,7 +606,7 @@ async def test_base_exception_before_a_failure_in_on_stop(caplog):
 
 
 async def test_base_exception_in_on_stop():
-    """What is no `Exception` in `on_stop()` leaves the router, and the actor is stopped."""
+    """A `BaseException` in `on_stop()` leaves the router, and the actor is stopped."""
     with failures() as errors:
         async with MessageRouter() as router:
             router.register_actor("a", FailsToStop(QuitProgram()))
@@ -615,11 +615,11 @@ async def test_base_exception_in_on_stop():
     assert router.list_actors() == []
 
 
-# The router's end
+# The router's exit
 
 
 async def test_router_exit():
-    """Leaving the router ends streams, cancels handlers, answers askers, keeps dead letters."""
+    """The router's exit ends streams, cancels handlers, answers askers, and keeps dead letters."""
     outcomes: list[Any] = []
 
     async def ask(type: str) -> None:
@@ -654,7 +654,7 @@ async def test_router_exit():
 
 
 async def test_router_exit_with_an_exception_of_its_block():
-    """An exception of the block leaves the router as itself; `on_stop()` runs."""
+    """An exception of the block leaves the router unchanged, and `on_stop()` runs."""
     error, actor = ValueError("mine"), Diary()
 
     async def leave() -> None:
@@ -670,7 +670,7 @@ async def test_router_exit_with_an_exception_of_its_block():
 
 
 async def test_router_exit_with_an_exception_of_its_block_and_a_failure():
-    """With failures of actors besides, a group of both leaves the router."""
+    """If actors fail as well, a group of all exceptions leaves the router."""
     with failures() as errors:
         async with MessageRouter() as router:
             router.register_actor("a", FailsToStop(KeyError("actor")))
@@ -679,15 +679,15 @@ async def test_router_exit_with_an_exception_of_its_block_and_a_failure():
 
 
 async def test_router_exit_at_once():
-    """A router may be left right after an actor was registered."""
+    """A router may exit right after an actor was registered."""
     async with MessageRouter() as router:
         router.register_actor("a", actor := Diary())
     assert actor.diary[-1] == "shutdown"
     assert_nothing_left(router)
 
 
-async def test_register_while_the_router_is_left():
-    """An actor that is registered by an `on_stop()` at the router's exit is refused."""
+async def test_register_during_the_routers_exit():
+    """An actor that an `on_stop()` registers during the router's exit is refused."""
 
     class Parent(Actor):
         async def on_stop(self, reason: str | BaseException) -> None:
@@ -701,7 +701,7 @@ async def test_register_while_the_router_is_left():
 
 @pytest.mark.real_clock
 async def test_registered_in_a_thread_right_before_the_exit():
-    """An actor that was registered in a thread and has not begun does not hold the exit up."""
+    """An actor registered in a thread, and not started yet, does not delay the exit."""
     async with MessageRouter() as router:
         await to_thread.run_sync(router.register_actor, "a", Diary())
     assert router.list_actors() == []
@@ -709,7 +709,7 @@ async def test_registered_in_a_thread_right_before_the_exit():
 
 
 async def test_router_exit_while_an_actor_drains():
-    """Leaving the router halts an actor that drains, and what it had left is lost."""
+    """The router's exit stops a draining actor, and its queued messages are lost."""
     async with create_task_group() as tasks, MessageRouter() as router:
         router.register_actor("a", actor := Diary())
         await router.tell("a", "wait")
@@ -721,7 +721,7 @@ async def test_router_exit_while_an_actor_drains():
 
 
 async def test_the_old_name_of_stop(router):
-    """`unregister_actor()` does as `stop_actor()`: it lets what is queued finish."""
+    """`unregister_actor()` is like `stop_actor()`: it drains the mailbox."""
     router.register_actor("a", actor := Diary())
     await router.tell("a", "hello")
     await router.unregister_actor("a")

@@ -1,4 +1,4 @@
-"""What the page of guarantees promises about messages, each promise by a test of its own."""
+"""What the guarantees page promises about messages, one test per promise."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ from actorstream.testing import assert_nothing_left, settle
 
 
 class Clerk(Actor):
-    """Writes down what comes, and works on it while its door is closed."""
+    """Records the messages that arrive; works on each until its door opens."""
 
     def __init__(self) -> None:
         self.begun: list[Any] = []
@@ -53,7 +53,7 @@ class Clerk(Actor):
 
 
 async def test_messages_are_handled_one_at_a_time_in_order(router):
-    """Nobody overtakes, not even those who waited for room; streams run beside."""
+    """Messages are handled in order, even those that waited for room; streams run alongside."""
     router.register_actor("clerk", clerk := Clerk(), mailbox_size=2)
     async with create_task_group() as tasks:
         for number in range(6):
@@ -93,7 +93,7 @@ async def test_a_full_mailbox_makes_its_senders_wait(router):
     ],
 )
 async def test_every_asker_gets_an_answer(router, to, type, answer):
-    """Whatever becomes of an actor, whoever asked it is told, without a time limit."""
+    """Whatever happens to an actor, every asker is told, even without a timeout."""
     answers: list[Exception] = []
 
     async def ask(router: MessageRouter) -> None:
@@ -105,7 +105,7 @@ async def test_every_asker_gets_an_answer(router, to, type, answer):
     async with create_task_group() as tasks:
         router.register_actor("clerk", Clerk())
         router.register_actor("busy", Clerk())
-        for _ in range(2):  # one that is handled, one that is queued
+        for _ in range(2):  # one is being handled, one is queued
             tasks.start_soon(ask, router)
         await settle()
         await router.stop_actor("busy", drain=False)
@@ -134,8 +134,8 @@ async def abort_soon(button: AbortController) -> None:
 
 
 @pytest.mark.parametrize("end", ["timeout", "cancellation", "signal"])
-async def test_who_gives_up_an_ask_gives_up_its_work(router, end):
-    """A handler that runs is cancelled, a queued message is taken out; the actor lives on."""
+async def test_giving_up_an_ask_gives_up_its_work(router, end):
+    """A running handler is cancelled, a queued message is removed; the actor lives on."""
     router.register_actor("clerk", clerk := Clerk())
     await ask_in_vain(router, end, "running")
     await settle()
@@ -151,7 +151,7 @@ async def test_who_gives_up_an_ask_gives_up_its_work(router, end):
 
 
 class PassOn(Actor):
-    """Asks whom it is told to, from its handler or from a task of its handler's."""
+    """Asks the next actor, from its handler or from a task that its handler started."""
 
     def __init__(self, to: str, in_a_task: bool) -> None:
         self.to = to
@@ -173,8 +173,8 @@ def causes(exc: BaseException) -> set[type[BaseException]]:
 
 @pytest.mark.parametrize("in_a_task", [False, True])
 @pytest.mark.parametrize("circle", [["a"], ["a", "b"], ["a", "b", "c"]])
-async def test_a_circle_of_asks_is_an_error(router, circle, in_a_task):
-    """An ask that would wait for itself raises, however long the circle, without a time limit."""
+async def test_an_ask_cycle_is_an_error(router, circle, in_a_task):
+    """An ask that would wait for itself raises, however long the cycle, without a timeout."""
     for name, following in zip(circle, [*circle[1:], circle[0]], strict=True):
         router.register_actor(name, PassOn(following, in_a_task))
     with fail_after(5), pytest.raises(ActorError) as caught:
@@ -182,8 +182,8 @@ async def test_a_circle_of_asks_is_an_error(router, circle, in_a_task):
     assert AskCycleError in causes(caught.value)
 
 
-async def test_no_message_is_lost_without_a_word(router, caplog):
-    """A tell that reaches nobody is logged and published, whatever the reason."""
+async def test_no_message_is_lost_silently(router, caplog):
+    """An undeliverable tell is logged and published as a dead letter, whatever the reason."""
     lost = router.dead_letters.subscribe()
     router.register_actor("clerk", Clerk())
     await router.tell("nobody", "to nobody")

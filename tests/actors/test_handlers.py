@@ -1,4 +1,4 @@
-"""Handlers by type: which method of an actor gets which message, and what of it."""
+"""Handlers by type: which method gets which message, and what happens to unknown types."""
 
 import functools
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from tests.support import serving
 
 
 class Counter(Actor):
-    """Counts; gets the message in one handler, its payload in another."""
+    """Counts; one handler takes the message, another its payload."""
 
     n = 0
 
@@ -37,7 +37,7 @@ class Counter(Actor):
 
 
 async def ask(actor: Actor, type: str, payload: object = None) -> object:
-    """Ask an actor that nobody else knows."""
+    """Ask an actor in a router of its own."""
     async with serving(actor) as router:
         return await router.ask("a", type, payload)
 
@@ -46,7 +46,7 @@ async def ask(actor: Actor, type: str, payload: object = None) -> object:
 
 
 async def test_handler():
-    """A method that is marked with a type handles the messages of it, and returns the reply."""
+    """A method marked with a type handles messages of that type; its result is the reply."""
     assert await ask(Counter(), "increment", 2) == 2
 
 
@@ -58,7 +58,7 @@ async def test_several_types(router):
 
 
 async def test_decorator_twice():
-    """Its types may stand in several decorators, too."""
+    """Several decorators on one method add up."""
 
     class Twice(Actor):
         @handles("a")
@@ -71,7 +71,7 @@ async def test_decorator_twice():
 
 
 async def test_receive_is_the_fallback():
-    """What no method is marked for goes to `receive()`."""
+    """Messages that match no marked method go to `receive()`."""
 
     class Fallback(Counter):
         async def receive(self, message):
@@ -92,7 +92,7 @@ async def test_receive_alone():
 
 
 async def test_inherited_handlers():
-    """A subclass has the handlers of its base classes."""
+    """A subclass inherits the handlers of its base classes."""
 
     class Sub(Counter):
         @handles("double")
@@ -104,7 +104,7 @@ async def test_inherited_handlers():
 
 
 async def test_handlers_of_a_mixin():
-    """A base class that is no actor may have handlers, too."""
+    """A base class that is not an actor may define handlers, too."""
 
     class Pings:
         @handles("ping")
@@ -118,7 +118,7 @@ async def test_handlers_of_a_mixin():
 
 
 async def test_type_taken_over():
-    """A subclass may have another method for a type."""
+    """A subclass may handle an inherited type with another method."""
 
     class Sub(Counter):
         @handles("set")
@@ -130,7 +130,7 @@ async def test_type_taken_over():
 
 
 async def test_override_without_decorator():
-    """A method that is overridden without the decorator still handles its types."""
+    """A method overridden without the decorator still handles its types."""
 
     class Sub(Counter):
         async def increment(self, message):
@@ -139,8 +139,8 @@ async def test_override_without_decorator():
     assert await ask(Sub(), "increment", 2) == 20
 
 
-async def test_override_that_takes_the_other_thing():
-    """What it gets goes by the name of its own parameter."""
+async def test_override_with_another_parameter():
+    """Whether an override gets the message or the payload depends on its own parameter name."""
 
     class Sub(Counter):
         async def increment(self, payload):  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -150,7 +150,7 @@ async def test_override_that_takes_the_other_thing():
 
 
 async def test_override_with_decorator():
-    """One that is overridden with the decorator handles the types that are said there only."""
+    """A method overridden with the decorator handles only the types named there."""
 
     class Sub(Counter):
         @handles("set")
@@ -163,7 +163,7 @@ async def test_override_with_decorator():
 
 
 async def test_handler_taken_away():
-    """`None` in the place of a method takes its types away."""
+    """Setting an inherited handler to `None` removes its types."""
 
     class Sub(Counter):
         set = None  # type: ignore[assignment]
@@ -173,7 +173,7 @@ async def test_handler_taken_away():
 
 
 def test_two_methods_for_one_type():
-    """Two methods of one class for one type are an error where the class is made."""
+    """Two methods of one class for the same type are an error when the class is defined."""
     with pytest.raises(ValueError, match=r"Two has two methods for 'a': one\(\) and two\(\)"):
 
         class Two(Actor):
@@ -186,11 +186,11 @@ def test_two_methods_for_one_type():
                 pass
 
 
-# What a method may be
+# Kinds of methods
 
 
 async def test_plain_method():
-    """A handler that never waits may be a plain method; so may `receive()`."""
+    """A handler that never awaits may be a plain method, and so may `receive()`."""
 
     class Plain(Actor):
         @handles("double")
@@ -205,7 +205,7 @@ async def test_plain_method():
 
 
 async def test_parameter_of_another_name():
-    """A parameter that is called neither `message` nor `payload` gets the message."""
+    """A parameter named neither `message` nor `payload` gets the message."""
 
     class Named(Actor):
         @handles("a")
@@ -217,7 +217,7 @@ async def test_parameter_of_another_name():
 
 @pytest.mark.parametrize("type", ["static", "static-outside", "class", "class-outside"])
 async def test_static_and_class_methods(type):
-    """Static and class methods handle, whichever decorator stands above the other."""
+    """Static and class methods may be handlers, with the decorators in either order."""
 
     class Bare(Actor):
         @staticmethod
@@ -271,7 +271,7 @@ def with_database(method):
     [("above", ("logged", 1)), ("below", ("logged", 1)), ("bare", "bare"), ("db", (1, "database"))],
 )
 async def test_wrapped_methods(type, reply):
-    """A wrapper made with `functools.wraps` takes what its method takes; another, the message."""
+    """A `functools.wraps` wrapper gets what its method takes; any other gets the message."""
 
     class Wrapped(Actor):
         @logged
@@ -298,7 +298,7 @@ async def test_wrapped_methods(type, reply):
 
 
 async def test_partial_method():
-    """A partial method handles, too."""
+    """A partial method may be a handler."""
 
     class Partial(Actor):
         async def answer(self, prefix, message):
@@ -343,7 +343,7 @@ async def test_generated_classes(kind):
 
 
 def test_attributes_that_answer_everything():
-    """An attribute that pretends to have every attribute is no handler."""
+    """An attribute that has every attribute, like a mock, is not taken for a handler."""
 
     class WithMock(Actor):
         client = Mock()
@@ -356,7 +356,7 @@ def test_attributes_that_answer_everything():
 
 
 def test_handler_without_parameter():
-    """A handler that takes no argument is an error where the class is made."""
+    """A handler without a parameter is an error when the class is defined."""
     with pytest.raises(TypeError, match=r"NoParameter.ping\(\) is called with one argument"):
 
         class NoParameter(Actor):
@@ -366,7 +366,7 @@ def test_handler_without_parameter():
 
 
 def test_handler_with_two_parameters():
-    """So is one that wants more than one, and a streaming method of that kind."""
+    """A handler or streaming method with two required parameters is an error as well."""
     with pytest.raises(TypeError, match=r"missing a required argument: 'payload'"):
 
         class TwoParameters(Actor):
@@ -376,7 +376,7 @@ def test_handler_with_two_parameters():
 
 
 def test_handler_that_yields():
-    """A handler that yields is an error where the class is made; it names `@streams`."""
+    """A handler that yields is an error when the class is defined; it suggests `@streams`."""
     with pytest.raises(TypeError, match=r"Yields.ping\(\) yields.*@streams"):
 
         class Yields(Actor):
@@ -387,14 +387,14 @@ def test_handler_that_yields():
 
 @pytest.mark.parametrize("decorator", [handles, streams])
 def test_no_type(decorator):
-    """A decorator without a type is an error that shows how to write it."""
+    """A decorator without a type is an error that shows what to write."""
     with pytest.raises(ValueError, match=r'write @(handles|streams)\("query"\)'):
         decorator()
 
 
 @pytest.mark.parametrize("decorator", [handles, streams])
 def test_no_parentheses(decorator):
-    """So is one without parentheses, or with something that is no type."""
+    """A decorator without parentheses, or with a type that is not a string, is an error, too."""
     with pytest.raises(TypeError, match=r'write @(handles|streams)\("query"\)'):
         decorator(lambda self, message: None)
     with pytest.raises(TypeError, match="not 1"):
@@ -405,7 +405,7 @@ def test_no_parentheses(decorator):
 
 
 async def test_unknown_type_of_an_ask():
-    """The asker gets `UnhandledMessageError`, which says what is handled and what to write."""
+    """The asker gets `UnhandledMessageError`, which lists the handled types and what to write."""
     with pytest.raises(UnhandledMessageError) as caught:
         await ask(Counter(), "decrement")
     assert str(caught.value) == (
@@ -417,7 +417,7 @@ async def test_unknown_type_of_an_ask():
 
 
 async def test_unknown_type_is_a_lookup_error():
-    """Who catches `LookupError` catches it; an actor without any handler says so."""
+    """It is a `LookupError`, and says if the actor has no handlers at all."""
 
     class Mute(Actor):
         pass
@@ -427,7 +427,7 @@ async def test_unknown_type_is_a_lookup_error():
 
 
 async def test_unknown_type_of_a_tell(router):
-    """A tell of an unknown type goes to the dead letters, and the actor lives on."""
+    """A tell of an unknown type becomes a dead letter, and the actor lives on."""
     router.register_actor("a", Counter())
     async with router.dead_letters.subscribe() as letters:
         await router.tell("a", "decrement", 1)
@@ -437,7 +437,7 @@ async def test_unknown_type_of_a_tell(router):
 
 
 class Picky(Actor):
-    """Handles some messages of a type by hand."""
+    """Rejects some messages of a type in `receive()`."""
 
     async def receive(self, message):
         if message.payload == "good":
@@ -446,14 +446,14 @@ class Picky(Actor):
 
 
 async def test_unhandled_by_hand():
-    """`super().receive()` says that a message is not handled: to the asker."""
+    """A handler rejects an ask by calling `super().receive()`."""
     assert await ask(Picky(), "any", "good") == "done"
     with pytest.raises(UnhandledMessageError, match="does not handle 'any'"):
         await ask(Picky(), "any", "bad")
 
 
 async def test_unhandled_tell_by_hand(router):
-    """And, after a tell, to the dead letters."""
+    """A tell that is rejected this way becomes a dead letter."""
     router.register_actor("a", Picky())
     await router.tell("a", "any", "bad")
     assert await router.ask("a", "any", "good") == "done"
@@ -465,8 +465,8 @@ class OwnError(Actor):
         raise UnhandledMessageError("not today")
 
 
-async def test_unhandled_with_a_text_of_ones_own():
-    """An actor may raise `UnhandledMessageError` with its own words."""
+async def test_unhandled_with_its_own_text():
+    """An actor may raise `UnhandledMessageError` with its own text."""
     with pytest.raises(UnhandledMessageError, match="not today") as caught:
         await ask(OwnError(), "any", 1)
     assert caught.value.message is not None
@@ -477,7 +477,7 @@ async def test_unhandled_with_a_text_of_ones_own():
 
 
 async def test_unhandled_by_another_actor(router):
-    """An actor whose own ask is not handled has failed: that is not about its message."""
+    """An actor that passes on an ask which another rejects has failed itself."""
 
     class Asks(Actor):
         async def receive(self, message):
@@ -494,7 +494,7 @@ async def test_unhandled_by_another_actor(router):
 
 
 class Library(Actor):
-    """Every form that a streaming method may have."""
+    """Has a streaming method of every form."""
 
     @streams("generator")
     async def generator(self, payload):
@@ -527,13 +527,13 @@ class Library(Actor):
     "type", ["generator", "coroutine", "plain", "message", "helper", "helper2", "static"]
 )
 async def test_streaming_methods(router, type):
-    """A method that is marked with `@streams` may be all that `stream_async` may be."""
+    """A method marked with `@streams` may take any form that `stream_async` may take."""
     router.register_actor("a", Library())
     assert await router.stream_async("a", type, 1).collect() == [1]
 
 
 async def test_stream_async_is_the_fallback(router):
-    """A type that no method is marked for goes to `stream_async()`."""
+    """Types that match no marked method go to `stream_async()`."""
 
     class Fallback(Library):
         async def stream_async(self, payload):
@@ -545,7 +545,7 @@ async def test_stream_async_is_the_fallback(router):
 
 
 async def test_stream_is_the_fallback(router):
-    """Or to the older `stream()`, as callers of either form see."""
+    """Or they go to the older `stream()`, with either form of call."""
 
     class Fallback(Library):
         async def stream(self, payload, on_chunk):
@@ -559,7 +559,7 @@ async def test_stream_is_the_fallback(router):
 
 
 async def test_unknown_type_of_a_stream(router):
-    """Without a fallback, an unknown type is `StreamingNotSupportedError`, with what there is."""
+    """Without a fallback, an unknown type raises an error that lists the known types."""
 
     class One(Actor):
         @streams("query")
@@ -572,7 +572,7 @@ async def test_unknown_type_of_a_stream(router):
 
 
 async def test_one_type_both_ways(router):
-    """One type may be both asked and streamed."""
+    """One type may have both a handler and a streaming method."""
 
     class Both(Actor):
         @handles("words")

@@ -1,4 +1,4 @@
-"""A tree of actors under any mix of messages, failures, stops and exits: nobody is left waiting."""
+"""A tree of actors under any mix of messages, failures, stops and exits answers every caller."""
 
 import logging
 from collections.abc import Awaitable, Callable, Iterator
@@ -33,7 +33,7 @@ class BrokenError(Exception):
 
 
 class Chaotic(Actor):
-    """Does what a message says, or, at random, something else; may fail in its hooks."""
+    """Does what a message says; may pause or fail at random in its hooks."""
 
     def __init__(self, random: Random, tick: float, calm: float) -> None:
         self.random = random
@@ -82,7 +82,7 @@ class Chaotic(Actor):
 
 
 def make_tree(random: Random, tick: float) -> tuple[Actor, Supervisor]:
-    """Make an actor without a supervisor, and a supervisor with another one below it."""
+    """Make an actor without a supervisor, and a supervisor that has another one below it."""
     calm = random.choice([1.0, 0.9, 0.8])
 
     def make() -> Actor:
@@ -113,7 +113,7 @@ def make_tree(random: Random, tick: float) -> tuple[Actor, Supervisor]:
 
 
 class World:
-    """A router with such a tree, and those around it who talk to it."""
+    """A router with such a tree, and the tasks around it that use it."""
 
     def __init__(self, seed: int, tick: float, tasks: TaskGroup) -> None:
         self.random = Random(seed)
@@ -124,7 +124,7 @@ class World:
             self.router.register_actor(id, actor)
 
     def spawn(self, job: Callable[..., Awaitable[object]], *args: Any) -> None:
-        """Run something beside, which may end with any error of the library."""
+        """Run a job in the background; it may end with any error of the library."""
 
         async def run() -> None:
             with suppress(ActorStreamError):
@@ -149,7 +149,7 @@ class World:
 
 @contextmanager
 def without_bugs() -> Iterator[None]:
-    """Make sure that nothing in the log tells of a bug of the library."""
+    """Check that the log reports no bug in the library."""
     said = StringIO()
     handler = logging.StreamHandler(said)
     logger = logging.getLogger("actorstream")
@@ -179,8 +179,8 @@ ACTIONS = st.lists(
     actions=ACTIONS,
     way_out=st.sampled_from(["leave", "raise", "cancel", "stop"]),
 )
-async def test_nobody_is_left_waiting(unit, seed, actions, way_out):
-    """Whatever happens to a tree of actors, everybody gets an answer, and nothing is left."""
+async def test_no_caller_is_left_waiting(unit, seed, actions, way_out):
+    """Whatever happens to a tree of actors, every caller gets an answer, and nothing is left."""
     with without_bugs(), fail_after(200 * unit):
         async with create_task_group() as tasks:
             world = World(seed, unit / 50, tasks)

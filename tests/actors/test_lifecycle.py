@@ -1,4 +1,4 @@
-"""The life of an actor is one table; here it is said again in plain words and compared."""
+"""The lifecycle table, compared with the same transitions written out again."""
 
 import re
 from itertools import product
@@ -37,7 +37,7 @@ IMPOSSIBLE = sorted(set(product(STATES, TRANSITIONS)) - POSSIBLE)
 
 
 def live(*transitions: Transition) -> State:
-    """Return where an actor is after ``transitions``."""
+    """Return the state of an actor after ``transitions``."""
     state: State = INITIAL
     for transition in transitions:
         state = next_state(state, transition)
@@ -45,7 +45,7 @@ def live(*transitions: Transition) -> State:
 
 
 def reachable(start: State, without: Transition | None = None) -> set[State]:
-    """Return all states that an actor may come to from ``start``."""
+    """Return all states that an actor can reach from ``start``."""
     found: set[State] = set()
     waiting: list[State] = [start]
     while waiting:
@@ -64,7 +64,7 @@ def test_each_possible_transition_leads_where_the_contract_says(
 
 
 @pytest.mark.parametrize(("state", "transition"), IMPOSSIBLE)
-def test_any_other_transition_is_an_error_of_the_library_that_names_both_and_what_is_possible(
+def test_any_other_transition_raises_and_names_what_is_possible(
     state: State, transition: Transition
 ) -> None:
     with pytest.raises(RuntimeError, match="bug in actorstream") as caught:
@@ -83,7 +83,7 @@ def test_the_table_uses_every_transition() -> None:
     )
 
 
-def test_an_actor_that_is_handled_well_lives_through_these() -> None:
+def test_an_actor_that_is_drained_ends_stopped() -> None:
     assert live("launch", "started", "drain", "stop", "finish") == "stopped"
 
 
@@ -104,7 +104,7 @@ def test_every_state_can_be_reached() -> None:
 
 
 @pytest.mark.parametrize("state", [state for state in STATES if state != "stopped"])
-def test_every_life_can_come_to_its_end(state: State) -> None:
+def test_every_state_can_reach_stopped(state: State) -> None:
     assert "stopped" in reachable(state)
 
 
@@ -113,11 +113,11 @@ def test_only_stopped_is_final() -> None:
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_only_a_supervisor_makes_an_actor_live_twice(state: State) -> None:
+def test_only_a_restart_leads_back_to_an_earlier_state(state: State) -> None:
     assert state not in reachable(state, without="restart")
 
 
-def test_an_actor_that_starts_is_not_drained() -> None:
+def test_a_starting_actor_cannot_be_drained() -> None:
     with pytest.raises(RuntimeError, match="'starting' has no transition 'drain'"):
         next_state("starting", "drain")
 
@@ -128,10 +128,10 @@ def test_the_error_of_a_final_state_says_that_nothing_is_possible() -> None:
 
 
 @given(st.lists(st.sampled_from(TRANSITIONS)))
-def test_after_drain_or_halt_nothing_is_queued_until_a_restart(
+def test_after_a_drain_or_stop_nothing_is_queued_until_a_restart(
     transitions: list[Transition],
 ) -> None:
-    """However an actor lives, between its stopping and a fresh start it takes no message."""
+    """Between its stop and a restart, an actor accepts no message, whatever it went through."""
     state: State = INITIAL
     ending = False
     for transition in transitions:

@@ -1,4 +1,4 @@
-"""The mailbox: its order, its bound, and those who stand in line; by itself, and from outside."""
+"""The mailbox: its order, its bound, and the senders that wait for room; alone and in an actor."""
 
 from typing import Any
 
@@ -24,16 +24,16 @@ def fill(mailbox: Mailbox, count: int) -> list[Envelope]:
 
 
 async def take(mailbox: Mailbox, count: int) -> list[object]:
-    """Take so many envelopes, and return what is in them."""
+    """Take ``count`` envelopes, and return their payloads."""
     taken = [await mailbox.get() for _ in range(count)]
     return [each.message.payload if isinstance(each, Envelope) else each for each in taken]
 
 
-# By itself
+# The mailbox alone
 
 
 async def test_order():
-    """What is put in comes out in the same order, whether it had to stand in line or not."""
+    """Envelopes come out in the order they went in, even if they had to wait in line."""
     mailbox = Mailbox(2)
     fill(mailbox, 5)
     assert (len(mailbox), mailbox.waiting, mailbox.full) == (2, 3, True)
@@ -41,8 +41,8 @@ async def test_order():
     assert (len(mailbox), mailbox.waiting, mailbox.full) == (0, 0, False)
 
 
-async def test_who_is_in_line_comes_first():
-    """What comes later does not overtake the line, though there may be room for a moment."""
+async def test_the_line_comes_first():
+    """A later envelope does not overtake the line, even if there is room for a moment."""
     mailbox = Mailbox(1)
     fill(mailbox, 2)
     assert await take(mailbox, 1) == [0]
@@ -51,7 +51,7 @@ async def test_who_is_in_line_comes_first():
 
 
 def test_bound():
-    """It says whether an envelope found room, and never holds more than its size."""
+    """`add()` returns whether there was room; the mailbox never holds more than its size."""
     mailbox = Mailbox(1)
     assert mailbox.add(envelope())
     assert not mailbox.add(envelope())
@@ -59,7 +59,7 @@ def test_bound():
 
 
 async def test_discard_from_the_queue():
-    """What is taken away from the queue makes room for the first in line."""
+    """Discarding a queued envelope makes room for the first in line."""
     mailbox = Mailbox(2)
     envelopes = fill(mailbox, 4)
     mailbox.discard(envelopes[0])
@@ -68,7 +68,7 @@ async def test_discard_from_the_queue():
 
 
 async def test_discard_from_the_line():
-    """What is taken away from the line changes nothing for the others."""
+    """Discarding an envelope from the line leaves the others as they were."""
     mailbox = Mailbox(1)
     envelopes = fill(mailbox, 3)
     mailbox.discard(envelopes[1])
@@ -76,7 +76,7 @@ async def test_discard_from_the_line():
 
 
 async def test_discard_too_late():
-    """Taking away what is out already does nothing."""
+    """Discarding an envelope that was taken already does nothing."""
     mailbox = Mailbox(1)
     envelopes = fill(mailbox, 2)
     await mailbox.get()
@@ -85,7 +85,7 @@ async def test_discard_too_late():
 
 
 async def test_wait_admitted():
-    """A sender in line goes on when its message is let in."""
+    """A sender in line continues when its message is admitted."""
     mailbox = Mailbox(1)
     fill(mailbox, 1)
     late = envelope(1)
@@ -104,7 +104,7 @@ async def test_wait_admitted():
 
 
 async def test_wait_admitted_until_the_end():
-    """It goes on, too, when the mailbox ends, and knows that it was not let in."""
+    """A sender in line also continues when the mailbox ends, and learns it was not admitted."""
     mailbox = Mailbox(1)
     fill(mailbox, 1)
     late = envelope(1)
@@ -134,8 +134,8 @@ async def test_wait_admitted_cancelled():
     assert (len(mailbox), mailbox.waiting) == (1, 0)
 
 
-async def test_wait_admitted_cancelled_in_the_moment_of_room():
-    """A sender that has been cancelled is not let in, though it has not noticed yet."""
+async def test_wait_admitted_cancelled_just_before_room():
+    """A cancelled sender is not admitted, even if its task has not run yet."""
     mailbox = Mailbox(1)
     fill(mailbox, 1)
     late = envelope(1)
@@ -148,17 +148,17 @@ async def test_wait_admitted_cancelled_in_the_moment_of_room():
         assert (len(mailbox), mailbox.waiting) == (0, 0)
 
 
-async def test_orders_first():
-    """Orders of the runtime go before all messages, in their own order."""
+async def test_system_messages_first():
+    """System messages come before all others, in their own order."""
     mailbox = Mailbox(1)
     fill(mailbox, 1)
-    for order in (anyio.sleep_forever, anyio.lowlevel.checkpoint):
-        mailbox.put_system(order)
+    for system_message in (anyio.sleep_forever, anyio.lowlevel.checkpoint):
+        mailbox.put_system(system_message)
     assert await take(mailbox, 3) == [anyio.sleep_forever, anyio.lowlevel.checkpoint, 0]
 
 
 async def test_end():
-    """What is queued can still be taken after the end; then `None` comes, for ever."""
+    """Queued envelopes can still be taken after the end; then `get()` keeps returning `None`."""
     mailbox = Mailbox(2)
     fill(mailbox, 2)
     mailbox.end()
@@ -166,7 +166,7 @@ async def test_end():
 
 
 async def test_end_wakes_the_actor():
-    """An actor that waits for a message is woken by the end."""
+    """The end wakes an actor that waits for a message."""
     mailbox = Mailbox(1)
     taken = []
 
@@ -181,7 +181,7 @@ async def test_end_wakes_the_actor():
 
 
 def test_clear():
-    """It can be emptied; what was queued is returned in its order."""
+    """`clear()` empties the mailbox and returns its envelopes in order."""
     mailbox = Mailbox(3)
     envelopes = fill(mailbox, 3)
     assert mailbox.clear() == envelopes
@@ -189,7 +189,7 @@ def test_clear():
 
 
 async def test_get_cancelled():
-    """An actor whose wait is cancelled loses nothing."""
+    """A cancelled `get()` loses nothing."""
     mailbox = Mailbox(1)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(mailbox.get)
@@ -199,8 +199,8 @@ async def test_get_cancelled():
     assert await take(mailbox, 1) == [7]
 
 
-async def test_get_rests():
-    """However many messages there are, taking them gives others their turn."""
+async def test_get_is_a_checkpoint():
+    """Taking many messages gives other tasks their turn."""
     mailbox = Mailbox(2000)
     fill(mailbox, 2000)
     with anyio.CancelScope() as scope:
@@ -210,11 +210,11 @@ async def test_get_rests():
     assert len(mailbox) > 900
 
 
-# From outside
+# The mailbox of an actor
 
 
 class Collector(Actor):
-    """Keeps what it is told; goes on while `going` is set."""
+    """Collects its payloads; blocks until `going` is set."""
 
     def __init__(self) -> None:
         self.going = anyio.Event()
@@ -232,7 +232,7 @@ class Collector(Actor):
 
 
 async def test_tells_in_order_one_at_a_time(router):
-    """An actor handles one message at a time, in the order in which they were sent."""
+    """An actor handles one message at a time, in sending order."""
     actor = Collector()
     actor.going.set()
     router.register_actor("a", actor)
@@ -244,8 +244,8 @@ async def test_tells_in_order_one_at_a_time(router):
 
 
 @pytest.mark.parametrize("mailbox_size", [1, 3])
-async def test_order_of_those_in_line(router, mailbox_size):
-    """Tells and asks of many tasks that find the mailbox full come in the order of the calls."""
+async def test_order_of_waiting_senders(router, mailbox_size):
+    """Tells and asks that find the mailbox full arrive in the order of the calls."""
     actor = Collector()
     async with anyio.create_task_group() as tasks:
         router.register_actor("a", actor, mailbox_size=mailbox_size)
@@ -257,8 +257,8 @@ async def test_order_of_those_in_line(router, mailbox_size):
     assert actor.got == list(range(12))
 
 
-async def test_a_late_sender_stands_behind(router):
-    """Who sends when there is room again stands behind those who stood in line before."""
+async def test_a_late_sender_does_not_overtake(router):
+    """A later sender queues behind those that waited for room before it."""
     actor = Collector()
     async with anyio.create_task_group() as tasks:
         router.register_actor("a", actor, mailbox_size=1)
@@ -271,7 +271,7 @@ async def test_a_late_sender_stands_behind(router):
 
 
 async def test_backpressure(router):
-    """`tell()` waits while the mailbox is full, and goes on when there is room."""
+    """`tell()` waits while the mailbox is full, and continues when there is room."""
     actor = Collector()
     sent: list[Any] = []
 
@@ -284,14 +284,14 @@ async def test_backpressure(router):
         router.register_actor("a", actor, mailbox_size=3)
         tasks.start_soon(send)
         await settle(20)
-        assert sent == [0, 1, 2, 3]  # one is in hand, three wait, the next sender stands in line
+        assert sent == [0, 1, 2, 3]  # one is being handled, three are queued, the next sender waits
         actor.going.set()
         await settle(30)
     assert actor.got == [0, 1, 2, 3, 4, 5]
 
 
 async def test_default_size(router):
-    """A hundred messages have room in a mailbox, if nothing else is said."""
+    """By default, a mailbox has room for a hundred messages."""
     actor = Collector()
     router.register_actor("a", actor)
     for number in range(100):
@@ -316,7 +316,7 @@ async def test_tell_nowait_when_full(router):
 
 
 async def test_tell_cancelled_in_line(router):
-    """A tell that is cancelled while it waits for room was not sent."""
+    """A tell that is cancelled while it waits for room is not sent."""
     actor = Collector()
     router.register_actor("a", actor, mailbox_size=1)
     await router.tell("a", "x", 0)
@@ -333,7 +333,7 @@ async def test_tell_cancelled_in_line(router):
 
 
 async def test_bound_of_each_actor(router):
-    """A full mailbox holds up those who send to that actor only."""
+    """A full mailbox holds up only the senders to that actor."""
     slow, quick = Collector(), Collector()
     quick.going.set()
     async with anyio.create_task_group() as tasks:
@@ -347,7 +347,7 @@ async def test_bound_of_each_actor(router):
 
 
 async def test_messages_before_the_start(router):
-    """What is sent while `on_start()` runs waits, in order, and is handled then."""
+    """Messages sent during `on_start()` wait, and are handled in order afterwards."""
 
     class Late(Collector):
         async def on_start(self):
@@ -366,7 +366,7 @@ async def test_messages_before_the_start(router):
 
 
 async def test_streams_beside_the_mailbox(router):
-    """A stream of an actor runs while a message is handled and others wait."""
+    """A stream runs while its actor handles a message and others are queued."""
 
     class Both(Collector):
         async def stream_async(self, payload):
@@ -382,7 +382,7 @@ async def test_streams_beside_the_mailbox(router):
 
 
 async def test_many_in_line(router):
-    """Thousands may stand in line, and be cancelled at once."""
+    """Thousands of senders may wait in line, and be cancelled together."""
     actor = Collector()
     router.register_actor("a", actor, mailbox_size=1)
     async with anyio.create_task_group() as tasks:
@@ -398,7 +398,7 @@ async def test_many_in_line(router):
 
 
 async def test_senders_in_line_at_a_stop(router):
-    """When the actor stops, a tell in line is a dead letter, and an ask in line is answered."""
+    """When the actor stops, a tell that waits for room becomes a dead letter."""
     actor = Collector()
     router.register_actor("a", actor, mailbox_size=1)
     letters = router.dead_letters.subscribe()
@@ -414,7 +414,7 @@ async def test_senders_in_line_at_a_stop(router):
 
 
 async def test_ask_in_line_at_a_stop(router):
-    """An ask in line is answered with `ActorStoppedError`."""
+    """When the actor stops, an ask that waits for room gets `ActorStoppedError`."""
     actor = Collector()
     outcomes = []
 

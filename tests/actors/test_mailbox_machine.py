@@ -1,8 +1,8 @@
-"""Random lives of a mailbox, each lived beside a model of it, and random crowds without one.
+"""Random histories of a mailbox, each checked against a model, and random crowds without a model.
 
-A life is a list of commands: somebody tells or asks, gives up, the actor finishes what it has in
-hand, or fails. After each command the mailbox has to be where the model is. In a crowd nobody
-waits for anybody, and what has to hold is looked at in the end.
+A history is a list of commands: a sender tells, asks or gives up; the actor finishes its current
+message, or fails. After each command the mailbox has to match the model. In a crowd, senders act
+freely, and the invariants are checked at the end.
 """
 
 from collections import deque
@@ -29,13 +29,13 @@ from actorstream import (
 )
 from actorstream.testing import assert_nothing_left, settle
 
-QUIET = 12  # turns of the loop after which nothing moves any more
+QUIET = 12  # turns of the loop after which nothing changes any more
 
 Way = Literal["tell", "tell_nowait", "ask"]
 
 
 class Slow(Actor):
-    """Has one message in hand until it is told what to do with it."""
+    """Holds one message until it is told how to end it."""
 
     def __init__(self) -> None:
         self.in_hand: int | None = None
@@ -61,7 +61,7 @@ class Slow(Actor):
 
 @attrs.define
 class Sender:
-    """One that sends, and what became of it."""
+    """A sender and its outcome."""
 
     number: int
     way: Way
@@ -93,7 +93,7 @@ class Sender:
 
 
 class Life:
-    """The actor, its senders, and what has to be true of them."""
+    """The actor, its senders, and the model of both."""
 
     def __init__(self, router: MessageRouter, tasks: Any, size: int) -> None:
         self.router = router
@@ -102,7 +102,7 @@ class Life:
         self.actor = Slow()
         self.senders: list[Sender] = []
         self.running: Sender | None = None
-        self.waiting: deque[Sender] = deque()  # in the queue and, behind it, in line
+        self.waiting: deque[Sender] = deque()  # the queue, then those waiting for room
         self.outcomes: dict[int, object] = {}
         self.ended: list[tuple[int, str]] = []
         router.register_actor("a", self.actor, mailbox_size=size)
@@ -148,7 +148,7 @@ class Life:
         self._go_on()
 
     def stop(self) -> None:
-        """Note what stopping the actor at once does."""
+        """Update the model for an immediate stop of the actor."""
         if self.running is not None:
             if self.running.way == "ask":
                 self.outcomes[self.running.number] = ActorStoppedError
@@ -163,7 +163,7 @@ class Life:
         self.running = None
 
     def _go_on(self) -> None:
-        """Have the actor take the next one, and let in whom there is room for."""
+        """Let the model's actor take its next message, and admit senders while there is room."""
         if self.running is None and self.waiting:
             self.running = self.waiting.popleft()
         admitted = [*([self.running] if self.running else []), *list(self.waiting)[: self.size]]
@@ -171,7 +171,7 @@ class Life:
             if sender.way != "ask":
                 self.outcomes[sender.number] = "sent"
 
-    # What has to be true
+    # Invariants
 
     def check(self) -> None:
         number = None if self.running is None else self.running.number
@@ -207,7 +207,7 @@ commands = st.one_of(
 @given(size=st.integers(1, 3), life=st.lists(commands, max_size=25))
 @settings(max_examples=60)
 async def test_random_life(size, life):
-    """Nothing is handled twice or out of order, and nothing is lost unless somebody gives up."""
+    """Nothing is handled twice or out of order, and nothing is lost unless its sender gives up."""
     async with living(size) as living_one:
         for name, *arguments in life:
             getattr(living_one, name)(*arguments)
@@ -216,7 +216,7 @@ async def test_random_life(size, life):
 
 
 class Quick(Actor):
-    """Notes what it handles; rests for as many turns as the message says."""
+    """Logs what it handles; pauses for as many turns as the message says."""
 
     def __init__(self) -> None:
         self.began: list[tuple[int, int]] = []
@@ -239,9 +239,9 @@ class Quick(Actor):
 
 @attrs.frozen
 class Plan:
-    """What one of a crowd sends, and after how many turns it is cancelled, if it is."""
+    """What one sender of a crowd sends, and after how many turns it is cancelled, if at all."""
 
-    sends: list[tuple[Way, int, int]]  # how, turns before, turns that it takes
+    sends: list[tuple[Way, int, int]]  # how, turns before, turns to handle
     cancelled_after: int | None
 
 
@@ -260,14 +260,14 @@ plans = st.builds(
 
 @attrs.define
 class Log:
-    """What certainly was sent, and what certainly was not."""
+    """What was certainly sent, and what was certainly not."""
 
     sent: list[tuple[int, int]] = attrs.field(factory=list)
     not_sent: list[tuple[int, int]] = attrs.field(factory=list)
 
 
 async def carry_out(plan: Plan, who: int, router: MessageRouter, log: Log) -> None:
-    """Send what is planned; note what certainly was sent, and what certainly was not."""
+    """Send what is planned; log what was certainly sent, and what was certainly not."""
     for number, (way, before, turns) in enumerate(plan.sends):
         for _ in range(before):
             await checkpoint()
@@ -305,7 +305,7 @@ async def join_in(plan: Plan, who: int, router: MessageRouter, log: Log) -> None
 @given(size=st.integers(1, 3), crowd=st.lists(plans, min_size=1, max_size=5))
 @settings(max_examples=60)
 async def test_random_crowd(size, crowd):
-    """Whatever a crowd does: each one's messages are handled once, in order, and none is lost."""
+    """Each sender's messages are handled once and in order, and none is lost."""
     actor = Quick()
     log = Log()
     async with MessageRouter() as router:
@@ -326,8 +326,8 @@ async def test_random_crowd(size, crowd):
 
 
 @pytest.mark.parametrize("size", [1, 2, 100])
-async def test_everybody_is_let_in(router, size):
-    """With many senders and no cancellation, everything comes, and nothing waits in the end."""
+async def test_every_sender_gets_through(router, size):
+    """With many senders and no cancellation, every message arrives and none is left waiting."""
     actor = Quick()
     crowd = [Plan([("tell", 0, who % 2), ("ask", who % 3, 0)], None) for who in range(50)]
     log = Log()

@@ -1,4 +1,4 @@
-"""A look at a router: who there is, under whom, and how each stands."""
+"""`router.tree()`: which actors there are, under which supervisor, and in what state."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -10,7 +10,7 @@ from actorstream.testing import settle
 
 
 class Worker(Actor):
-    """Counts without end, fails when told, and holds messages up."""
+    """Counts to a thousand, fails when told to, and holds up its mailbox."""
 
     def __init__(self) -> None:
         self.port = self.create_port("progress")
@@ -29,7 +29,7 @@ class Worker(Actor):
 
 
 async def test_an_actor_in_the_tree():
-    """An actor shows its id, its class, its state, and its mailbox."""
+    """The tree shows an actor's id, class, state and mailbox."""
     async with MessageRouter() as router:
         router.register_actor("a", Worker(), mailbox_size=7)
         for _ in range(3):
@@ -41,7 +41,7 @@ async def test_an_actor_in_the_tree():
 
 
 async def test_a_stream_in_the_tree(router, unit):
-    """An open stream shows how many items it has delivered, how fast, and its buffer."""
+    """The tree shows how many items an open stream has delivered, how fast, and its buffer."""
     router.register_actor("a", Worker())
     payloads = router.stream_async("a", "count", buffer_size=5, timeout=None).payloads()
     for _ in range(10):
@@ -54,7 +54,7 @@ async def test_a_stream_in_the_tree(router, unit):
 
 
 async def test_a_port_in_the_tree(router):
-    """A port shows its subscribers."""
+    """The tree shows a port's subscribers."""
     worker = Worker()
     router.register_actor("a", worker)
     async with router.subscribe("a", "progress"):
@@ -63,7 +63,7 @@ async def test_a_port_in_the_tree(router):
 
 
 async def test_children_in_the_tree(router):
-    """Children stand under their supervisor, with the number of their restarts."""
+    """Children appear under their supervisor, with their number of restarts."""
     router.register_actor("pool", Supervisor([ChildSpec("a", Worker), ChildSpec("b", Worker)]))
     await settle()
     await router.tell("pool/b", "fail")

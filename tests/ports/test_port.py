@@ -1,4 +1,4 @@
-"""Ports: one publishes, many subscribe; who gets what, who waits for whom, and how it ends."""
+"""Ports: one publisher, many subscribers; delivery, backpressure, policies, and endings."""
 
 import gc
 import logging
@@ -38,11 +38,11 @@ from actorstream.testing import settle
 from tests.support import YieldsOnceAndCleansUp
 
 POLICIES = ["wait", "drop_oldest", "drop_newest", "latest", "fail"]
-TURN = 500  # values, after which a publisher rests
+TURN = 500  # values published before a publisher yields to other tasks
 
 
 class Host(Actor):
-    """Has ports, and does nothing else."""
+    """Has ports and does nothing else."""
 
 
 def add_port(router: MessageRouter, **options: Any) -> Port[Any]:
@@ -54,14 +54,14 @@ def add_port(router: MessageRouter, **options: Any) -> Port[Any]:
 
 @asynccontextmanager
 async def a_port(**options: Any) -> AsyncIterator[tuple[MessageRouter, Port[Any]]]:
-    """Open a router of its own for a port, for a test that looks on after the router's exit."""
+    """Open a router with a port, for a test that continues after the router's exit."""
     async with MessageRouter() as router:
         yield router, add_port(router, **options)
         await settle()
 
 
 async def read_now(subscription: Subscription[Any], most: int = 1000) -> list[Any]:
-    """Read what is there, without waiting."""
+    """Read the values that are available without waiting."""
     values: list[Any] = []
     with anyio.CancelScope() as scope:
         scope.cancel()
@@ -75,7 +75,7 @@ async def collect_into(values: list[Any], subscription: Subscription[Any]) -> No
 
 
 class Publishing:
-    """Publishes in a task of its own and tells what became of it."""
+    """Publishes in its own task, and tells the outcome."""
 
     def __init__(self, port: Port[Any], *values: Any) -> None:
         self.port = port
@@ -96,7 +96,7 @@ class Publishing:
 
 
 async def start(tasks: Any, port: Port[Any], *values: Any) -> Publishing:
-    """Start to publish, and let it come as far as it can."""
+    """Start publishing, and let it proceed as far as it can."""
     publishing = Publishing(port, *values)
     tasks.start_soon(publishing.run)
     await settle()
@@ -107,7 +107,7 @@ async def start(tasks: Any, port: Port[Any], *values: Any) -> Publishing:
 
 
 async def test_port_before_registration(router):
-    """A port that is made before the actor is registered can be subscribed to afterwards."""
+    """A port made before its actor is registered can be subscribed to afterwards."""
     actor = Host()
     port = actor.create_port("p")
     router.register_actor("a", actor)
@@ -117,7 +117,7 @@ async def test_port_before_registration(router):
 
 
 async def test_port_in_init(router):
-    """An actor may make its ports in `__init__`, and needs no `super().__init__()`."""
+    """An actor may make its ports in `__init__`, without calling `super().__init__()`."""
 
     class Eager(Actor):
         def __init__(self) -> None:
@@ -131,7 +131,7 @@ async def test_port_in_init(router):
 
 
 async def test_port_of_a_frozen_actor(router):
-    """An actor that is a frozen attrs class has ports, too."""
+    """A frozen attrs actor may have ports, too."""
 
     @attrs.frozen
     class Frozen(Actor):
@@ -146,13 +146,13 @@ async def test_port_of_a_frozen_actor(router):
 
 
 def test_ports_belong_to_an_instance():
-    """Two actors of one class have ports of their own."""
+    """Two actors of one class each have their own ports."""
     one, other = Host(), Host()
     assert one.create_port("p") is not other.create_port("p")
 
 
 def test_second_port_of_a_name():
-    """A name is given once."""
+    """An actor cannot have two ports of the same name."""
     actor = Host()
     actor.create_port("p")
     with pytest.raises(ValueError, match="Host has a port 'p' already"):
@@ -177,7 +177,7 @@ def test_second_port_of_a_name():
     ],
 )
 def test_bad_option_of_a_port(option, value, error):
-    """A bad option is an error at the call, which names it; no port is made."""
+    """A bad option raises an error at the call that names it, and no port is made."""
     actor = Host()
     with pytest.raises(error, match=option):
         actor.create_port(**{"name": "p", option: value})
@@ -197,7 +197,7 @@ def test_bad_option_of_a_port(option, value, error):
     ],
 )
 async def test_bad_option_of_a_subscription(router, option, value, error):
-    """A bad option is an error at the call, which names it; nobody is attached."""
+    """A bad option raises an error at the call that names it, and nothing is subscribed."""
     port = add_port(router)
     for subscribe in (port.subscribe, lambda **options: router.subscribe("a", "p", **options)):
         with pytest.raises(error, match=option):
@@ -215,13 +215,13 @@ async def test_bad_option_of_a_subscription(router, option, value, error):
     ],
 )
 def test_bad_target(to, name, error, text):
-    """A bad address or name is an error at the call, even before the router is entered."""
+    """A bad address or name raises at the call, even before the router is entered."""
     with pytest.raises(error, match=text):
         MessageRouter().subscribe(to, name)
 
 
 def test_repr():
-    """The `repr` of a port and of a subscription tells what it is, and how it stands."""
+    """The `repr` of a port and of a subscription shows its name and state."""
     port = Host().create_port("p")
     assert repr(port) == "<Port 'p': 0 subscribers>"
     assert repr(port.subscribe()) == "<Subscription 'p': not attached>"
@@ -230,7 +230,7 @@ def test_repr():
 
 
 async def test_repr_of_a_subscription(router):
-    """The `repr` of an attached subscription tells how far it is."""
+    """The `repr` of an attached subscription shows its address and state."""
     port = add_port(router)
     subscription = router.subscribe("a", "p")
     assert repr(subscription) == "<Subscription 'p' of @(a): open>"
@@ -243,7 +243,7 @@ async def test_repr_of_a_subscription(router):
 # Publishing
 
 
-async def test_everybody_gets_everything(router):
+async def test_every_subscriber_gets_every_value(router):
     """Each subscriber gets each value, once and in order."""
     port = add_port(router, buffer_size=3)
     async with create_task_group() as tasks:
@@ -258,7 +258,7 @@ async def test_everybody_gets_everything(router):
 
 
 async def test_no_subscriber(router):
-    """With no subscriber a value is gone: who comes later does not get it."""
+    """Without a subscriber a value is lost; later subscribers do not get it."""
     port = add_port(router)
     await port.publish(1)
     subscription = router.subscribe("a", "p")
@@ -270,7 +270,7 @@ async def test_no_subscriber(router):
     "value", [None, 0, "", ValueError("x"), StopAsyncIteration(), AsyncStreamMessage(type="end")]
 )
 async def test_any_value(router, value):
-    """`None`, an exception, an event of a stream: all of them are ordinary values."""
+    """`None`, an exception and a stream event are ordinary values."""
     port = add_port(router)
     subscription = router.subscribe("a", "p")
     await port.publish(value)
@@ -280,7 +280,7 @@ async def test_any_value(router, value):
 
 
 async def test_full_subscriber_holds_the_publisher_up(router):
-    """`publish()` waits for a subscriber without room, and goes on when it reads."""
+    """`publish()` waits for a full subscriber, and continues when that one reads."""
     port = add_port(router, buffer_size=2)
     async with create_task_group() as tasks:
         subscription = router.subscribe("a", "p")
@@ -295,7 +295,7 @@ async def test_full_subscriber_holds_the_publisher_up(router):
 
 
 async def test_others_get_it_before_the_wait(router):
-    """Who has room gets the value at once, whoever else is full, and wherever in the row."""
+    """Subscribers with room get the value at once, even if another one is full."""
     port = add_port(router, buffer_size=1)
     async with create_task_group() as tasks:
         row = [port.subscribe(buffer_size=9), port.subscribe(), port.subscribe(buffer_size=9)]
@@ -305,8 +305,8 @@ async def test_others_get_it_before_the_wait(router):
         await row[1].aclose()
 
 
-async def test_who_was_full_gets_it_as_soon_as_it_reads(router):
-    """Of two full subscribers, the one that reads does not wait for the one that does not."""
+async def test_a_full_subscriber_gets_it_as_soon_as_it_reads(router):
+    """Of two full subscribers, the one that reads does not wait for the other."""
     port = add_port(router, buffer_size=1)
     async with create_task_group() as tasks:
         stuck, quick = port.subscribe(), port.subscribe()
@@ -318,7 +318,7 @@ async def test_who_was_full_gets_it_as_soon_as_it_reads(router):
 
 
 async def test_order_of_concurrent_publishers(router):
-    """Who waits is not overtaken by a later `publish()`, even if room comes in between."""
+    """A later `publish()` does not overtake one that waits, even if room appears in between."""
     port = add_port(router, buffer_size=1)
     async with create_task_group() as tasks:
         stuck, other = port.subscribe(), port.subscribe()
@@ -331,8 +331,8 @@ async def test_order_of_concurrent_publishers(router):
         assert port.statistics().publishers_waiting == 0
 
 
-async def test_reading_lets_one_in_for_each_that_it_takes(router):
-    """However many publishers wait, a subscriber never has more than its `buffer_size`."""
+async def test_reading_one_value_admits_one(router):
+    """A subscriber never holds more than its `buffer_size`, however many publishers wait."""
     port = add_port(router, buffer_size=2)
     async with create_task_group() as tasks:
         subscription = port.subscribe()
@@ -345,7 +345,7 @@ async def test_reading_lets_one_in_for_each_that_it_takes(router):
 
 
 async def test_fast_path_after_a_wait(router):
-    """When nobody waits any more, a subscriber reads without calls again."""
+    """When no publisher waits any more, reads take the fast path again."""
     port = add_port(router, buffer_size=2)
     async with create_task_group() as tasks:
         subscription = port.subscribe()
@@ -359,8 +359,8 @@ async def test_fast_path_after_a_wait(router):
 
 
 async def test_cancelled_publish(router):
-    """If `publish()` is cancelled while it waits, who has the value keeps it, the rest never gets
-    it, and those who wait behind it go on."""
+    """If a waiting `publish()` is cancelled, subscribers that have the value keep it, the others
+    never get it, and the publishers behind it go on."""
     port = add_port(router, buffer_size=1)
     async with create_task_group() as tasks:
         full, roomy = port.subscribe(), port.subscribe(buffer_size=9)
@@ -374,8 +374,8 @@ async def test_cancelled_publish(router):
         assert await read_now(full) == [1, 3]
 
 
-async def test_publish_notices_a_cancellation_that_was_there(router):
-    """The first `publish()` in a cancelled scope hands nothing out."""
+async def test_publish_notices_an_earlier_cancellation(router):
+    """The first `publish()` in a cancelled scope delivers nothing."""
     port = add_port(router)
     subscription = port.subscribe()
     with anyio.CancelScope() as scope:
@@ -386,8 +386,8 @@ async def test_publish_notices_a_cancellation_that_was_there(router):
 
 
 @pytest.mark.parametrize("overflow", [None, "drop_oldest", "drop_newest", "latest", "wait"])
-async def test_publish_starves_nobody(router, overflow):
-    """A publisher that need not wait lets others have their turn, and notices a cancellation."""
+async def test_publish_yields_to_other_tasks(router, overflow):
+    """A publisher that never has to wait gives other tasks turns, and notices a cancellation."""
     port = add_port(router)
     async with create_task_group() as tasks:
         subscription = overflow and port.subscribe(buffer_size=10 * TURN, overflow=overflow)
@@ -403,8 +403,8 @@ async def test_publish_starves_nobody(router, overflow):
     del subscription
 
 
-async def test_publish_starves_nobody_between_others(router):
-    """Neither does one that publishes without waiting in between."""
+async def test_publish_yields_between_nowait_calls(router):
+    """It does so as well if `publish_nowait()` is called in between."""
     port = add_port(router)
     async with create_task_group() as tasks:
 
@@ -418,8 +418,8 @@ async def test_publish_starves_nobody_between_others(router):
     assert port.statistics().published <= 3 * TURN
 
 
-async def test_reading_starves_nobody(router):
-    """A subscriber that finds its buffer full lets others have their turn again and again."""
+async def test_reading_yields_to_other_tasks(router):
+    """A subscriber with a full buffer gives other tasks turns."""
     port = add_port(router, buffer_size=10 * TURN)
     async with create_task_group() as tasks:
         subscription = port.subscribe()
@@ -443,7 +443,7 @@ async def test_reading_starves_nobody(router):
 
 
 async def test_publish_nowait(router):
-    """`publish_nowait()` hands a value to everybody, if all have room."""
+    """`publish_nowait()` delivers a value to all subscribers, if all have room."""
     port = add_port(router)
     one, other = port.subscribe(), port.subscribe()
     port.publish_nowait(1)
@@ -451,7 +451,7 @@ async def test_publish_nowait(router):
 
 
 async def test_publish_nowait_to_a_full_subscriber(router):
-    """`publish_nowait()` raises `WouldBlock` if one of them is full, and nobody got the value."""
+    """`publish_nowait()` raises `WouldBlock` if a subscriber is full, and delivers to none."""
     port = add_port(router, buffer_size=1)
     roomy, full = port.subscribe(buffer_size=9), port.subscribe()
     lossy = port.subscribe(overflow="drop_oldest")
@@ -463,7 +463,7 @@ async def test_publish_nowait_to_a_full_subscriber(router):
 
 
 async def test_publish_nowait_wakes_a_reader(router):
-    """A subscriber that waits is woken."""
+    """`publish_nowait()` wakes a subscriber that waits."""
     port = add_port(router)
     async with create_task_group() as tasks:
         values: list[int] = []
@@ -483,7 +483,7 @@ async def test_publish_nowait_wakes_a_reader(router):
 )
 @pytest.mark.parametrize("whose", ["port", "subscriber"])
 async def test_policy_that_drops(router, overflow, kept, whose):
-    """Each of them keeps what its name says, counts the rest, and holds nobody up."""
+    """Each policy keeps what its name says, counts the rest, and never holds up the publisher."""
     options: Any = {"buffer_size": 2, "overflow": overflow}
     port = add_port(router, **(options if whose == "port" else {}))
     subscription = port.subscribe(**(options if whose == "subscriber" else {}))
@@ -498,7 +498,7 @@ async def test_policy_that_drops(router, overflow, kept, whose):
 
 
 async def test_fail(router):
-    """`"fail"` ends the subscription that lags, after what is buffered, and no other."""
+    """`"fail"` ends only the subscription that lags, after its buffered values."""
     port = add_port(router, buffer_size=2)
     lagging, other = port.subscribe(overflow="fail"), port.subscribe(buffer_size=9)
     for number in range(4):
@@ -514,7 +514,7 @@ async def test_fail(router):
 
 
 async def test_own_buffer_size(router):
-    """A subscriber's `buffer_size` counts instead of the port's."""
+    """A subscriber's `buffer_size` overrides the port's."""
     port = add_port(router, buffer_size=1)
     subscription = router.subscribe("a", "p", buffer_size=3)
     for number in range(3):
@@ -523,7 +523,7 @@ async def test_own_buffer_size(router):
 
 
 async def test_own_overflow(router):
-    """A subscriber's `overflow` counts instead of the port's."""
+    """A subscriber's `overflow` overrides the port's."""
     port = add_port(router, buffer_size=1, overflow="fail")
     async with create_task_group() as it:
         subscription = router.subscribe("a", "p", overflow="wait")
@@ -537,7 +537,7 @@ async def test_own_overflow(router):
 
 @pytest.mark.parametrize("overflow", ["drop_oldest", "drop_newest", "latest", "fail"])
 async def test_r62_lagging_subscriber(router, overflow):
-    """R62: a lagging subscriber gets what its policy says, and others lose nothing."""
+    """R62: a lagging subscriber gets what its policy says, and the others lose nothing."""
     port = add_port(router, buffer_size=3)
     async with create_task_group() as tasks:
         values: list[int] = []
@@ -556,7 +556,7 @@ async def test_r62_lagging_subscriber(router, overflow):
 
 
 async def test_r62_cancelled_subscriber(router):
-    """R62: a subscriber that is cancelled blocks no one, not even who waits for it already."""
+    """R62: a cancelled subscriber blocks no publisher, not even one already waiting for it."""
     port = add_port(router, buffer_size=1)
     async with create_task_group() as tasks:
         values: list[int] = []
@@ -580,7 +580,7 @@ async def test_r62_cancelled_subscriber(router):
 
 
 async def test_r62_subscribe_after_close(router):
-    """R62: who subscribes after the close gets an error at the call."""
+    """R62: subscribing after the close raises at the call."""
     port = add_port(router)
     port.close()
     with pytest.raises(PortClosedError, match="the port 'p' is closed"):
@@ -589,11 +589,11 @@ async def test_r62_subscribe_after_close(router):
         port.subscribe()
 
 
-# When it attaches
+# Attaching
 
 
 async def test_attached_at_the_call(router):
-    """What is published between `subscribe()` and the first pull is received."""
+    """A subscriber receives what is published between `subscribe()` and its first read."""
     port = add_port(router)
     subscription = router.subscribe(address("a"), "p")
     assert port.statistics().subscribers == 1
@@ -601,8 +601,8 @@ async def test_attached_at_the_call(router):
     assert await anext(subscription) == 1
 
 
-async def test_attached_at_the_first_pull(router):
-    """Where the port is not there yet, the first pull finds it."""
+async def test_attached_at_the_first_read(router):
+    """If the port does not exist yet, the first read looks for it."""
     subscription = router.subscribe("a", "p")
     actor = Host()
     router.register_actor("a", actor)
@@ -610,7 +610,7 @@ async def test_attached_at_the_first_pull(router):
     assert port.statistics().subscribers == 0
     await port.publish(0)
     assert await read_now(subscription) == []
-    assert port.statistics().subscribers == 0  # a pull that is cancelled may be repeated
+    assert port.statistics().subscribers == 0  # a cancelled read may be repeated
     async with create_task_group() as tasks:
         tasks.start_soon(port.wait_subscribers, 1)
         with move_on_after(0.01):
@@ -642,7 +642,7 @@ UNREACHABLE = [
 @pytest.mark.parametrize(("missing", "error", "text"), UNREACHABLE)
 @pytest.mark.parametrize("scoped", [False, True])
 async def test_nothing_to_attach_to(missing, error, text, scoped):
-    """The first pull, or the entering, tells what is missing; then it is over."""
+    """The first read, or entering, raises what is missing; then the subscription has ended."""
     router, actor = MessageRouter(), Host()
     if missing == "port":
         actor.create_port("q")
@@ -660,7 +660,7 @@ async def test_nothing_to_attach_to(missing, error, text, scoped):
 
 
 async def test_port_without_a_router():
-    """A port whose actor is not registered takes values, and tells its subscriber why not."""
+    """A port of an unregistered actor accepts values; its subscriber gets an error."""
     port = Host().create_port("p")
     subscription = port.subscribe()
     await port.publish(1)
@@ -669,8 +669,8 @@ async def test_port_without_a_router():
         await anext(subscription)
 
 
-async def test_port_closed_before_the_first_pull(router):
-    """A port that has been closed meanwhile is an error at the first pull."""
+async def test_port_closed_before_the_first_read(router):
+    """If the port has been closed meanwhile, the first read raises."""
     actor = Host()
     port = actor.create_port("p")
     subscription = port.subscribe()
@@ -681,7 +681,7 @@ async def test_port_closed_before_the_first_pull(router):
 
 
 async def test_router_of_another_loop(router):
-    """In another thread, the first pull says that the router is elsewhere."""
+    """In another thread's loop, the first read says that the router belongs elsewhere."""
     port = add_port(router)
 
     async def read() -> Any:
@@ -699,7 +699,7 @@ async def test_router_of_another_loop(router):
 
 @pytest.mark.parametrize("how", ["cancel", "signal", "timeout", "aclose"])
 async def test_search_for_the_port_is_interrupted(router, how, unit):
-    """What ends a subscription ends its search for the port, too."""
+    """Whatever ends a subscription also ends its search for the port."""
     controller = AbortController()
     signal = AbortSignal.timeout(unit) if how == "timeout" else controller.signal
     subscription = router.subscribe("a", "p", signal=signal)
@@ -707,7 +707,7 @@ async def test_search_for_the_port_is_interrupted(router, how, unit):
     async def never() -> Any:
         await anyio.sleep_forever()
 
-    subscription._find_later = never  # what a router may have to do while an actor starts
+    subscription._find_later = never  # like a wait for an actor that starts
     outcome: list[object] = []
 
     async def read() -> None:
@@ -749,7 +749,7 @@ async def test_read_that_is_cancelled(router):
 
 
 async def test_two_readers(router):
-    """Two tasks that read one subscription at once are a mistake of theirs."""
+    """A second task that reads the same subscription gets an error."""
     port = add_port(router)
     async with create_task_group() as tasks:
         subscription = port.subscribe()
@@ -761,7 +761,7 @@ async def test_two_readers(router):
 
 
 async def test_break_and_go_on(router):
-    """A subscription that is still referenced after a `break` may be read on."""
+    """After a `break`, a subscription that is still referenced can be read on."""
     port = add_port(router)
     subscription = port.subscribe()
     for number in range(3):
@@ -773,7 +773,7 @@ async def test_break_and_go_on(router):
 
 
 async def test_after_the_end(router):
-    """After the end: `StopAsyncIteration` for ever, and no second iteration."""
+    """After the end each read raises `StopAsyncIteration`, and a second iteration is an error."""
     port = add_port(router)
     subscription = port.subscribe()
     port.close()
@@ -788,7 +788,7 @@ async def test_after_the_end(router):
 
 
 async def test_collect(router):
-    """`collect()` gives all values until the end."""
+    """`collect()` returns all values until the end."""
     port = add_port(router)
     subscription = port.subscribe()
     for number in range(3):
@@ -807,7 +807,7 @@ async def test_cancelled_collect(router):
 
 
 async def test_statistics(router):
-    """The statistics of a subscription tell how full it is, and who waits."""
+    """A subscription's statistics show how full it is, and which side waits."""
     port = add_port(router, buffer_size=3)
     async with create_task_group() as tasks:
         subscription = port.subscribe()
@@ -824,7 +824,7 @@ async def test_statistics(router):
 
 
 def test_statistics_before_it_is_attached():
-    """Before it is attached, the statistics show what was asked for."""
+    """Before attaching, the statistics show the requested options."""
     statistics = MessageRouter().subscribe("a", "p", buffer_size=7).statistics()
     assert (statistics.buffer_size, statistics.buffered, statistics.delivered) == (7, 0, 0)
     assert MessageRouter().subscribe("a", "p").dropped == 0
@@ -834,7 +834,7 @@ def test_statistics_before_it_is_attached():
 
 
 async def test_break(router):
-    """`break` detaches the bare form, which holds nobody up any more."""
+    """`break` detaches a subscription without `async with`, so it holds up no publisher."""
     port = add_port(router, buffer_size=1)
     async with create_task_group() as tasks:
         publishing = Publishing(port, *range(10))
@@ -847,7 +847,7 @@ async def test_break(router):
 
 
 async def test_dropped_in_another_thread(router):
-    """The last reference may go in any thread."""
+    """The last reference may be dropped in any thread."""
     port = add_port(router, buffer_size=1)
     async with create_task_group() as tasks:
         box = [port.subscribe()]
@@ -860,8 +860,8 @@ async def test_dropped_in_another_thread(router):
         assert publishing.state == "done"
 
 
-async def test_an_exception_keeps_no_subscription(router):
-    """An exception that is still referenced does not keep the subscription that it came from."""
+async def test_an_exception_does_not_keep_its_subscription(router):
+    """An exception that is still referenced does not keep its subscription alive."""
     port = add_port(router)
     kept: list[BaseException] = []
     try:
@@ -876,7 +876,7 @@ async def test_an_exception_keeps_no_subscription(router):
 
 
 async def test_scoped(router):
-    """After the scoped block it is detached, and reads no more."""
+    """Leaving the `async with` block detaches the subscription and ends its reads."""
     port = add_port(router)
     async with router.subscribe("a", "p") as values:
         await port.publish(1)
@@ -890,7 +890,7 @@ async def test_scoped(router):
 
 
 async def test_exception_of_the_block(router):
-    """An exception of the block leaves it as it is."""
+    """An exception raised in the block leaves it unchanged."""
     port = add_port(router)
     error = ValueError("mine")
     with pytest.raises(ValueError, match="mine") as caught:
@@ -901,7 +901,7 @@ async def test_exception_of_the_block(router):
 
 
 async def test_entered_twice(router):
-    """A subscription is entered once."""
+    """Entering a subscription twice is an error."""
     port = add_port(router)
     async with port.subscribe() as values:
         with pytest.raises(StreamConsumedError):
@@ -909,7 +909,7 @@ async def test_entered_twice(router):
 
 
 async def test_aclose(router):
-    """`aclose()` ends a loop elsewhere, frees a publisher, and does no harm twice."""
+    """`aclose()` ends a loop in another task, frees a publisher, and may be called twice."""
     port = add_port(router, buffer_size=1)
     async with create_task_group() as tasks:
         subscription, full = port.subscribe(), port.subscribe()
@@ -927,7 +927,7 @@ async def test_aclose(router):
 
 
 async def test_aclose_before_it_is_attached(router):
-    """A subscription that was closed before it found its port is over."""
+    """A subscription closed before it found its port has ended."""
     subscription = router.subscribe("a", "p")
     await subscription.aclose()
     with pytest.raises(StopAsyncIteration):
@@ -937,7 +937,7 @@ async def test_aclose_before_it_is_attached(router):
 
 
 async def test_cancel(router):
-    """`cancel()` raises at the next read, at once; what is buffered is discarded."""
+    """`cancel()` makes the next read raise at once, and discards the buffer."""
     port = add_port(router, buffer_size=1)
     async with create_task_group() as tasks:
         subscription = port.subscribe()
@@ -953,7 +953,7 @@ async def test_cancel(router):
 
 
 async def test_cancel_before_it_is_attached(router):
-    """`cancel()` before the first pull counts, too, and finds no port."""
+    """`cancel()` before the first read makes that read raise, without a port."""
     subscription = router.subscribe("a", "p")
     subscription.cancel("enough")
     with pytest.raises(StreamAbortedError, match="enough"):
@@ -963,7 +963,7 @@ async def test_cancel_before_it_is_attached(router):
 
 
 async def test_cancel_and_close_before_it_is_attached(router):
-    """Who closes it has heard of the end: nothing is raised any more."""
+    """After `aclose()` a read no longer raises the earlier cancellation."""
     subscription = router.subscribe("a", "p")
     subscription.cancel("enough")
     await subscription.aclose()
@@ -972,7 +972,7 @@ async def test_cancel_and_close_before_it_is_attached(router):
 
 
 async def test_abort_discards(router):
-    """After an abort the next read raises, whatever is buffered; no publisher waits."""
+    """After an abort the next read raises, the buffer is discarded, and no publisher waits."""
     port = add_port(router, buffer_size=1)
     async with create_task_group() as tasks:
         controller = AbortController()
@@ -988,7 +988,7 @@ async def test_abort_discards(router):
 
 
 async def test_abort_frees_a_publisher(router):
-    """An abort lets a publisher go on, even if the subscriber never reads again."""
+    """An abort frees a waiting publisher, even if the subscriber never reads again."""
     port = add_port(router, buffer_size=1)
     async with create_task_group() as tasks:
         controller = AbortController()
@@ -1011,8 +1011,8 @@ async def test_abort_from_another_thread(router):
     assert port.statistics().subscribers == 0
 
 
-async def test_signal_with_a_time_limit(router, unit):
-    """A signal with a time limit ends the wait of a subscriber and that of a publisher."""
+async def test_signal_with_a_timeout(router, unit):
+    """A signal with a timeout ends a subscriber's wait and frees a publisher."""
     port = add_port(router, buffer_size=1)
     async with create_task_group() as tasks:
         stuck = router.subscribe("a", "p", signal=AbortSignal.timeout(unit))
@@ -1027,7 +1027,7 @@ async def test_signal_with_a_time_limit(router, unit):
 
 @pytest.mark.parametrize("known", [True, False])
 async def test_signal_that_was_aborted_before(router, known):
-    """A signal that has been aborted: nobody is attached, and the first read says so."""
+    """With an aborted signal nothing is attached, and the first read raises."""
     controller = AbortController()
     controller.abort("enough")
     port = add_port(router)
@@ -1039,25 +1039,25 @@ async def test_signal_that_was_aborted_before(router, known):
         await anext(subscription)
 
 
-async def test_a_signal_keeps_no_subscription(router):
-    """A long-lived signal keeps nothing of a subscription that is over."""
+async def test_a_signal_does_not_keep_a_subscription(router):
+    """A long-lived signal keeps nothing of a subscription that has ended."""
     controller = AbortController()
     add_port(router)
-    feeds = []
+    channels = []
     for _ in range(3):
         async with router.subscribe("a", "p", signal=controller.signal) as values:
-            feeds.append(weakref.ref(values._channel))
+            channels.append(weakref.ref(values._channel))
     del values
     await settle()
     gc.collect()
-    assert [ref() for ref in feeds] == [None] * 3
+    assert [ref() for ref in channels] == [None] * 3
 
 
-# Closing, stopping
+# Closing and stopping
 
 
 async def test_close(router):
-    """After the close each subscription delivers what it has, and ends; nobody is attached."""
+    """Closing detaches each subscription, which delivers its buffer and ends."""
     port = add_port(router)
     one, other = port.subscribe(), port.subscribe()
     await port.publish(1)
@@ -1068,7 +1068,7 @@ async def test_close(router):
 
 
 async def test_close_wakes_a_reader(router):
-    """A subscriber that waits when the port is closed comes to its end."""
+    """The close wakes a subscriber that waits, which then ends."""
     port = add_port(router)
     async with create_task_group() as tasks:
         values: list[int] = []
@@ -1088,7 +1088,7 @@ async def test_publish_after_close(router):
 
 
 async def test_close_while_publish_waits(router):
-    """A `publish()` that waits when the port is closed says that not everybody got the value."""
+    """A `publish()` that waits at the close raises, since not all subscribers got the value."""
     port = add_port(router, buffer_size=1)
     async with create_task_group() as tasks:
         subscription = port.subscribe()
@@ -1100,8 +1100,8 @@ async def test_close_while_publish_waits(router):
 
 
 async def test_actor_is_unregistered(router):
-    """When the actor is stopped its subscriptions end with `ActorStoppedError`, after what is
-    buffered, and whoever publishes goes on."""
+    """If the actor stops, its subscriptions end with `ActorStoppedError` after their buffers, and a
+    waiting publisher goes on."""
     port = add_port(router, buffer_size=1)
     async with create_task_group() as tasks:
         subscription = router.subscribe("a", "p")
@@ -1118,7 +1118,7 @@ async def test_actor_is_unregistered(router):
 
 
 async def test_actor_is_registered_again(router):
-    """An actor that is registered again has its ports still."""
+    """An actor that is registered again still has its ports."""
     port = add_port(router)
     actor = router.get_actor("a")
     await router.unregister_actor("a")
@@ -1130,8 +1130,8 @@ async def test_actor_is_registered_again(router):
     assert await anext(subscription) == 1
 
 
-async def test_port_of_an_actor_whose_place_is_taken(router):
-    """A port of an actor that is only cleaning up any more can be subscribed to no more."""
+async def test_port_of_an_actor_whose_id_is_taken(router):
+    """While an actor only cleans up and its id is taken, its ports accept no subscribers."""
     released = anyio.Event()
     async with create_task_group() as tasks:
         actor = YieldsOnceAndCleansUp(released.wait)
@@ -1147,8 +1147,8 @@ async def test_port_of_an_actor_whose_place_is_taken(router):
         released.set()
 
 
-async def test_router_is_left():
-    """When the router is left, a subscriber elsewhere gets `RouterClosedError`."""
+async def test_router_exits():
+    """When the router exits, its subscribers get `RouterClosedError`."""
     async with create_task_group() as tasks:
         async with a_port() as (router, port):
             errors: list[Exception] = []
@@ -1189,7 +1189,7 @@ async def test_dropped_after_the_loop(anyio_backend_name):
 
 
 async def test_wait_subscribers(router):
-    """`wait_subscribers(n)` returns once `n` are attached, and not before."""
+    """`wait_subscribers(n)` returns once `n` subscribers are attached, and not before."""
     port = add_port(router)
     async with create_task_group() as tasks:
         done: list[int] = []
@@ -1212,7 +1212,7 @@ async def test_wait_subscribers(router):
         await port.wait_subscribers(3)
 
 
-async def test_wait_subscribers_counts_those_who_stay(router):
+async def test_wait_subscribers_ignores_those_that_left(router):
     """A subscriber that has left does not count."""
     port = add_port(router)
     async with port.subscribe():
@@ -1223,7 +1223,7 @@ async def test_wait_subscribers_counts_those_who_stay(router):
 
 
 async def test_wait_subscribers_is_a_checkpoint(router):
-    """It lets others have their turn, even if it need not wait."""
+    """`wait_subscribers()` gives other tasks a turn even if it does not have to wait."""
     port = add_port(router)
     async with port.subscribe():
         with anyio.CancelScope() as scope:
@@ -1247,7 +1247,7 @@ async def test_wait_for_a_bad_number(router, n, error):
     [("close", PortClosedError), ("unregister", ActorStoppedError), ("leave", RouterClosedError)],
 )
 async def test_wait_subscribers_in_vain(end, error):
-    """Who waits for subscribers is told when there can be no more."""
+    """`wait_subscribers()` raises when there can be no more subscribers."""
     raised: list[Exception] = []
     async with create_task_group() as tasks, a_port() as (router, port):
 
@@ -1272,7 +1272,7 @@ async def test_wait_subscribers_in_vain(end, error):
 
 
 async def test_dead_letters():
-    """The router has a port for dead letters, from its making until it is left."""
+    """The router's port for dead letters exists from its creation to its exit."""
     router = MessageRouter()
     port = router.dead_letters
     assert port is router.dead_letters
@@ -1294,7 +1294,7 @@ async def test_dead_letters():
 
 
 async def test_no_log(caplog):
-    """None of the ways to leave writes to the log."""
+    """None of the ways to leave a port writes to the log."""
     with caplog.at_level(logging.DEBUG, "actorstream"):
         async with a_port(buffer_size=1, overflow="fail") as (_, port):
             kept = [port.subscribe() for _ in range(4)]
@@ -1307,11 +1307,11 @@ async def test_no_log(caplog):
     assert not caplog.records
 
 
-# Random lives
+# Random histories
 
 
 class Follower:
-    """The model of a subscriber: a list of values, and what waits before the door."""
+    """The model of a subscriber: its buffered values, and those that wait for room."""
 
     def __init__(self, size: int, overflow: str) -> None:
         self.size = 1 if overflow == "latest" else size
@@ -1467,8 +1467,8 @@ COMMANDS = st.lists(
 
 
 @given(commands=COMMANDS, closes=st.booleans())
-async def test_random_lives(anyio_backend, commands, closes):
-    """Whatever they do, everybody gets what the model says, and nobody waits who need not."""
+async def test_random_histories(anyio_backend, commands, closes):
+    """Every subscriber gets what the model says, and no publisher waits without need."""
     async with a_port() as (_, port), create_task_group() as tasks:
         life = Life(port, tasks)
         for command, number in [*commands, *([("close", 0)] * closes)]:
@@ -1490,7 +1490,7 @@ async def test_random_lives(anyio_backend, commands, closes):
     subscribers=st.lists(st.tuples(st.integers(1, 5), st.integers(0, 3)), min_size=1, max_size=4),
 )
 async def test_random_speeds(anyio_backend, publishers, subscribers):
-    """At any speeds, with `"wait"` each subscriber gets all of each publisher, in its order."""
+    """At any speed, with `"wait"` each subscriber gets all values of each publisher in order."""
     async with a_port() as (_, port), create_task_group() as tasks:
         seen: list[list[tuple[int, int]]] = [[] for _ in subscribers]
 

@@ -1,4 +1,4 @@
-"""The policy of supervision, decided without a loop; rules R63 to R66 of the conformance list."""
+"""The supervision policy, decided without an event loop: conformance rules R63 to R66."""
 
 import math
 import re
@@ -63,7 +63,7 @@ def ids(specs: Sequence[ChildSpec]) -> list[str]:
 FOUR = family("permanent", "permanent", "permanent", "permanent")
 
 
-# R63: who is started again
+# R63: which children restart
 
 
 @pytest.mark.parametrize(("restart", "ending", "again"), NINE_CASES)
@@ -72,7 +72,7 @@ def test_r63_the_nine_cases_are_those_of_otp(restart: Restart, ending: Ending, a
     assert restarts(restart, ending) is again
 
 
-# R64, R66: how often
+# R64, R66: restart limits
 
 
 def test_r64_as_many_restarts_as_allowed_pass_and_one_more_does_not() -> None:
@@ -91,7 +91,7 @@ def test_r64_a_restart_is_forgotten_when_it_is_older_than_the_window() -> None:
 
 
 def test_r64_a_restart_just_as_old_as_the_window_still_counts() -> None:
-    """The boundary is that of OTP, which keeps what is no older than now minus the period."""
+    """As in OTP, a restart exactly as old as the window is still within it."""
     budget = RestartBudget(1, 5.0)
     assert budget.spend(0.0)
     assert not budget.spend(5.0)
@@ -103,7 +103,7 @@ def test_r64_the_window_slides() -> None:
     assert [budget.spend(now) for now in (9.0, 9.5, 10.5)] == [True, True, False]
 
 
-def test_r64_rare_restarts_pass_for_ever() -> None:
+def test_r64_rare_restarts_always_pass() -> None:
     budget = RestartBudget(1, 5.0)
     assert all(budget.spend(6.0 * day) for day in range(1000))
 
@@ -113,12 +113,12 @@ def test_r64_a_refused_restart_counts_like_any_other() -> None:
     assert [budget.spend(now) for now in (0.0, 4.0, 8.0)] == [True, False, False]
 
 
-def test_r64_a_window_without_end_forgets_nothing() -> None:
+def test_r64_an_infinite_window_forgets_nothing() -> None:
     budget = RestartBudget(2, math.inf)
     assert [budget.spend(now) for now in (0.0, 1e9, 1e18)] == [True, True, False]
 
 
-def test_r64_a_window_may_be_longer_than_a_float_can_tell() -> None:
+def test_r64_a_window_may_exceed_the_range_of_a_float() -> None:
     budget = RestartBudget(1, 10**400)
     assert [budget.spend(now) for now in (0.5, 1.5)] == [True, False]
 
@@ -131,7 +131,7 @@ def test_r64_a_window_may_be_longer_than_a_float_can_tell() -> None:
 def test_r64_the_window_is_that_of_a_naive_model(
     max_restarts: int, within: int, pauses: list[int]
 ) -> None:
-    """A restart passes if no more than ``max_restarts`` fall in the last ``within`` seconds."""
+    """A restart passes if at most ``max_restarts`` fall in the last ``within`` seconds."""
     budget = RestartBudget(max_restarts, within)
     times = [sum(pauses[: index + 1]) for index in range(len(pauses))]
     for index, now in enumerate(times):
@@ -140,17 +140,17 @@ def test_r64_the_window_is_that_of_a_naive_model(
 
 
 def test_r66_a_failure_that_restarts_all_siblings_spends_once() -> None:
-    """A plan names all who are restarted, so that its caller spends once for it."""
+    """A plan lists all children to restart, so that its caller spends once for all of them."""
     budget = RestartBudget(1, 5.0)
     assert len(plan("one_for_all", FOUR, "b", "abcd").start) == 4
     assert budget.spend(0.0)
 
 
-def test_a_budget_shows_what_it_is() -> None:
+def test_the_repr_of_a_budget_shows_its_limits() -> None:
     assert repr(RestartBudget(3, 5.0)) == "RestartBudget(max_restarts=3, within=5.0)"
 
 
-# R65: with whom
+# R65: strategies
 
 
 def test_r65_one_for_one_restarts_that_child_alone() -> None:
@@ -180,14 +180,14 @@ def test_r65_rest_for_one_of_the_first_child_is_one_for_all() -> None:
 
 @pytest.mark.parametrize("strategy", ["one_for_all", "rest_for_one"])
 def test_a_temporary_sibling_is_stopped_and_not_started_again(strategy: Strategy) -> None:
-    """Never restarted, even if a sibling's end has stopped it."""
+    """A temporary child is never restarted, even if it was stopped for a sibling."""
     specs = family("permanent", "temporary", "transient")
     decided = plan(strategy, specs, "a", "abc")
     assert decided == Plan(stop=("c", "b"), start=("a", "c"))
 
 
 def test_a_transient_sibling_that_is_stopped_for_another_is_started_with_it() -> None:
-    """Its stop is part of the restart, and no end of its own."""
+    """Its stop is part of the restart, and does not count as its own end."""
     specs = family("permanent", "transient")
     decided = plan("one_for_all", specs, "a", "ab")
     assert decided == Plan(stop=("b",), start=("a", "b"))
@@ -200,7 +200,7 @@ def test_siblings_that_are_not_live_stay_as_they_are(strategy: Strategy) -> None
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_a_child_that_nobody_has_is_an_error_of_the_library(strategy: Strategy) -> None:
+def test_an_unknown_child_is_a_bug_in_the_library(strategy: Strategy) -> None:
     with pytest.raises(
         RuntimeError, match=r"'x' is not one of the children 'a', 'b', 'c', 'd'; .*bug"
     ):
@@ -272,14 +272,14 @@ def test_r65_children_start_in_order_and_stop_in_reverse(case: Case) -> None:
 
 
 @given(cases())
-def test_who_is_stopped_is_live_and_never_the_child_that_ended(case: Case) -> None:
+def test_only_live_siblings_are_stopped(case: Case) -> None:
     stopped = set(case.plan().stop)
     assert stopped <= case.live - {case.ended}
 
 
 @given(cases())
-def test_who_is_stopped_or_ended_is_started_unless_it_is_temporary(case: Case) -> None:
-    """Nobody is lost, and nobody is started who was not there before."""
+def test_every_stopped_child_restarts_unless_it_is_temporary(case: Case) -> None:
+    """No child is lost, and no child starts that was not live before."""
     decided = case.plan()
     over = {*decided.stop, case.ended}
     temporary = {child_id for child_id in over if case.restart_of(child_id) == "temporary"}
@@ -287,7 +287,7 @@ def test_who_is_stopped_or_ended_is_started_unless_it_is_temporary(case: Case) -
 
 
 @given(cases())
-def test_whether_the_ended_child_is_called_live_makes_no_difference(case: Case) -> None:
+def test_whether_the_ended_child_counts_as_live_makes_no_difference(case: Case) -> None:
     without, with_it = (
         attrs.evolve(case, live=live)
         for live in (case.live - {case.ended}, case.live | {case.ended})
@@ -295,14 +295,14 @@ def test_whether_the_ended_child_is_called_live_makes_no_difference(case: Case) 
     assert without.plan() == with_it.plan()
 
 
-# How soon
+# Backoff
 
 
 @pytest.mark.parametrize(
     ("backoff", "seconds"),
     [(None, 0), (0, 0), (0.5, 0.5), (lambda attempt: 0.1 * 2**attempt, 0.8), (lambda _: 0, 0)],
 )
-def test_a_delay_is_nothing_a_number_or_what_a_function_says(backoff: Any, seconds: float) -> None:
+def test_a_delay_is_zero_a_number_or_the_result_of_a_function(backoff: Any, seconds: float) -> None:
     assert delay(backoff, 3) == seconds
 
 
@@ -311,13 +311,15 @@ def test_a_backoff_is_called_with_the_number_of_the_restart() -> None:
 
 
 @pytest.mark.parametrize("seconds", ["1", None, True, [1]])
-def test_a_backoff_that_returns_no_number_is_a_type_error_that_shows_it(seconds: Any) -> None:
+def test_a_backoff_that_returns_anything_else_is_a_type_error_that_shows_it(
+    seconds: Any,
+) -> None:
     with pytest.raises(TypeError, match=re.escape(f"backoff(2) returned {seconds!r}; it must be")):
         delay(lambda _: seconds, 2)
 
 
 @pytest.mark.parametrize("seconds", [-1, -0.001, math.inf, -math.inf, math.nan, 10**400])
-def test_a_backoff_that_returns_no_finite_time_is_a_value_error(seconds: float) -> None:
+def test_a_backoff_that_does_not_return_a_finite_time_is_a_value_error(seconds: float) -> None:
     with pytest.raises(ValueError, match=r"^backoff\(2\) returned .*a finite number of seconds"):
         delay(lambda _: seconds, 2)
 
@@ -365,24 +367,24 @@ def test_an_empty_id_is_a_value_error_that_shows_it(empty: str) -> None:
 
 
 @pytest.mark.parametrize("wrong", [None, 7, b"a", Worker])
-def test_an_id_that_is_no_text_is_a_type_error_that_says_what_to_write(wrong: Any) -> None:
+def test_an_id_that_is_not_a_str_is_a_type_error_that_says_what_to_write(wrong: Any) -> None:
     with pytest.raises(TypeError, match=r'a child\'s id is a str.*write ChildSpec\("a", MyActor\)'):
         ChildSpec(wrong, Worker)
 
 
 @pytest.mark.parametrize("factory", [Worker, lambda: Worker(), partial(Worker)])
-def test_a_factory_is_whatever_makes_an_actor_when_called(factory: Callable[[], Any]) -> None:
+def test_any_callable_that_makes_an_actor_may_be_a_factory(factory: Callable[[], Any]) -> None:
     assert ChildSpec("a", factory).factory is factory
 
 
 @pytest.mark.parametrize("wrong", [Worker(), None, "Worker"])
-def test_an_actor_instead_of_a_factory_is_told_what_to_write(wrong: Any) -> None:
+def test_an_actor_instead_of_a_factory_is_an_error_that_says_what_to_write(wrong: Any) -> None:
     with pytest.raises(TypeError, match=r'write ChildSpec\("a", MyActor\) or .*lambda') as caught:
         ChildSpec("a", wrong)
     assert repr(wrong) in str(caught.value)
 
 
-def test_an_async_factory_is_told_where_to_await() -> None:
+def test_an_async_factory_is_an_error_that_says_where_to_await() -> None:
     with pytest.raises(TypeError, match=r"factory is a plain function.*await in .*on_start\(\)"):
         ChildSpec("a", anyio.sleep_forever)
 
@@ -408,14 +410,14 @@ def test_a_stop_timeout_is_a_number_of_seconds_or_none(seconds: float | None) ->
 
 
 @pytest.mark.parametrize("wrong", [-1, -math.inf, math.nan])
-def test_a_stop_timeout_before_now_is_a_value_error(wrong: float) -> None:
+def test_a_negative_stop_timeout_is_a_value_error(wrong: float) -> None:
     with pytest.raises(ValueError, match="stop_timeout is 0 seconds or more") as caught:
         ChildSpec("a", Worker, stop_timeout=wrong)
     assert repr(wrong) in str(caught.value)
 
 
 @pytest.mark.parametrize("wrong", ["1", True, [1]])
-def test_a_stop_timeout_that_is_no_number_is_a_type_error(wrong: Any) -> None:
+def test_a_stop_timeout_that_is_not_a_number_is_a_type_error(wrong: Any) -> None:
     with pytest.raises(TypeError, match="stop_timeout is a number of seconds or None"):
         ChildSpec("a", Worker, stop_timeout=wrong)
 
@@ -424,7 +426,7 @@ def test_a_stop_timeout_that_is_no_number_is_a_type_error(wrong: Any) -> None:
 
 
 def check(**changed: object) -> None:
-    """Check a good supervisor with some of it changed."""
+    """Check valid supervisor options with some of them changed."""
     good: dict[str, object] = {
         "children": [ChildSpec("a", Worker)],
         "strategy": "one_for_one",
@@ -450,7 +452,7 @@ def check(**changed: object) -> None:
         {"backoff": float},
     ],
 )
-def test_a_good_supervisor_passes(changed: dict[str, object]) -> None:
+def test_valid_options_pass(changed: dict[str, object]) -> None:
     check(**changed)
 
 
@@ -501,7 +503,7 @@ def test_max_restarts_is_a_whole_number(wrong: object, error: type[Exception]) -
         ("5", TypeError),
     ],
 )
-def test_within_is_more_than_no_time(wrong: object, error: type[Exception]) -> None:
+def test_within_is_a_positive_number(wrong: object, error: type[Exception]) -> None:
     with pytest.raises(error, match=r"^within is ") as caught:
         check(within=wrong)
     assert repr(wrong) in str(caught.value)

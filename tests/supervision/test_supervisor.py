@@ -1,4 +1,4 @@
-"""A supervisor at work: how its children start, end, come back, and take it down with them."""
+"""A supervisor: how its children start, stop and restart, and how it escalates a failure."""
 
 import gc
 import logging
@@ -39,7 +39,7 @@ Log = list[Any]
 
 
 class Worker(Actor):
-    """Writes down its life. A message's type is what it is to do."""
+    """Logs its starts and stops. A message's type says what to do."""
 
     def __init__(self, name: str, log: Log) -> None:
         self.name = name
@@ -87,7 +87,7 @@ def trio_of_workers(log: Log, **options: Any) -> Supervisor:
 
 
 async def wait_until(condition: Callable[[], object], turns: int = 1000) -> None:
-    """Give the others turns until a condition holds."""
+    """Give other tasks turns until a condition holds."""
     for _ in range(turns):
         if condition():
             return
@@ -95,11 +95,11 @@ async def wait_until(condition: Callable[[], object], turns: int = 1000) -> None
     raise AssertionError("it did not come to hold")
 
 
-# Beginning and end
+# Start and stop
 
 
 async def test_start_in_order_stop_in_reverse():
-    """Children start in order, each when the one before has begun, and stop in reverse."""
+    """Children start in order, each after the one before it, and stop in reverse."""
     log: Log = []
 
     class Slow(Worker):
@@ -122,7 +122,7 @@ async def test_start_in_order_stop_in_reverse():
 
 @pytest.mark.parametrize("how", ["cancelled", "failed"])
 async def test_stop_in_reverse_when_the_router_ends_by_force(how):
-    """Children stop in reverse order, too, when the router is cancelled, or another fails."""
+    """Children also stop in reverse when the router is cancelled or another actor fails."""
     log: Log = []
     with CancelScope() as scope:
         try:
@@ -172,8 +172,8 @@ async def test_streams_of_children_when_the_router_ends(way_out, unit):
     assert_nothing_left(router)
 
 
-async def test_port_of_a_child_that_is_not_there_yet(router):
-    """A subscription to a port of a child waits until the child has begun."""
+async def test_port_of_a_child_that_has_not_started(router):
+    """A subscription to a child's port waits until the child has started."""
 
     class Publisher(Actor):
         async def on_start(self) -> None:
@@ -189,7 +189,7 @@ async def test_port_of_a_child_that_is_not_there_yet(router):
 
 
 async def test_children_can_be_addressed_at_once(unit):
-    """Messages and streams for a child wait for it, from the registration of its supervisor on."""
+    """Once a supervisor is registered, messages and streams to its children wait for them."""
     log: Log = []
     router = MessageRouter()
     slow = ChildSpec("a", lambda: SlowToStart("a", log, unit))
@@ -206,7 +206,7 @@ async def test_children_can_be_addressed_at_once(unit):
 
 
 async def test_a_supervisor_that_never_starts():
-    """A supervisor that is stopped before the router is entered gives all addresses back."""
+    """A supervisor that is stopped before the router is entered frees all its ids."""
     router = MessageRouter()
     supervisor = trio_of_workers([])
     router.register_actor("s", supervisor)
@@ -232,7 +232,7 @@ async def test_child_stopped_before_the_router_is_entered():
 
 
 async def test_first_start_fails(caplog):
-    """Where a child cannot start at first, those before it stop, and the supervisor fails."""
+    """If a child's first start fails, the earlier children stop, and the supervisor fails."""
     log: Log = []
     error = ValueError("no")
 
@@ -254,7 +254,7 @@ async def test_first_start_fails(caplog):
 
 
 async def test_failure_of_a_first_start_that_is_cancelled(caplog):
-    """A child whose clean-up fails when its first start is cancelled is logged."""
+    """If a first start is cancelled and the child's clean-up fails, the failure is logged."""
 
     class Broken(Actor):
         async def on_start(self) -> None:
@@ -270,7 +270,7 @@ async def test_failure_of_a_first_start_that_is_cancelled(caplog):
 
 
 async def test_first_factory_fails():
-    """Where a factory fails at first, the supervisor fails with its exception."""
+    """If a factory fails at first, the supervisor fails with its exception."""
     log: Log = []
 
     def broken() -> Actor:
@@ -287,7 +287,7 @@ async def test_first_factory_fails():
 
 
 async def test_factory_of_something_else():
-    """A factory that makes no actor is the supervisor's failure, which names the child."""
+    """A factory that does not return an actor fails the supervisor; the error names the child."""
     with failures() as errors:
         async with MessageRouter() as router:
             router.register_actor("s", Supervisor([ChildSpec("a", dict)]))
@@ -298,7 +298,7 @@ async def test_factory_of_something_else():
 
 
 async def test_id_of_a_child_is_taken():
-    """A supervisor whose child's id is taken fails when it starts; the other one lives on."""
+    """A supervisor fails if a child's id is taken; the actor that has the id lives on."""
     async with MessageRouter(on_failure="stop") as router:
         router.register_actor("s/b", Worker("other", []))
         router.register_actor("s", trio_of_workers([]))
@@ -308,7 +308,7 @@ async def test_id_of_a_child_is_taken():
 
 
 async def test_failure_while_a_later_sibling_starts(unit):
-    """A child that fails while a later sibling starts for the first time comes back."""
+    """A child that fails during a later sibling's first start is restarted."""
     log: Log = []
     async with MessageRouter() as router:
         slow = ChildSpec("b", lambda: SlowToStart("b", log, unit))
@@ -319,7 +319,7 @@ async def test_failure_while_a_later_sibling_starts(unit):
 
 
 async def test_subclass():
-    """A subclass may have its own hooks and handlers; they come before and after its children."""
+    """A subclass may have hooks and handlers; the hooks run before and after its children."""
     log: Log = []
 
     class Boss(Supervisor):
@@ -358,7 +358,7 @@ async def test_failure_of_the_supervisors_own_handler():
 
 
 async def test_grace_period_of_a_child(router, unit, caplog):
-    """A child that does not stop within its `stop_timeout` is cancelled, and the next one stops."""
+    """A child is cancelled after its `stop_timeout`, and the next one stops."""
     log: Log = []
 
     class Stuck(Worker):
@@ -375,7 +375,7 @@ async def test_grace_period_of_a_child(router, unit, caplog):
 
 
 async def test_child_that_asks_its_supervisor_while_it_starts(router):
-    """A child that asks the supervisor which waits for its start is told at once."""
+    """A child that asks its supervisor in `on_start()` gets `AskCycleError` at once."""
     asked = []
 
     class Curious(Actor):
@@ -388,7 +388,7 @@ async def test_child_that_asks_its_supervisor_while_it_starts(router):
     await wait_until(lambda: asked)
 
 
-# The nine outcomes of OTP
+# Which children restart: the nine cases of OTP
 
 NINE = [
     ("permanent", "normal", True),
@@ -413,7 +413,7 @@ async def end_child(router: MessageRouter, ending: str) -> None:
 
 @pytest.mark.parametrize(("restart", "ending", "again"), NINE)
 async def test_nine_outcomes(router, restart, ending, again, caplog):
-    """Whether a child comes back depends on its kind and its end, as OTP says."""
+    """Whether a child is restarted depends on its restart type and its reason, as in OTP."""
     log: Log = []
     router.register_actor("s", Supervisor([child("a", log, restart), child("b", log)]))
     await router.ask("s/b", "hello")
@@ -428,8 +428,8 @@ async def test_nine_outcomes(router, restart, ending, again, caplog):
 
 
 @pytest.mark.parametrize("restart", ["transient", "temporary"])
-async def test_id_of_a_child_that_is_over_is_free(router, restart):
-    """The id of a child that does not come back may be used by another actor."""
+async def test_id_of_a_child_that_has_ended_is_free(router, restart):
+    """Another actor may use the id of a child that is not restarted."""
     log: Log = []
     router.register_actor("s", Supervisor([child("a", [], restart)]))
     await router.stop_actor("s/a")
@@ -440,7 +440,7 @@ async def test_id_of_a_child_that_is_over_is_free(router, restart):
 
 
 async def test_failure_of_a_temporary_child_is_logged(caplog):
-    """The failure of a child that does not come back is logged as an error."""
+    """The failure of a child that is not restarted is logged as an error."""
     async with MessageRouter() as router:
         router.register_actor("s", Supervisor([child("a", [], "temporary")]))
         await router.tell("s/a", "fail", ValueError("gone"))
@@ -450,7 +450,7 @@ async def test_failure_of_a_temporary_child_is_logged(caplog):
     assert "ValueError: gone" in caplog.text
 
 
-async def test_failure_of_a_child_that_comes_back_is_a_warning(caplog):
+async def test_failure_of_a_restarted_child_is_a_warning(caplog):
     """The failure of a child that is restarted is logged as a warning, with its traceback."""
     async with MessageRouter() as router:
         router.register_actor("s", Supervisor([child("a", [])]))
@@ -481,8 +481,8 @@ async def test_transient_child_that_fails_in_on_stop():
 
 
 @pytest.mark.parametrize(("restart", "starts"), [("transient", 2), ("permanent", 3)])
-async def test_stop_of_a_child_whose_start_fails_then(router, restart, starts, unit):
-    """A stop during a start counts, whether or not that start fails."""
+async def test_stop_of_a_child_whose_start_then_fails(router, restart, starts, unit):
+    """A stop during a start counts, even if that start fails afterwards."""
     log: Log = []
 
     class FailingLater(Worker):
@@ -517,11 +517,11 @@ async def test_failure_in_on_stop_that_its_supervisor_ordered(caplog):
     assert "ValueError: on_stop" in caplog.text
 
 
-# A restart
+# Restarts
 
 
 async def test_restart_keeps_the_mailbox(router):
-    """What is queued is handled by the fresh actor; the message that failed is not."""
+    """A restarted actor handles the queued messages, but not the message that failed."""
     seen: Log = []
 
     class Recorder(Actor):
@@ -545,14 +545,14 @@ async def test_restart_keeps_the_mailbox(router):
 
 
 async def test_ask_that_is_queued_survives_a_restart(router):
-    """An ask behind the message that failed is answered by the fresh actor."""
+    """The restarted actor answers an ask that was queued behind the message that failed."""
     router.register_actor("s", Supervisor([child("a", [])]))
     router.tell_nowait("s/a", "fail")
     assert await router.ask("s/a", "hello") == 1
 
 
 async def test_ask_while_it_is_restarted(router):
-    """An ask that is being handled when its actor is restarted gets `ActorRestartedError`."""
+    """An ask whose handler is interrupted by a restart gets `ActorRestartedError`."""
     async with create_task_group() as tasks:
         router.register_actor("s", trio_of_workers([], strategy="one_for_all"))
 
@@ -566,7 +566,7 @@ async def test_ask_while_it_is_restarted(router):
 
 
 async def test_one_failure_counts_once_whatever_the_streams(router):
-    """One failure ends all streams of the child with `ActorRestartedError`, and counts once."""
+    """One failure ends all the child's streams with `ActorRestartedError`, and counts once."""
     async with create_task_group() as tasks:
         router.register_actor("s", Supervisor([child("a", [])], max_restarts=1))
         error = ValueError("once")
@@ -594,7 +594,7 @@ async def test_one_failure_counts_once_whatever_the_streams(router):
     ],
 )
 async def test_strategies(router, strategy, rest):
-    """The strategy says who is restarted with a child: stopped in reverse, started in order."""
+    """The strategy selects the children to restart; they stop in reverse and start in order."""
     log: Log = []
     router.register_actor("s", trio_of_workers(log, strategy=strategy))
     await router.ask("s/c", "hello")
@@ -605,7 +605,7 @@ async def test_strategies(router, strategy, rest):
 
 
 async def test_siblings_that_are_restarted_keep_their_mailboxes(router):
-    """A sibling that is restarted with the one that failed handles what it had queued."""
+    """A sibling that is restarted along with a failed child handles its queued messages."""
     async with create_task_group() as tasks:
         router.register_actor("s", trio_of_workers([], strategy="one_for_all"))
         await router.tell("s/b", "wait")
@@ -622,8 +622,8 @@ async def test_siblings_that_are_restarted_keep_their_mailboxes(router):
         assert answers == [1]
 
 
-async def test_temporary_sibling_does_not_come_back(router):
-    """A temporary sibling is stopped with the others, for good."""
+async def test_temporary_sibling_is_not_restarted(router):
+    """A temporary sibling is stopped along with the others, and not restarted."""
     log: Log = []
     specs = [child("a", log), child("b", log, "temporary"), child("c", log)]
     router.register_actor("s", Supervisor(specs, strategy="one_for_all"))
@@ -637,7 +637,7 @@ async def test_temporary_sibling_does_not_come_back(router):
 
 @pytest.mark.parametrize("strategy", ["one_for_one", "rest_for_one", "one_for_all"])
 async def test_simultaneous_failures(router, strategy):
-    """Two children that fail at the same time are both there afterwards."""
+    """Two children that fail at the same time are both restarted."""
     log: Log = []
     router.register_actor("s", trio_of_workers(log, strategy=strategy))
     await router.ask("s/c", "hello")
@@ -651,8 +651,8 @@ async def test_simultaneous_failures(router, strategy):
         assert [entry for entry in log if entry[0] == "+"] == ["+a", "+b", "+c"] * 2
 
 
-async def test_simultaneous_failures_of_those_who_are_restarted_together(caplog):
-    """Failures that one restart of all mends count once, and each is logged."""
+async def test_simultaneous_failures_share_one_restart(caplog):
+    """Simultaneous failures that one restart repairs count once, and each is logged."""
     async with MessageRouter() as router:
         router.register_actor("s", trio_of_workers([], strategy="one_for_all", max_restarts=1))
         await router.ask("s/c", "hello")
@@ -663,8 +663,8 @@ async def test_simultaneous_failures_of_those_who_are_restarted_together(caplog)
     assert sorted(str(record.exc_info[1]) for record in caplog.records) == ["a", "b"]
 
 
-async def test_child_that_is_stopped_while_it_starts_again(router, unit):
-    """Siblings that wait for a child's restart start, although it is stopped meanwhile."""
+async def test_child_that_is_stopped_during_its_restart(router, unit):
+    """Siblings that wait for a child's restart still start if that child is stopped."""
     log: Log = []
 
     class Slow(Worker):
@@ -684,8 +684,8 @@ async def test_child_that_is_stopped_while_it_starts_again(router, unit):
     assert router.list_actors() == ["s", "s/b"]
 
 
-async def test_a_drain_ends_one_life_only(unit):
-    """A drain of a child that cannot start ends with that start; the fresh child stays."""
+async def test_a_drain_ends_one_incarnation_only(unit):
+    """A drain ends with the failed start of its child; the restarted child stays."""
     log: Log = []
 
     class Second(Worker):
@@ -706,7 +706,7 @@ async def test_a_drain_ends_one_life_only(unit):
 
 
 async def test_an_old_instance_is_free_during_a_backoff(router):
-    """The actor that failed may be registered elsewhere; its old address has no hold on it."""
+    """During a backoff the actor that failed may be registered elsewhere."""
     made: list[Worker] = []
 
     def make() -> Actor:
@@ -725,7 +725,7 @@ async def test_an_old_instance_is_free_during_a_backoff(router):
     ("restart", "error"), [("permanent", ActorRestartedError), ("transient", ActorStoppedError)]
 )
 async def test_stream_of_a_child_that_drains(router, restart, error):
-    """A stream that is opened while its actor drains ends with an error, never cleanly."""
+    """A stream opened while its actor drains ends with an error, not as if complete."""
     async with create_task_group() as tasks:
         router.register_actor("s", Supervisor([child("a", [], restart)]))
         await router.tell("s/a", "wait")
@@ -739,11 +739,11 @@ async def test_stream_of_a_child_that_drains(router, restart, error):
         worker.go_on.set()
 
 
-# Failing again
+# Restart limits
 
 
 async def test_too_many_restarts():
-    """One failure more than allowed: the children stop, and the supervisor fails."""
+    """If a failure exceeds the limit, the children stop and the supervisor fails."""
     log: Log = []
     with failures() as errors:
         async with MessageRouter() as router:
@@ -761,7 +761,7 @@ async def test_too_many_restarts():
 
 
 async def test_the_window_slides(router, unit):
-    """Restarts that are older than the window do not count, wherever the window began."""
+    """Restarts older than the window do not count, because the window slides."""
     supervisor = Supervisor([child("a", [])], max_restarts=2, within=10 * unit)
     router.register_actor("s", supervisor)
     for _ in range(5):
@@ -772,7 +772,7 @@ async def test_the_window_slides(router, unit):
 
 
 async def test_failing_in_on_start_again_and_again():
-    """A child that cannot start again reaches the limit; its last failure is the cause."""
+    """A child that keeps failing in `on_start()` reaches the limit."""
     starts = []
 
     class Once(Worker):
@@ -795,7 +795,7 @@ async def test_failing_in_on_start_again_and_again():
 
 @pytest.mark.parametrize("second", ["fails", "makes none", "gives the same", "gives a registered"])
 async def test_factory_that_fails_at_a_restart(second):
-    """A factory that makes no fresh actor at a restart is one more failed try each time."""
+    """Each time a factory does not make a new actor, this counts as a failed restart."""
     calls = []
     actor, other = Worker("a", []), Worker("other", [])
 
@@ -820,7 +820,7 @@ async def test_factory_that_fails_at_a_restart(second):
 
 
 async def test_factory_that_recovers(router):
-    """A factory that fails once at a restart is called again."""
+    """A factory that fails once during a restart is called again."""
     calls = []
 
     def make() -> Actor:
@@ -839,7 +839,7 @@ async def test_factory_that_recovers(router):
 
 
 async def test_backoff_of_a_number(router, unit):
-    """A number is how many seconds a restart waits; what comes meanwhile is queued."""
+    """A number delays a restart by that many seconds; messages are queued meanwhile."""
     router.register_actor("s", Supervisor([child("a", [])], backoff=3 * unit))
     await router.ask("s/a", "hello")
     await router.tell("s/a", "fail")
@@ -852,7 +852,7 @@ async def test_backoff_of_a_number(router, unit):
 
 
 async def test_backoff_of_a_function(router: MessageRouter, unit: float):
-    """A function is given the number of restarts in a row, which a long life resets."""
+    """A function gets the number of consecutive restarts, which a long run resets."""
     asked = []
 
     def backoff(attempt: int) -> float:
@@ -870,7 +870,7 @@ async def test_backoff_of_a_function(router: MessageRouter, unit: float):
 
 
 async def test_backoff_that_fails():
-    """What a backoff function raises, or returns by mistake, is the supervisor's failure."""
+    """A backoff function that raises or returns a bad value fails the supervisor."""
     async with MessageRouter(on_failure="stop") as router:
         router.register_actor("s", Supervisor([child("a", [])], backoff=lambda _: -1.0))
         await router.tell("s/a", "fail")
@@ -879,7 +879,7 @@ async def test_backoff_that_fails():
 
 
 async def test_stop_during_a_backoff(router, unit):
-    """A supervisor may be stopped while a child waits for its restart: asks are answered."""
+    """A supervisor may be stopped during a child's backoff; waiting asks are answered."""
     log: Log = []
     async with create_task_group() as tasks:
         router.register_actor("s", Supervisor([child("a", log)], backoff=3600.0))
@@ -899,8 +899,8 @@ async def test_stop_during_a_backoff(router, unit):
         assert_nothing_left(router)
 
 
-async def test_a_backoff_keeps_no_supervisor_that_is_stopped(router):
-    """The timer of a restart is forgotten with its supervisor."""
+async def test_a_backoff_does_not_keep_a_stopped_supervisor(router):
+    """The timer of a restart does not keep its supervisor alive."""
     supervisor = Supervisor([child("a", [])], backoff=3600.0)
     kept = ref(supervisor)
     router.register_actor("s", supervisor)
@@ -917,7 +917,7 @@ async def test_a_backoff_keeps_no_supervisor_that_is_stopped(router):
 @pytest.mark.parametrize("drain", [True, False])
 @pytest.mark.parametrize("restart", ["transient", "permanent"])
 async def test_stop_of_a_child_during_its_backoff(router, restart, drain, unit):
-    """A stop means the same while a child waits for its restart as while it runs."""
+    """A stop has the same effect during a child's backoff as while the child runs."""
     log: Log = []
     spec = ChildSpec("a", lambda: Worker("a", log), restart=restart)
     router.register_actor("s", Supervisor([spec], backoff=unit))
@@ -931,7 +931,7 @@ async def test_stop_of_a_child_during_its_backoff(router, restart, drain, unit):
 
 
 async def test_router_exit_during_a_backoff():
-    """Leaving the router does not wait for a restart, and answers those who do."""
+    """The router's exit does not wait for a restart, and answers the asks that do."""
     async with create_task_group() as tasks, MessageRouter() as router:
         router.register_actor("s", Supervisor([child("a", [])], backoff=3600.0))
         await router.ask("s/a", "hello")
@@ -950,7 +950,7 @@ async def test_router_exit_during_a_backoff():
 
 
 async def test_router_exit_during_a_start():
-    """Leaving the router cancels a child that starts again."""
+    """The router's exit cancels the restart of a child."""
     log: Log = []
 
     class Stuck(Worker):
@@ -968,7 +968,7 @@ async def test_router_exit_during_a_start():
 
 
 async def test_a_restart_during_a_backoff_of_a_later_sibling(router, unit):
-    """With `rest_for_one`, a child whose backoff runs waits for the one before it."""
+    """With `rest_for_one`, a child in its backoff waits for an earlier sibling's restart."""
     log: Log = []
     waits = iter([unit, 3 * unit])
     supervisor = trio_of_workers(log, strategy="rest_for_one", backoff=lambda _: next(waits))
@@ -981,7 +981,7 @@ async def test_a_restart_during_a_backoff_of_a_later_sibling(router, unit):
     assert log[:9] == ["+a", "+b", "+c", "-b", "-c", "-a", "+a", "+b", "+c"]
 
 
-# Supervisors of supervisors
+# Nested supervisors
 
 
 def nested(log: Log, **options: Any) -> Supervisor:
@@ -990,7 +990,7 @@ def nested(log: Log, **options: Any) -> Supervisor:
 
 
 async def test_escalation_to_the_supervisor_above():
-    """A supervisor that fails is restarted by the one above it, with fresh children."""
+    """A supervisor that fails is restarted by its own supervisor, with new children."""
     log: Log = []
     async with MessageRouter() as router:
         router.register_actor("s", nested(log))
@@ -1006,7 +1006,7 @@ async def test_escalation_to_the_supervisor_above():
 
 
 async def test_escalation_through_two_levels():
-    """Failures go up through all supervisors and leave the router, causes in a chain."""
+    """A failure rises through all supervisors and leaves the router as a chain of causes."""
     log: Log = []
     with failures() as errors:
         async with MessageRouter() as router:
@@ -1025,7 +1025,7 @@ async def test_escalation_through_two_levels():
 
 
 async def test_stop_by_an_actor_below(router):
-    """A handler or a stream far below may stop a supervisor, and does not wait for itself."""
+    """A handler or stream deep in the tree may stop the top supervisor: it does not wait."""
 
     class Rebel(Actor):
         async def receive(self, message: Message) -> None:
@@ -1055,7 +1055,7 @@ async def test_stop_by_an_actor_below(router):
 
 
 async def test_stop_of_a_child_that_is_a_supervisor(router):
-    """A permanent supervisor that is stopped comes back, with its children."""
+    """A permanent supervisor that is stopped is restarted, with its children."""
     log: Log = []
     router.register_actor("s", nested(log))
     await router.ask("s/y", "hello")
@@ -1066,7 +1066,7 @@ async def test_stop_of_a_child_that_is_a_supervisor(router):
 
 
 async def test_cancelled_stop_of_a_supervisor(router, unit):
-    """Where the wait for a supervisor's end is cancelled, it still stops."""
+    """A supervisor stops even if the wait for its stop is cancelled."""
     log: Log = []
 
     class Slow(Worker):
