@@ -1,8 +1,9 @@
 """Every async test runs on asyncio, on asyncio with uvloop, and on trio, without a decorator.
 
 asyncio and trio run on virtual clocks, which jump to the next deadline when every task sleeps, so
-that tests of time take none. uvloop cannot: there, a test's unit of time is a short real one. A
-jumping clock does not wait for threads and processes; a test that does is marked ``real_clock``.
+that tests of timeouts take no time. uvloop cannot do that: there, a test's unit of time is short
+but real. A virtual clock does not wait for threads or processes; a test that does is marked
+``real_clock``.
 """
 
 import gc
@@ -20,8 +21,8 @@ from actorstream import MessageRouter, testing
 UVLOOP = "asyncio+uvloop"
 REAL_UNIT = 0.05
 
-# The fixtures below are made anew for each test, not for each example, which suits them: no example
-# leaves anything in them. A deadline would measure the machine.
+# The fixtures below are made once per test, not per example. That is fine: no example leaves
+# anything in them. A deadline would measure the machine.
 settings.register_profile(
     "actorstream", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -38,7 +39,7 @@ settings.load_profile("actorstream")
     ]
 )
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
-    """Give AnyIO's pytest plugin the name of a backend and its options, made for this test."""
+    """Return the backend's name and its options, made for this test, for AnyIO's pytest plugin."""
     if request.param == UVLOOP:
         import uvloop
 
@@ -50,7 +51,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
 
 @pytest.fixture
 def virtual_time(anyio_backend: tuple[str, dict[str, Any]]) -> bool:
-    """Say whether this test's clock jumps."""
+    """Whether this test runs on a virtual clock."""
     _, options = anyio_backend
     return "clock" in options or options.get("loop_factory") is testing.VirtualTimeLoop
 
@@ -63,7 +64,7 @@ def unit(virtual_time: bool) -> float:
 
 @pytest.fixture
 async def router(request: pytest.FixtureRequest) -> AsyncIterator[MessageRouter]:
-    """Give an open router; after the test it must hold nothing, before it is left and after."""
+    """Yield an open router; after the test it must hold nothing, before and after its exit."""
     async with MessageRouter() as router:
         yield router
         await testing.settle(20)
@@ -74,7 +75,7 @@ async def router(request: pytest.FixtureRequest) -> AsyncIterator[MessageRouter]
 
 
 async def _wait_for_threads(router: MessageRouter) -> None:
-    """Wait for the last call of each thread, which no number of the loop's turns measures."""
+    """Wait for the last call of each thread, which takes an unknown number of the loop's turns."""
     with anyio.move_on_after(5):
         while router.statistics().active_streams:
             await anyio.sleep(0.001)
@@ -82,20 +83,20 @@ async def _wait_for_threads(router: MessageRouter) -> None:
 
 @pytest.fixture(autouse=True)
 def _no_garbage_left() -> Iterator[None]:
-    """Let what a test leaks be noticed in that test: pytest turns it into an error."""
+    """Collect garbage after each test, so that pytest reports a leak in the test that caused it."""
     yield
     gc.collect()
 
 
 def pytest_collection_finish() -> None:
-    """Take what exists before the first test out of every later ``gc.collect()``."""
+    """Exclude the objects that exist before the first test from every ``gc.collect()``."""
     gc.collect()
     gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pycollect_makeitem(collector: pytest.Collector, name: str, obj: object) -> None:
-    """Mark every async test for AnyIO; its own ``anyio_mode`` is too new to rely on."""
+    """Mark every async test for AnyIO; its option ``anyio_mode`` is too new to rely on."""
     if isinstance(collector, pytest.Module | pytest.Class) and collector.istestfunction(obj, name):
         handle = getattr(obj, "hypothesis", None)
         if inspect.iscoroutinefunction(handle.inner_test if handle else obj):
@@ -104,7 +105,7 @@ def pytest_pycollect_makeitem(collector: pytest.Collector, name: str, obj: objec
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
-    """Take AnyIO's wrapper off a Hypothesis test; older versions keep the first backend's."""
+    """Remove AnyIO's wrapper from a Hypothesis test; older versions keep the first backend's."""
     handle = getattr(pyfuncitem.obj, "hypothesis", None)
     if handle is None:
         return (yield)

@@ -1,4 +1,4 @@
-"""What several test modules share: actors, sources, routers that serve them, expected failures."""
+"""Helpers shared by several test modules: actors, sources, routers, expected failures."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
@@ -25,7 +25,7 @@ class ActorOf(Actor):
 
 
 class CallbackActorOf(Actor):
-    """An actor of the older form, which calls a function with ``on_chunk``."""
+    """A callback actor, which calls a function with ``on_chunk``."""
 
     def __init__(self, function: Callable[[Any], Awaitable[None]]) -> None:
         self.function = function
@@ -35,7 +35,7 @@ class CallbackActorOf(Actor):
 
 
 class HelperActor(Actor):
-    """Streams what a function makes of the actor: the function calls a helper."""
+    """Streams what a function returns; the function calls a helper of the actor."""
 
     def __init__(self, make: Callable[["HelperActor"], Any]) -> None:
         self.make = make
@@ -62,14 +62,14 @@ class _Counting(Actor):
 
 
 class CountTo(_Counting):
-    """Counts to its payload, or without end; notes what it made and how often it was closed."""
+    """Counts to its payload, or for ever; records what it made and how often it was closed."""
 
     def stream_async(self, payload: int | None) -> AsyncIterator[int]:
         return self.numbers(payload)
 
 
 class CallbackCountTo(_Counting):
-    """Does the same in the older form."""
+    """Does the same in the callback form."""
 
     async def stream(self, payload: int | None, on_chunk: Callable[[int], Awaitable[None]]) -> None:
         async with aclosing(self.numbers(payload)) as numbers:
@@ -85,7 +85,7 @@ class HelperCountTo(_Counting):
 
 
 class NeverYields(Actor):
-    """Streams nothing and never ends; notes how often it was stopped."""
+    """Streams nothing and never ends; counts how often it was stopped."""
 
     def __init__(self) -> None:
         self.stopped = 0
@@ -99,7 +99,7 @@ class NeverYields(Actor):
 
 
 class YieldsOnceAndCleansUp(Actor):
-    """Streams 1 and waits; when it is stopped, it runs a clean-up that is shielded."""
+    """Streams 1 and waits; when it is stopped, it runs a shielded clean-up."""
 
     def __init__(self, clean_up: Callable[[], Awaitable[object]]) -> None:
         self.clean_up = clean_up
@@ -113,7 +113,7 @@ class YieldsOnceAndCleansUp(Actor):
                 await self.clean_up()
 
 
-# Actors that get messages
+# Actors that receive messages
 
 
 class FailsToStop(Actor):
@@ -127,7 +127,7 @@ class FailsToStop(Actor):
 
 
 class Registers(Actor):
-    """Registers another actor when it gets a message."""
+    """Registers another actor when it receives a message."""
 
     def __init__(self, name: str, other: Actor) -> None:
         self.name = name
@@ -141,7 +141,7 @@ class Registers(Actor):
 
 
 class NumberSource:
-    """Numbers from 1 without an end; it notes what it made and how often it was closed."""
+    """Endless numbers from 1; records what it made and how often it was closed."""
 
     def __init__(self) -> None:
         self.made = 0
@@ -165,13 +165,13 @@ class NumberSource:
 
 
 def fail_after_one() -> Iterator[int]:
-    """Give an item, and fail."""
+    """Yield an item, then fail."""
     yield 1
     raise OSError("the file is gone")
 
 
 async def read_on(source: AsyncIterator[Any]) -> AsyncIterator[Any]:
-    """Yield what is left of a source that has been read in part elsewhere."""
+    """Yield the rest of a source that was partly read elsewhere."""
     async for event in source:
         yield event
 
@@ -180,11 +180,11 @@ async def read_on(source: AsyncIterator[Any]) -> AsyncIterator[Any]:
 
 
 class Referable:
-    """Something that a weak reference can point to."""
+    """An object that can be weakly referenced."""
 
 
 class QuitProgram(BaseException):
-    """Stands for `KeyboardInterrupt`, which asyncio treats in a way of its own."""
+    """Stands for `KeyboardInterrupt`, which asyncio treats specially."""
 
 
 # Routers
@@ -198,7 +198,7 @@ def serve(router: MessageRouter, *functions: Callable[[Any], Any]) -> None:
 
 @asynccontextmanager
 async def serving(actor: Actor) -> AsyncIterator[MessageRouter]:
-    """Open a router with one actor, `a`, for a test that looks on after the router's exit."""
+    """Open a router with one actor, `a`, for a test that goes on after the router's exit."""
     async with MessageRouter() as router:
         router.register_actor("a", actor)
         yield router
@@ -206,14 +206,14 @@ async def serving(actor: Actor) -> AsyncIterator[MessageRouter]:
 
 
 async def collect(make: Callable[[HelperActor], Any]) -> list[Any]:
-    """Return the payloads of what a function makes of an actor."""
+    """Return the payloads of the stream that a function makes from an actor."""
     async with serving(HelperActor(make)) as router:
         return await router.stream_async("a", "query").collect()
 
 
 @contextmanager
 def failures() -> Iterator[list[BaseException]]:
-    """Expect a group of exceptions to leave the block, and give what is in it."""
+    """Expect an exception group to leave the block, and yield a list of its exceptions."""
     found: list[BaseException] = []
     with pytest.raises(BaseExceptionGroup) as caught:
         yield found

@@ -1,4 +1,4 @@
-"""The actors and consumers that are measured: what a user of the library would write."""
+"""The measured actors and consumers, written as a user of the library would."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -24,7 +24,7 @@ class GeneratorActor(Actor):
 
 
 class HandmadeActor(Actor):
-    """Yields events that it makes itself."""
+    """Yields hand-made events."""
 
     async def stream_async(self, payload: int) -> AsyncIterator[AsyncStreamMessage[int]]:
         """Yield one event for each number below ``payload``."""
@@ -33,7 +33,7 @@ class HandmadeActor(Actor):
 
 
 class RangeActor(Actor):
-    """Streams a synchronous iterable that makes its items as it goes."""
+    """Streams a synchronous iterable that makes its items on demand."""
 
     def stream_async(self, payload: int) -> Any:
         """Return a stream of the numbers below ``payload``."""
@@ -41,7 +41,7 @@ class RangeActor(Actor):
 
 
 class ListActor(Actor):
-    """Streams a list that is there already."""
+    """Streams an existing list."""
 
     def __init__(self) -> None:
         self.lists: dict[int, list[int]] = {}
@@ -62,7 +62,7 @@ class ThreadActor(Actor):
 
 
 class CallbackActor(Actor):
-    """Speaks the older callback form."""
+    """Uses the callback form."""
 
     async def stream(self, payload: int, on_chunk: Callable[[int], Awaitable[None]]) -> None:
         """Hand over the numbers below ``payload``."""
@@ -77,7 +77,7 @@ def blocking_numbers(count: int) -> Iterator[int]:
 
 @asynccontextmanager
 async def entered_router() -> AsyncIterator[MessageRouter]:
-    """Enter a router with every actor registered: outside of what is timed."""
+    """Enter a router with every actor registered, outside the timed code."""
     async with MessageRouter() as router:
         router.register_actor("generator", GeneratorActor())
         router.register_actor("handmade", HandmadeActor())

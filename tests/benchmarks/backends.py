@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """One event loop: its name here, and how AnyIO is told to run it."""
+    """One event loop: its name here, and the options with which AnyIO runs it."""
 
     name: str
     anyio_name: str
@@ -21,16 +21,16 @@ class Backend:
 
     @property
     def installed(self) -> bool:
-        """Tell whether the loop can be run in this environment."""
+        """Whether the loop can run in this environment."""
         return find_spec(self.module) is not None
 
     @property
     def is_asyncio(self) -> bool:
-        """Tell whether asyncio's own tools, such as its queue, work here."""
+        """Whether asyncio's own tools, such as its queue, work here."""
         return self.anyio_name == "asyncio"
 
     def run(self, function: Callable[..., Awaitable[T]], *args: object) -> T:
-        """Run ``function(*args)`` to its end in a fresh loop and return its result."""
+        """Run ``function(*args)`` in a new loop and return its result."""
         return anyio.run(function, *args, backend=self.anyio_name, backend_options=self.options)
 
 

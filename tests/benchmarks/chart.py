@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 ITEMS = 100_000
-#: Figure, label, and the kind that gives the colour.
+#: Figure, label, and the kind that determines the colour.
 BARS = (
     ("plain", "memory stream, send/receive", "hand"),
     ("queue", "asyncio.Queue, put/get", "hand"),
@@ -40,7 +40,7 @@ def write_chart(data: Mapping[str, Any], path: Path) -> None:
 
 
 def draw(data: Mapping[str, Any]) -> str:
-    """Return the SVG: one panel for each backend, one beneath the other."""
+    """Return the SVG: one panel for each backend, one below the other."""
     parts: list[str] = []
     top = float(TOP)
     for name in data["backends"]:
@@ -119,7 +119,7 @@ def draw_bar(bar: tuple[str, str, float, float | None], top: float) -> list[str]
 
 
 def draw_foot(data: Mapping[str, Any], height: float) -> list[str]:
-    """Say what was measured on."""
+    """Name the machine that was measured."""
     machine = data["machine"]
     first = f"{machine['CPU']}, {machine['Cores']} cores, {machine['OS']}, {machine['Python']}"
     packages = ", ".join(f"{name} {machine[name]}" for name in ("AnyIO", "trio", "uvloop"))

@@ -104,7 +104,7 @@ def make_report(
     figures: dict[str, Figures],
     verdicts: Sequence[Verdict],
 ) -> Report:
-    """Gather tables, figures and verdicts; what was not measured has none."""
+    """Gather tables, figures and verdicts; a section that was not measured has none."""
     tables = tuple(
         make_table(part.name, part.title, part.note, part.rows(settings), figures, names)
         for part in sections
@@ -140,7 +140,7 @@ def write_documentation(json_file: Path) -> int:
 def report_failures(verdicts: Sequence[Verdict], is_partial: bool) -> int:
     """Print each target that was missed; return 1 if there is one.
 
-    In a full run a target that nothing was measured for is missed, too.
+    In a full run, a target without a measurement counts as missed.
     """
     missing = [verdict for verdict in verdicts if verdict.value is None]
     failed = [verdict for verdict in verdicts if verdict.failed]

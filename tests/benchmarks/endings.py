@@ -1,9 +1,8 @@
 """How soon a producer's ``finally`` runs after an abort, a timeout and a ``break``.
 
-A counting task goes once around the loop for each of its steps. What is reported is how many
-steps it made, and how much time went by, from the cause to the producer's ``finally``, while the
-other streams stay open. Each producer has yielded one item and waits for something that never
-comes.
+A counting task counts the turns of the loop. The benchmark reports the turns and the time from the
+cause to the producer's ``finally``, while the other streams stay open. Each producer has yielded
+one item and waits for something that never comes.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -29,11 +28,11 @@ from actorstream import (
 Result = tuple[float, int]
 
 TIMEOUT = 0.05
-#: The counting task makes each turn this long while it counts those after a deadline: a stream's
-#: deadline is known only to within the time that it takes to open it (and on uvloop to the
-#: millisecond), which is many of the ordinary turns, and a small part of one of these.
+#: The counting task makes each turn this long while it counts turns after a deadline: a stream's
+#: deadline is known only to within the time it takes to open the stream (on uvloop, to the
+#: millisecond), which is many ordinary turns but a small part of one of these.
 LONG_TURN = 0.003
-#: No ending may take longer than this; one that does stops the benchmark with an error.
+#: An ending that takes longer than this stops the benchmark with an error.
 LIMIT = 20.0
 
 
@@ -47,7 +46,7 @@ class Turns:
         self.at_deadline = 0
 
     async def run(self) -> None:
-        """Go around the loop for ever, and note the turn that first sees the deadline passed."""
+        """Run one step per turn, for ever, and record the first turn after the deadline."""
         while True:
             self.count += 1
             if perf_counter() >= self.deadline:
@@ -58,7 +57,7 @@ class Turns:
 
 
 class Probe:
-    """Notes when the cause of an ending comes, and when the producers' ``finally`` have run."""
+    """Records when the cause of an ending comes and when the producers' ``finally`` have run."""
 
     def __init__(self, turns: Turns, producers: int = 1) -> None:
         self.turns = turns
@@ -68,17 +67,17 @@ class Probe:
         self.start_turn = self.end_turn = 0
 
     def start(self) -> None:
-        """Note that the cause comes now."""
+        """Record that the cause comes now."""
         self.start_turn = self.turns.count
         self.start_time = perf_counter()
 
     def start_after(self, seconds: float) -> None:
-        """Note that the cause comes later; the counting task notes the turn."""
+        """Record that the cause comes later; the counting task records the turn."""
         self.start_time = self.turns.deadline = perf_counter() + seconds
         self.turns.at_deadline = 0
 
     def producer_ended(self) -> None:
-        """Note that a ``finally`` runs now; the last one counts."""
+        """Record that a ``finally`` runs now; the last one counts."""
         self.left -= 1
         if not self.left:
             self.end_time, self.end_turn = perf_counter(), self.turns.count
@@ -99,7 +98,7 @@ class WaitingActor(Actor):
     """Yields one item and waits for ever."""
 
     async def stream_async(self, payload: Probe | None) -> AsyncIterator[int]:
-        """Tell the probe, if there is one, that the ``finally`` runs."""
+        """Notify the probe, if any, when the ``finally`` runs."""
         try:
             yield 0
             await anyio.sleep_forever()
@@ -134,7 +133,7 @@ async def by_abort(router: MessageRouter, turns: Turns, streams: int) -> Result:
 
 
 async def by_abort_of_all(router: MessageRouter, turns: Turns, streams: int) -> Result:
-    """Abort as many streams more as are open, by one signal; the last ``finally`` counts."""
+    """Open as many further streams and abort them by one signal; the last ``finally`` counts."""
     probe, controller = Probe(turns, streams), AbortController()
     iterators = [await open_one(router, probe, signal=controller.signal) for _ in range(streams)]
     probe.start()
@@ -221,7 +220,7 @@ def take(backend: Backend, settings: Settings, round_number: int) -> dict[str, l
 
 
 async def take_round(settings: Settings) -> dict[str, list[float]]:
-    """Open the other streams, then end some several times in each way."""
+    """Open the other streams, then end streams several times in each way."""
     sample: dict[str, list[float]] = {}
     for count in settings.open_at_end:
         async with MessageRouter() as router, anyio.create_task_group() as group:
@@ -249,7 +248,7 @@ async def repeat(
 
 
 def derive(samples: Samples, settings: Settings) -> Figures:
-    """Return the medians, and the most turns of all rounds as a figure of its own."""
+    """Return the medians, and the most turns of all rounds as a separate figure."""
     figures: Figures = {}
     for key, values in samples.items():
         unit = "us" if key.endswith(".us") else "turns"

@@ -1,4 +1,4 @@
-"""What the streams are measured against: the floors (by hand) and the limits (a bare loop).
+"""The baselines for streams: the floors (hand-written) and the limits (a bare loop).
 
 None of these programs uses actorstream.
 """
@@ -60,7 +60,7 @@ async def plain_loop(count: int) -> int:
     """Pass each item through an AnyIO memory stream with ``send`` and ``receive``: the floor.
 
     The consumer calls ``receive()`` itself, which is a little faster than ``async for`` over the
-    receiving end: the floor is as high as it can be by hand.
+    receiving end, so that the floor is as high as possible.
     """
     send, receive = anyio.create_memory_object_stream[int](BUFFER_SIZE)
     total = 0

@@ -1,4 +1,4 @@
-"""What the figures were measured on."""
+"""The machine and the software that were measured."""
 
 import os
 import platform
@@ -17,7 +17,7 @@ PACKAGES = {
 
 
 def describe_machine() -> dict[str, str]:
-    """Return the facts that a reader needs to place the figures."""
+    """Return the facts that a reader needs to interpret the figures."""
     facts = {
         "Date": datetime.now(UTC).date().isoformat(),
         "CPU": cpu_model(),
@@ -38,7 +38,7 @@ def cpu_model() -> str:
 
 
 def operating_system() -> str:
-    """Return the system's name and version, without what is private to the machine."""
+    """Return the system's name and version, without private details of the machine."""
     try:
         name = platform.freedesktop_os_release()["PRETTY_NAME"]
     except (OSError, KeyError):

@@ -1,9 +1,9 @@
 """Rounds, medians and ratios.
 
-In each round every program of a section runs once, one after the other in one event loop, and a
-ratio is taken between two programs *of the same round*: what else the machine does then weighs on
-both. What is reported is the median of the rounds. The order of the programs moves on by one each
-round, so that no program always runs behind the same neighbour.
+In each round every program of a section runs once, one after the other in one event loop. A ratio
+compares two programs *of the same round*, so that other load on the machine affects both. The
+median of the rounds is reported. The order of the programs rotates by one each round, so that no
+program always runs after the same neighbour.
 """
 
 import gc
@@ -118,22 +118,21 @@ def measure_section(
 
 
 def add_sample(samples: Samples, sample: Sample) -> None:
-    """Append one round to those taken before."""
+    """Append one round to the earlier ones."""
     for key, values in sample.items():
         samples.setdefault(key, []).extend(values)
 
 
 def show_progress(section: Section, backend: Backend, number: int, settings: Settings) -> None:
-    """Say on standard error what runs now."""
+    """Print to standard error what runs now."""
     which = f"round {number + 1} of {section.rounds(settings)}" if number >= 0 else "warm-up"
     print(f"{section.name}: {backend.name}, {which}", file=sys.stderr, flush=True)
 
 
 async def timed(run: Callable[[], Awaitable[int]], expected: int, repeats: int) -> float:
-    """Return the seconds that one ``await run()`` takes, after a collection of garbage.
+    """Return the seconds that one ``await run()`` takes, after a garbage collection.
 
-    The result of each run is compared with ``expected``: a program that loses an item is not
-    fast, it is wrong.
+    The result of each run must equal ``expected``: a program that loses items is wrong, not fast.
     """
     gc.collect()
     start = perf_counter()
@@ -145,7 +144,7 @@ async def timed(run: Callable[[], Awaitable[int]], expected: int, repeats: int) 
 
 
 def rotated(items: Sequence[Any], by: int) -> list[Any]:
-    """Return the items from number ``by`` on, and then the ones before it."""
+    """Return the items rotated left by ``by``."""
     cut = by % len(items) if items else 0
     return [*items[cut:], *items[:cut]]
 

@@ -1,6 +1,6 @@
-"""Memory: the peak of one long stream, and what each of many open streams or idle actors takes.
+"""Memory: the peak of one long stream, and the use of each of many open streams or idle actors.
 
-Each measurement runs in a process of its own, so that nothing else disturbs it.
+Each measurement runs in its own process, so that nothing else disturbs it.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Measure memory in a process of its own; print one JSON object.
+"""Measure memory in a separate process; print one JSON object.
 
 Run by ``memory.py``: ``memory_worker.py BACKEND PROGRAM COUNT``.
 """
@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-# As in run.py: found next to this file also under PYTHONSAFEPATH.
+# As in run.py: make the modules next to this file importable under PYTHONSAFEPATH, too.
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import anyio
@@ -28,7 +28,7 @@ WARM_UP = 50
 
 
 class Feed:
-    """Lets every producer go on by one item at a time, as live data does."""
+    """Lets every producer advance by one item at a time, like live data."""
 
     def __init__(self) -> None:
         self.next_item = anyio.Event()
@@ -42,7 +42,7 @@ class Feed:
             await self.next_item.wait()
 
     def tick(self) -> None:
-        """Let every producer go on."""
+        """Let every producer advance by one item."""
         self.next_item.set()
         self.next_item = anyio.Event()
 
@@ -142,7 +142,7 @@ async def hand_resident(count: int) -> dict[str, float]:
 
 
 async def measure_hand(count: int, measured: Callable[[], int]) -> dict[str, float]:
-    """Do the same by hand: a task, a memory stream and the same generator each."""
+    """Do the same by hand: for each, a task, a memory stream and the same generator."""
     feed = Feed()
 
     async def send_items(send: MemoryObjectSendStream[int]) -> None:
@@ -171,7 +171,7 @@ async def measure_hand(count: int, measured: Callable[[], int]) -> dict[str, flo
 
 
 class IdleActor(Actor):
-    """Answers with what it is asked, and waits."""
+    """Answers with its payload, and waits."""
 
     @handles("echo")
     async def echo(self, payload: int) -> int:
@@ -217,7 +217,7 @@ async def idle_hand_resident(count: int) -> dict[str, float]:
 
 
 async def measure_idle_hand(count: int, measured: Callable[[], int]) -> dict[str, float]:
-    """Do the same by hand: a task that answers what comes by a memory stream each."""
+    """Do the same by hand: for each, a task that answers what arrives on a memory stream."""
     senders: dict[str, MemoryObjectSendStream[Request]] = {}
 
     async def open_one(number: int) -> None:
@@ -243,13 +243,13 @@ async def measure_idle_hand(count: int, measured: Callable[[], int]) -> dict[str
 
 
 def check_item(item: object, expected: int) -> None:
-    """Make sure that the stream has advanced, or the actor answered."""
+    """Check that the stream has advanced, or that the actor has answered."""
     if item != expected:
         raise AssertionError(f"got {item!r}, expected {expected}")
 
 
 def traced_bytes() -> int:
-    """Return the memory that Python objects hold; the first call begins to count."""
+    """Return the memory that Python objects hold; the first call starts the counting."""
     gc.collect()
     if not tracemalloc.is_tracing():
         tracemalloc.start()
@@ -257,7 +257,7 @@ def traced_bytes() -> int:
 
 
 def resident_bytes() -> int:
-    """Return the resident memory of the process; its peak where the system tells no more."""
+    """Return the resident memory of the process, or its peak where only that is available."""
     gc.collect()
     statm = Path("/proc/self/statm")
     if statm.exists():

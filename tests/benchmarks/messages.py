@@ -1,4 +1,4 @@
-"""Messages per second: asks and tells, against a task with a memory stream by hand."""
+"""Messages per second: asks and tells, against a hand-written task with a memory stream."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -12,7 +12,7 @@ from measure import Figures, Row, Samples, Section, Settings, rate, ratio, rotat
 from actorstream import Actor, MessageRouter, handles
 
 ASKERS = 100
-#: The programs, each with its label and the name of the program by hand that it is compared with.
+#: The programs, each with its label and the hand-written program that it is compared with.
 PROGRAMS = {
     "ask-hand": ("by hand: ask, a request with an event", "ask-hand"),
     "ask": ("ask", "ask-hand"),
@@ -27,7 +27,7 @@ Ask = Callable[[int], Awaitable[int]]
 
 
 class CalculatorActor(Actor):
-    """Answers asks with the next number, and adds up what it is told."""
+    """Answers asks with the next number, and adds up the numbers of tells."""
 
     def __init__(self) -> None:
         self.total = 0
@@ -44,13 +44,13 @@ class CalculatorActor(Actor):
 
     @handles("take")
     async def take(self, payload: object) -> int:
-        """Answer with the sum, and begin again."""
+        """Answer with the sum, and reset it."""
         total, self.total = self.total, 0
         return total
 
 
 class Request:
-    """A question by hand, and the event that says that it has been answered."""
+    """A hand-made request, and the event that is set when it is answered."""
 
     __slots__ = ("answered", "number", "reply")
 
@@ -61,7 +61,7 @@ class Request:
 
 
 async def answer(receive: MemoryObjectReceiveStream[Request]) -> None:
-    """Answer by hand, one request after the other."""
+    """Answer requests by hand, one after the other."""
     async with receive:
         while True:
             request = await receive.receive()
@@ -71,7 +71,7 @@ async def answer(receive: MemoryObjectReceiveStream[Request]) -> None:
 
 @asynccontextmanager
 async def asked_by_hand() -> AsyncIterator[Ask]:
-    """Run the task that answers, and give a function that asks it."""
+    """Run the answering task, and yield a function that asks it."""
     send, receive = anyio.create_memory_object_stream[Request](BUFFER_SIZE)
 
     async def ask(number: int) -> int:
@@ -87,7 +87,7 @@ async def asked_by_hand() -> AsyncIterator[Ask]:
 
 
 async def ask_in_turn(ask: Ask, count: int) -> int:
-    """Ask one question after the other; return the sum of the answers."""
+    """Ask one request after the other; return the sum of the answers."""
     total = 0
     for number in range(count):
         total += await ask(number)
@@ -111,7 +111,7 @@ async def ask_at_once(ask: Ask, count: int) -> int:
 
 
 async def tell_by_hand(count: int) -> int:
-    """Send numbers to a task that adds them up, and wait until it has."""
+    """Send numbers to a task that adds them up, and wait for the sum."""
     send, receive = anyio.create_memory_object_stream[int](BUFFER_SIZE)
     total = 0
 
@@ -132,7 +132,7 @@ async def tell_by_hand(count: int) -> int:
 
 
 async def tell(router: MessageRouter, count: int) -> int:
-    """Tell an actor numbers that it adds up, and wait until it has."""
+    """Tell numbers to an actor that adds them up, and wait for the sum."""
     for number in range(count):
         await router.tell("calculator", "add", number)
     total: int = await router.ask("calculator", "take")
@@ -142,7 +142,7 @@ async def tell(router: MessageRouter, count: int) -> int:
 def programs(
     router: MessageRouter, ask_by_hand: Ask, count: int
 ) -> dict[str, Callable[[], Awaitable[int]]]:
-    """Return every program, by its name; each sends ``count`` messages, and has them handled."""
+    """Return every program, by name; each sends ``count`` messages and waits for their handling."""
 
     async def ask(number: int) -> int:
         answered: int = await router.ask("calculator", "next", number)
@@ -169,7 +169,7 @@ def take(backend: Backend, settings: Settings, round_number: int) -> dict[str, l
 
 
 async def take_round(settings: Settings, round_number: int) -> dict[str, list[float]]:
-    """Time each program, with the router entered and the tasks by hand started before."""
+    """Time each program, with the router entered and the hand-written tasks already running."""
     count = settings.messages if round_number >= 0 else settings.messages // 10
     expected = count * (count + 1) // 2
     sample: dict[str, list[float]] = {}
@@ -181,7 +181,7 @@ async def take_round(settings: Settings, round_number: int) -> dict[str, list[fl
 
 
 def derive(samples: Samples, settings: Settings) -> Figures:
-    """Return messages per second, and how many times those by hand."""
+    """Return messages per second, and their ratio to the hand-written program."""
     figures: Figures = {}
     for name, (_, hand) in PROGRAMS.items():
         seconds = samples[f"message.{name}"]
@@ -191,7 +191,7 @@ def derive(samples: Samples, settings: Settings) -> Figures:
 
 
 def rows(settings: Settings) -> list[Row]:
-    """Show messages per second, and the ratio to those by hand."""
+    """Show messages per second, and the ratio to the hand-written program."""
     return [
         Row(label, (f"message.{name}.rate", f"message.{name}.x_hand"))
         for name, (label, _) in PROGRAMS.items()

@@ -1,4 +1,4 @@
-"""What each option costs: the time of a stream with it, over the time of one without."""
+"""The cost of each option: the time of a stream with it over the time of one without."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ SECONDS = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A set of options, made anew for each stream, and the name of what it is compared with."""
+    """A set of options, made for each stream, and the name of the variant it is compared with."""
 
     name: str
     label: str
@@ -31,7 +31,7 @@ def fixed(name: str, label: str, base: str = "none", **options: Any) -> Variant:
 
 
 def roomy(name: str, label: str, **options: Any) -> Variant:
-    """Make a variant whose buffer holds the whole stream, so that no policy drops an item."""
+    """Make a variant whose buffer holds the whole stream, so that no policy drops items."""
     return Variant(name, label, lambda count: {"buffer_size": count, **options}, "room")
 
 
@@ -109,7 +109,7 @@ def derive(samples: Samples, settings: Settings) -> Figures:
 
 
 def rows(settings: Settings) -> list[Row]:
-    """Show each variant but the bases themselves."""
+    """Show each variant except the bases themselves."""
     return [
         Row(
             f"{variant.label}, {form}" + (" (roomy buffer)" if variant.base == "room" else ""),

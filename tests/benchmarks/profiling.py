@@ -1,4 +1,4 @@
-"""Profile one program of the benchmarks: where does the time of an item or a message go?
+"""Profile one benchmark program: where does the time of an item or a message go?
 
 ``python tests/benchmarks/profiling.py [events|payloads|list|short|ask|tell] [asyncio|trio]``
 """
@@ -10,7 +10,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-# As in run.py: found next to this file also under PYTHONSAFEPATH.
+# As in run.py: make the modules next to this file importable under PYTHONSAFEPATH, too.
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import anyio
@@ -31,7 +31,7 @@ async def events(router: MessageRouter) -> None:
 
 
 async def payloads(router: MessageRouter) -> None:
-    """Read the payloads of the same."""
+    """Read the payloads of bare items that an async generator yields."""
     await add_payloads(router.stream_async("generator", "numbers", ITEMS))
 
 
@@ -68,7 +68,7 @@ PROGRAMS: dict[str, Callable[[MessageRouter], Awaitable[None]]] = {
 
 
 async def profile(program: str) -> None:
-    """Run a program under the profiler, after a run without, and print the rows that weigh."""
+    """Run a program under the profiler, after a run without it, and print the top rows."""
     async with entered_router() as router:
         router.register_actor("calculator", CalculatorActor())
         await PROGRAMS[program](router)

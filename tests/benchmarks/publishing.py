@@ -35,7 +35,7 @@ class Sums:
         self.total += total
 
     async def receive(self, receive: MemoryObjectReceiveStream[int]) -> None:
-        """Read a memory stream to its end, as fast as it can be by hand."""
+        """Read a memory stream to its end, as fast as hand-written code can."""
         total = 0
         async with receive:
             try:
@@ -46,7 +46,7 @@ class Sums:
 
 
 async def publish(router: MessageRouter, subscribers: int, values: int) -> int:
-    """Publish numbers at the port of a fresh actor, until everybody has read all of them."""
+    """Publish numbers at the port of a new actor, until every subscriber has read all of them."""
     actor, sums = PublisherActor(), Sums()
     router.register_actor("publisher", actor)
     async with anyio.create_task_group() as group:
@@ -80,7 +80,7 @@ def take(backend: Backend, settings: Settings, round_number: int) -> dict[str, l
 
 
 async def take_round(settings: Settings, round_number: int) -> dict[str, list[float]]:
-    """Time both programs in an entered router; the subscribing is part of it."""
+    """Time both programs in an entered router, including the subscribing."""
     sample: dict[str, list[float]] = {}
     async with MessageRouter() as router:
         for subscribers in settings.subscribers:
@@ -93,7 +93,7 @@ async def take_round(settings: Settings, round_number: int) -> dict[str, list[fl
 async def time_program(
     name: str, router: MessageRouter, subscribers: int, settings: Settings
 ) -> float:
-    """Return the seconds until all values have been delivered to everybody."""
+    """Return the seconds until every subscriber has received all values."""
     values = values_for(subscribers, settings)
     expected = subscribers * values * (values - 1) // 2
 
@@ -106,12 +106,12 @@ async def time_program(
 
 
 def values_for(subscribers: int, settings: Settings) -> int:
-    """Return how many values to publish, so that there are as many deliveries each time."""
+    """Return how many values to publish, so that the number of deliveries stays the same."""
     return settings.deliveries // subscribers
 
 
 def derive(samples: Samples, settings: Settings) -> Figures:
-    """Return values and deliveries per second, and how many times those by hand."""
+    """Return values and deliveries per second, and their ratio to the hand-written program."""
     figures: Figures = {}
     for subscribers in settings.subscribers:
         values = values_for(subscribers, settings)
@@ -125,7 +125,7 @@ def derive(samples: Samples, settings: Settings) -> Figures:
 
 
 def rows(settings: Settings) -> list[Row]:
-    """Show values and deliveries per second, and the ratio to those by hand, in one cell."""
+    """Show values and deliveries per second, and the ratio to the hand-written, in one cell."""
     return [
         Row(
             f"{label}, {subscribers:,} subscriber{'s' if subscribers > 1 else ''}",

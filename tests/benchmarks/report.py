@@ -29,7 +29,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All that one run measured."""
+    """Everything that one run measured."""
 
     machine: Mapping[str, str]
     settings: Mapping[str, Any]
@@ -61,7 +61,7 @@ def make_table(
     figures: Mapping[str, Figures],
     backends: Sequence[str],
 ) -> Table:
-    """Format the rows that some backend has figures for."""
+    """Format the rows for which some backend has figures."""
     lines = [
         (row.label, *(format_cell(row, figures[backend]) for backend in backends))
         for row in rows
@@ -71,7 +71,7 @@ def make_table(
 
 
 def format_cell(row: Row, figures: Figures) -> str:
-    """Return the figures of one cell, the first one outside of the brackets."""
+    """Return the figures of one cell, the first one outside the brackets."""
     shown = [format_figure(figures[key]) for key in row.keys if key in figures]
     if not shown:
         return "-"
@@ -80,12 +80,12 @@ def format_cell(row: Row, figures: Figures) -> str:
 
 
 def format_figure(figure: Figure) -> str:
-    """Return the value in three digits or so, with its unit."""
+    """Return the value with about three digits and its unit."""
     return FORMATS.get(figure.unit, format_plain)(figure.value, figure.unit)
 
 
 def format_rate(value: float, unit: str) -> str:
-    """Return a rate, in thousands or millions where there are so many."""
+    """Return a rate, in thousands or millions if it is large."""
     if value >= 1e6:
         return f"{value / 1e6:.2f} M/s"
     if value < 1e3:
@@ -94,17 +94,17 @@ def format_rate(value: float, unit: str) -> str:
 
 
 def format_ratio(value: float, unit: str) -> str:
-    """Return a ratio, finer near one."""
+    """Return a ratio, with more digits near one."""
     return f"{value:.1f}x" if value >= 3 else f"{value:.2f}x"
 
 
 def format_microseconds(value: float, unit: str) -> str:
-    """Return microseconds, or milliseconds where there are many."""
+    """Return microseconds, or milliseconds if there are many."""
     return f"{value / 1e3:.1f} ms" if value >= 1e3 else f"{value:.3g} us"
 
 
 def format_bytes(value: float, unit: str) -> str:
-    """Return kilobytes of a thousand bytes."""
+    """Return kilobytes (1,000 bytes)."""
     return f"{value / 1e3:,.2f} KB"
 
 
@@ -153,7 +153,7 @@ def pad(line: Sequence[str], widths: Sequence[int]) -> list[str]:
 
 
 def as_markdown(data: Mapping[str, Any]) -> str:
-    """Return the report's JSON as the part of the documentation between the markers."""
+    """Return the report's JSON as Markdown, to go between the markers of the documentation."""
     machine = "; ".join(f"{key} {value}" for key, value in data["machine"].items())
     rounds = data["settings"]["rounds"]
     blocks = [f"Measured on: {machine}. Medians of {rounds} rounds."]

@@ -1,4 +1,4 @@
-"""Restarts: from the message that an actor fails of, to the first answer of the fresh one."""
+"""Restarts: from the message that makes an actor fail to the first answer of its new instance."""
 
 import logging
 from collections.abc import Iterator
@@ -12,12 +12,12 @@ from actorstream import Actor, ChildSpec, MessageRouter, Supervisor, UnhandledMe
 
 #: More restarts than any measurement takes.
 UNLIMITED = 1_000_000
-#: Seconds; a restart that never comes fails the run.
+#: Seconds; a restart that takes longer fails the run.
 LIMIT = 60
 
 
 class FragileActor(Actor):
-    """Fails when it is told to, and knows how many failures it has seen: none."""
+    """Fails on request; a new instance has seen no failures."""
 
     def __init__(self) -> None:
         self.failures = 0
@@ -30,13 +30,13 @@ class FragileActor(Actor):
 
     @handles("failures")
     async def tell_failures(self, payload: object) -> int:
-        """Answer how often this very actor has failed."""
+        """Answer how often this instance has failed."""
         return self.failures
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Switch the log lines of the restarts off: printing a traceback takes longer than one."""
+    """Silence the log: printing a traceback takes longer than a restart."""
     logger = logging.getLogger("actorstream")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -63,7 +63,7 @@ def take(backend: Backend, settings: Settings, _: int) -> dict[str, list[float]]
 
 
 async def take_round(settings: Settings) -> dict[str, list[float]]:
-    """Measure in a pool whose children have all begun."""
+    """Measure in a pool whose children have all started."""
     sample: dict[str, list[float]] = {}
     for children in settings.supervised:
         specs = [ChildSpec(str(number), FragileActor) for number in range(children)]
@@ -78,7 +78,7 @@ async def take_round(settings: Settings) -> dict[str, list[float]]:
 
 
 async def wait_up(router: MessageRouter) -> None:
-    """Wait until the supervisor answers, if only to refuse: its children have all begun then."""
+    """Wait until the supervisor answers, even with an error: then its children have all started."""
     with suppress(UnhandledMessageError):
         await router.ask("pool", "are you there?", timeout=LIMIT)
 

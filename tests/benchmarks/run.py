@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-# Found next to this file also under PYTHONSAFEPATH, which leaves a script's own folder out.
+# PYTHONSAFEPATH leaves a script's own folder out of the path: add it.
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from command_line import main

@@ -1,4 +1,4 @@
-"""Streams of one item: what it costs to open one and to finish it."""
+"""Streams of one item: the cost of opening and finishing a stream."""
 
 from collections.abc import Awaitable, Callable
 
@@ -76,7 +76,7 @@ async def read_collected(stream: Stream[int]) -> int:
 
 
 def programs(router: MessageRouter, group: TaskGroup) -> dict[str, Callable[[], Awaitable[int]]]:
-    """Return every program, by its name; each handles one stream of one item."""
+    """Return every program, by name; each handles one stream of one item."""
 
     def stream() -> Stream[int]:
         return router.stream_async("generator", "numbers", 1)
@@ -97,7 +97,7 @@ def take(backend: Backend, settings: Settings, round_number: int) -> dict[str, l
 
 
 async def take_round(settings: Settings, round_number: int) -> dict[str, list[float]]:
-    """Time each program, one stream after the other, in an open group and an entered router."""
+    """Time each program, one stream at a time, in an open group and an entered router."""
     sample: dict[str, list[float]] = {}
     async with entered_router() as router, anyio.create_task_group() as group:
         for name, run in rotated(list(programs(router, group).items()), round_number):
@@ -106,7 +106,7 @@ async def take_round(settings: Settings, round_number: int) -> dict[str, list[fl
 
 
 def derive(samples: Samples, settings: Settings) -> Figures:
-    """Return streams per second, and the time of each over the time by hand."""
+    """Return streams per second, and the time of each over the hand-written one's."""
     figures: Figures = {}
     for name in LABELS:
         seconds = samples[f"short.{name}"]
@@ -117,7 +117,7 @@ def derive(samples: Samples, settings: Settings) -> Figures:
 
 
 def rows(settings: Settings) -> list[Row]:
-    """Show streams per second and the times by hand."""
+    """Show streams per second and the ratio to the hand-written programs."""
     return [
         Row(label, (f"short.{name}.rate", f"short.{name}.x_hand")) for name, label in LABELS.items()
     ] + [Row("events, over by hand read to its end", ("short.events.x_hand_end",))]

@@ -1,7 +1,7 @@
-"""What the library must reach, and the check that it does.
+"""The performance targets of the library, and the check that it reaches them.
 
-Issues 2 and 4 state minimums; issue 3 states targets that the check lets slip by a tenth, since a
-shared machine is never quiet. All are checked on asyncio and on trio; uvloop is only reported.
+Some targets are strict minimums. The check lets the others be missed by a tenth, since a shared
+machine is never quiet. All are checked on asyncio and on trio; uvloop is only reported.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from measure import Figures
 
 CHECKED_BACKENDS = ("asyncio", "trio")
-#: The share of a target of issue 3 that the check asks for.
+#: The share of a target that the check requires where the target is not strict.
 TENTHS = 0.9
 
 
@@ -32,21 +32,21 @@ class Target:
         return self.bound / self.share if self.at_most else self.bound * self.share
 
     def is_met(self, value: float) -> bool:
-        """Tell whether the figure passes the check."""
+        """Whether the figure passes the check."""
         return value <= self.limit if self.at_most else value >= self.limit
 
     def is_reached(self, value: float) -> bool:
-        """Tell whether the figure reaches the target itself."""
+        """Whether the figure reaches the target itself."""
         return value <= self.bound if self.at_most else value >= self.bound
 
 
 def at_least(key: str, label: str, bound: float, share: float = TENTHS) -> Target:
-    """Ask for a ratio of at least ``bound``."""
+    """Require a ratio of at least ``bound``."""
     return Target(key, label, bound, "x", share=share)
 
 
 def at_most(key: str, label: str, bound: float, unit: str, share: float = TENTHS) -> Target:
-    """Ask for a cost of at most ``bound``."""
+    """Require a cost of at most ``bound``."""
     return Target(key, label, bound, unit, at_most=True, share=share)
 
 
@@ -54,7 +54,7 @@ MINIMUMS = (
     at_least("events@100000.x_plain", "events over the plain loop (minimum)", 5, share=1.0),
     at_least("payloads@100000.x_plain", "payloads() over the plain loop (minimum)", 5, share=1.0),
     at_most("payloads@100000.over_bare", "payloads() over bare (minimum)", 1.0, "us", share=1.0),
-    # A hundredth of what holding on to a reference to each item would take.
+    # A hundredth of the cost of keeping a reference to each item.
     at_most("peak.events.growth", "peak memory, events", 0.08, "bytes/item", share=1.0),
     at_most("peak.payloads.growth", "peak memory, payloads()", 0.08, "bytes/item", share=1.0),
 )
@@ -96,11 +96,11 @@ class Verdict:
 
     @property
     def failed(self) -> bool:
-        """Tell whether the check fails; what was not measured does not."""
+        """Whether the check fails; a target that was not measured does not fail."""
         return self.value is not None and not self.target.is_met(self.value)
 
     def __str__(self) -> str:
-        """Say what was measured, what was wanted, and whether that is enough."""
+        """Say what was measured, what was required, and whether that is enough."""
         target = self.target
         wanted = f"{'at most' if target.at_most else 'at least'} {target.bound:g} {target.unit}"
         if self.value is None:

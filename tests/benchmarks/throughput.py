@@ -21,7 +21,7 @@ from measure import (
 
 from actorstream import MessageRouter
 
-#: A timed sample handles at least this many items, in as many streams as that takes.
+#: A timed sample handles at least this many items, in as many streams as needed.
 ITEMS_PER_SAMPLE = 20_000
 
 
@@ -95,7 +95,7 @@ def take(backend: Backend, settings: Settings, round_number: int) -> dict[str, l
 async def take_round(
     backend: Backend, settings: Settings, round_number: int
 ) -> dict[str, list[float]]:
-    """Time every program inside an entered router; the warm-up round takes the least size."""
+    """Time every program inside an entered router; the warm-up round uses the smallest size."""
     sample: dict[str, list[float]] = {}
     async with entered_router() as router:
         for program in rotated(PROGRAMS, round_number):
@@ -115,7 +115,7 @@ async def time_program(program: Program, router: MessageRouter, size: int) -> fl
 
 
 def derive(samples: Samples, settings: Settings) -> Figures:
-    """Return the rate of each program, and how each compares within its rounds."""
+    """Return the rate of each program, and its ratios within the same rounds."""
     figures: Figures = {}
     for program in PROGRAMS:
         for size in program.sizes(settings):
@@ -139,7 +139,7 @@ def derive_program(program: Program, size: int, samples: Samples) -> Figures:
 
 
 def rows(settings: Settings) -> list[Row]:
-    """Show rate and ratio in one cell, and the costs at the greatest length beneath."""
+    """Show rate and ratio in one cell, and the costs at the greatest length below."""
     listed = [
         Row(f"{program.label}, {size:,} items", (f"{key}.rate", f"{key}.x_plain"))
         for program in PROGRAMS

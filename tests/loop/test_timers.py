@@ -1,4 +1,4 @@
-"""Timers: called at their time, in order, once; cancelled ones are forgotten."""
+"""Timers: called at their time, in order, once; cancelled timers are removed."""
 
 import gc
 import random
@@ -23,7 +23,7 @@ async def clock() -> AsyncIterator[Timers]:
 
 
 class Calls(list[str]):
-    """Notes who was called."""
+    """Records which timers were called."""
 
     def note(self, name: str) -> Callable[[], None]:
         return lambda: self.append(name)
@@ -36,7 +36,7 @@ def calls() -> Calls:
 
 @pytest.fixture
 def after(unit: float) -> Callable[[float], float]:
-    """Return a function that tells when it will be so many units later."""
+    """Return a function that gives the time a number of units from now."""
     return lambda units: anyio.current_time() + units * unit
 
 
@@ -68,7 +68,7 @@ async def test_timers_are_called_in_the_order_of_their_times(
     assert calls == ["1", "2", "3"]
 
 
-async def test_timers_of_one_time_are_called_in_the_order_of_their_making(
+async def test_timers_with_the_same_time_are_called_in_the_order_of_creation(
     clock: Timers, calls: Calls, after: At, wait: Wait
 ) -> None:
     when = after(1)
@@ -88,13 +88,15 @@ async def test_an_earlier_timer_is_not_late_because_of_a_later_one(
     assert calls == ["early"]
 
 
-async def test_a_time_that_is_past_is_now(clock: Timers, calls: Calls, after: At) -> None:
+async def test_a_timer_in_the_past_is_called_at_once(
+    clock: Timers, calls: Calls, after: At
+) -> None:
     clock.call_at(after(-1), calls.note("past"))
     await settle()
     assert calls == ["past"]
 
 
-async def test_a_timer_that_was_set_before_the_clock_ran_is_called(
+async def test_a_timer_set_before_the_clock_runs_is_called(
     calls: Calls, after: At, wait: Wait
 ) -> None:
     clock = Timers()
@@ -114,7 +116,7 @@ async def test_a_callback_may_set_a_timer(
     assert calls == ["second"]
 
 
-async def test_a_callback_may_cancel_a_timer_that_is_due_as_well(
+async def test_a_callback_may_cancel_a_timer_due_at_the_same_time(
     clock: Timers, calls: Calls, after: At, wait: Wait
 ) -> None:
     when = after(1)
@@ -133,7 +135,7 @@ async def test_a_cancelled_timer_is_not_called(
     assert calls == ["after it"]
 
 
-async def test_a_timer_lives_until_it_is_called(
+async def test_a_timer_is_active_until_it_is_called(
     clock: Timers, calls: Calls, after: At, wait: Wait
 ) -> None:
     timer = clock.call_at(after(1), calls.note("now"))
@@ -142,13 +144,15 @@ async def test_a_timer_lives_until_it_is_called(
     assert not timer.live
 
 
-async def test_a_timer_lives_until_it_is_cancelled(clock: Timers, calls: Calls, after: At) -> None:
+async def test_a_timer_is_active_until_it_is_cancelled(
+    clock: Timers, calls: Calls, after: At
+) -> None:
     timer = clock.call_at(after(1), calls.note("never"))
     timer.cancel()
     assert not timer.live
 
 
-async def test_cancelling_twice_or_after_the_call_does_no_harm(
+async def test_cancelling_twice_or_after_the_call_is_harmless(
     clock: Timers, calls: Calls, after: At, wait: Wait
 ) -> None:
     timer = clock.call_at(after(-1), calls.note("once"))
@@ -160,7 +164,7 @@ async def test_cancelling_twice_or_after_the_call_does_no_harm(
     assert calls == ["once", "next"]
 
 
-async def test_a_timer_is_called_once_though_it_is_fired_by_hand(
+async def test_a_timer_fired_by_hand_is_called_only_once(
     clock: Timers, calls: Calls, after: At, wait: Wait
 ) -> None:
     timer = clock.call_at(after(1), calls.note("once"))
@@ -170,7 +174,7 @@ async def test_a_timer_is_called_once_though_it_is_fired_by_hand(
     assert calls == ["once"]
 
 
-async def test_a_cancelled_timer_forgets_its_callback_at_once(clock: Timers, after: At) -> None:
+async def test_a_cancelled_timer_drops_its_callback_at_once(clock: Timers, after: At) -> None:
     class Callback:
         def __call__(self) -> None: ...
 
@@ -189,7 +193,7 @@ async def test_cancelled_timers_do_not_pile_up(clock: Timers, calls: Calls, afte
     assert sum(type(it) is Timer for it in gc.get_objects()) < 500
 
 
-async def test_sweeping_the_cancelled_ones_out_keeps_the_others_in_order(
+async def test_removing_cancelled_timers_keeps_the_others_in_order(
     clock: Timers, calls: Calls, after: At, wait: Wait
 ) -> None:
     start, order = after(1), random.Random(1)
@@ -204,7 +208,7 @@ async def test_sweeping_the_cancelled_ones_out_keeps_the_others_in_order(
     assert calls == [name for name, _ in live]
 
 
-async def test_a_stopped_clock_calls_nobody(calls: Calls, after: At, wait: Wait) -> None:
+async def test_a_stopped_clock_calls_no_timer(calls: Calls, after: At, wait: Wait) -> None:
     clock = Timers()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(clock.run)
@@ -215,7 +219,7 @@ async def test_a_stopped_clock_calls_nobody(calls: Calls, after: At, wait: Wait)
     assert calls == []
 
 
-async def test_a_clock_that_was_stopped_before_it_ran_ends_at_once() -> None:
+async def test_a_clock_stopped_before_it_ran_ends_at_once() -> None:
     clock = Timers()
     clock.stop()
     with anyio.fail_after(60):

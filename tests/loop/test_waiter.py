@@ -1,4 +1,4 @@
-"""Where one task waits until another one lets it go on."""
+"""Waiters: a task waits until another task wakes it."""
 
 from anyio import CancelScope, create_task_group
 
@@ -7,7 +7,7 @@ from actorstream.testing import settle
 
 
 class WaitingTask:
-    """A task that parks and notes when it goes on."""
+    """A task that waits and records when it was woken."""
 
     def __init__(self, waiter: Waiter) -> None:
         self.waiter = waiter
@@ -22,7 +22,7 @@ class WaitingTask:
             self.went_on += 1
 
 
-async def test_a_task_waits_until_it_is_let_go_on() -> None:
+async def test_a_task_waits_until_it_is_woken() -> None:
     task = WaitingTask(make_waiter())
     async with create_task_group() as tasks:
         tasks.start_soon(task.run)
@@ -33,7 +33,7 @@ async def test_a_task_waits_until_it_is_let_go_on() -> None:
         assert task.went_on == 1
 
 
-async def test_a_task_is_let_go_on_right_after_it_began_to_wait() -> None:
+async def test_a_task_can_be_woken_right_after_it_began_to_wait() -> None:
     task = WaitingTask(make_waiter())
     async with create_task_group() as tasks:
         tasks.start_soon(task.run)
@@ -43,7 +43,7 @@ async def test_a_task_is_let_go_on_right_after_it_began_to_wait() -> None:
     assert task.went_on == 1
 
 
-async def test_letting_go_on_is_not_noted_for_the_next_wait() -> None:
+async def test_a_wake_without_a_wait_is_not_remembered() -> None:
     task = WaitingTask(make_waiter())
     task.waiter.wake()
     async with create_task_group() as tasks:
@@ -53,7 +53,7 @@ async def test_letting_go_on_is_not_noted_for_the_next_wait() -> None:
         task.scope.cancel()
 
 
-async def test_a_waiter_serves_again_and_again() -> None:
+async def test_a_waiter_can_be_reused() -> None:
     waiter = make_waiter()
     for _ in range(3):
         task = WaitingTask(waiter)
@@ -64,7 +64,7 @@ async def test_a_waiter_serves_again_and_again() -> None:
         assert task.went_on == 1
 
 
-async def test_a_wait_may_be_cancelled_and_the_waiter_used_again() -> None:
+async def test_a_waiter_can_be_reused_after_a_cancelled_wait() -> None:
     task = WaitingTask(make_waiter())
     async with create_task_group() as tasks:
         tasks.start_soon(task.run)
@@ -73,11 +73,11 @@ async def test_a_wait_may_be_cancelled_and_the_waiter_used_again() -> None:
         await settle()
         task.waiter.wake()
     assert task.went_on == 0
-    await test_a_waiter_serves_again_and_again()
+    await test_a_waiter_can_be_reused()
 
 
-async def test_two_that_let_each_other_go_on_in_every_turn_can_be_cancelled() -> None:
-    """On asyncio, a task whose future is done whenever AnyIO looks would never be cancelled."""
+async def test_two_tasks_that_wake_each_other_in_every_turn_can_be_cancelled() -> None:
+    """AnyIO would never cancel an asyncio task whose future is done at each of its checks."""
     mine, theirs = make_waiter(), make_waiter()
 
     async def other() -> None:
@@ -99,7 +99,7 @@ async def test_two_that_let_each_other_go_on_in_every_turn_can_be_cancelled() ->
     assert turns < 20
 
 
-async def test_a_strict_waiter_is_occupied_while_a_task_waits() -> None:
+async def test_a_strict_waiter_is_waiting_while_a_task_waits() -> None:
     waiter = make_strict_waiter()
     assert not waiter.waiting
     task = WaitingTask(waiter)
@@ -112,7 +112,7 @@ async def test_a_strict_waiter_is_occupied_while_a_task_waits() -> None:
     assert task.went_on == 1
 
 
-async def test_a_strict_waiter_is_not_occupied_from_the_cancellation_on() -> None:
+async def test_a_strict_waiter_stops_waiting_at_the_cancellation() -> None:
     waiter = make_strict_waiter()
     task = WaitingTask(waiter)
     async with create_task_group() as tasks:
@@ -123,7 +123,7 @@ async def test_a_strict_waiter_is_not_occupied_from_the_cancellation_on() -> Non
     assert task.went_on == 0
 
 
-async def test_a_task_that_was_let_through_a_strict_waiter_is_not_cancelled_any_more() -> None:
+async def test_a_task_woken_by_a_strict_waiter_is_no_longer_cancelled() -> None:
     waiter = make_strict_waiter()
     task = WaitingTask(waiter)
     async with create_task_group() as tasks:

@@ -1,4 +1,4 @@
-"""Reaching into a running loop from anywhere."""
+"""Calling into a running event loop from any thread."""
 
 import asyncio
 import signal as signals
@@ -17,7 +17,7 @@ Backend = tuple[str, dict[str, Any]]
 
 
 def in_a_thread(function: Callable[[], object]) -> None:
-    """Run a function to its end in a thread of its own, without an event loop."""
+    """Run a function to its end in a new thread, without an event loop."""
     thread = threading.Thread(target=function)
     thread.start()
     thread.join()
@@ -40,7 +40,7 @@ async def test_callbacks_are_called_in_order() -> None:
     assert calls == [0, 1, 2, 3, 4]
 
 
-async def test_a_callback_runs_in_the_loops_thread_whoever_asked() -> None:
+async def test_a_callback_from_another_thread_runs_in_the_loops_thread() -> None:
     threads: list[threading.Thread] = []
     call_soon = current_call_soon()
     in_a_thread(lambda: call_soon(lambda: threads.append(threading.current_thread())))
@@ -57,7 +57,7 @@ async def test_a_callback_runs_in_the_loop() -> None:
 
 
 @pytest.mark.real_clock
-async def test_a_loop_that_sleeps_is_woken() -> None:
+async def test_a_sleeping_loop_is_woken() -> None:
     event, call_soon = anyio.Event(), current_call_soon()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(anyio.to_thread.run_sync, call_soon, event.set)
@@ -65,7 +65,7 @@ async def test_a_loop_that_sleeps_is_woken() -> None:
             await event.wait()
 
 
-async def test_a_signal_handler_reaches_the_loop() -> None:
+async def test_a_signal_handler_can_call_into_the_loop() -> None:
     calls: list[str] = []
     call_soon = current_call_soon()
     before = signals.signal(
@@ -79,7 +79,7 @@ async def test_a_signal_handler_reaches_the_loop() -> None:
     assert calls == ["interrupted"]
 
 
-async def test_del_reaches_the_loop() -> None:
+async def test_a_finalizer_can_call_into_the_loop() -> None:
     calls: list[str] = []
 
     class Dropped:
@@ -95,7 +95,7 @@ async def test_del_reaches_the_loop() -> None:
     assert calls == ["gone"]
 
 
-def test_a_loop_that_is_gone_is_asked_in_vain(anyio_backend: Backend) -> None:
+def test_calling_into_a_closed_loop_does_nothing(anyio_backend: Backend) -> None:
     async def main() -> CallSoon:
         return current_call_soon()
 
@@ -104,12 +104,12 @@ def test_a_loop_that_is_gone_is_asked_in_vain(anyio_backend: Backend) -> None:
     call_soon(lambda: pytest.fail("nobody can call this"))
 
 
-def test_there_is_nothing_to_reach_without_a_loop() -> None:
+def test_outside_a_loop_there_is_none_to_call_into() -> None:
     with pytest.raises(RuntimeError):
         current_call_soon()
 
 
-async def test_the_loop_knows_itself() -> None:
+async def test_inside_the_loop_is_not_elsewhere() -> None:
     in_loop = watch_loop()
     assert in_loop()
     async with anyio.create_task_group() as tasks:
@@ -142,7 +142,7 @@ async def test_another_loop_in_another_thread_is_elsewhere() -> None:
     assert seen == [False, False]
 
 
-def test_outside_of_every_loop_one_is_elsewhere(anyio_backend: Backend) -> None:
+def test_outside_every_loop_is_elsewhere(anyio_backend: Backend) -> None:
     async def main() -> Callable[[], bool]:
         return watch_loop()
 

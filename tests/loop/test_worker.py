@@ -1,4 +1,4 @@
-"""Tests of the thread that makes all calls of one source."""
+"""The worker thread that makes all calls of one source."""
 
 import asyncio
 import threading
@@ -24,7 +24,7 @@ async def test_calls_are_made_in_one_thread():
 
 
 async def test_exception_of_a_call():
-    """What a call raises is raised where it was made, and the next call works."""
+    """An exception in a call is raised to its caller, and the next call works."""
     worker = WorkerThread({})
     async with create_task_group() as tasks:
         tasks.start_soon(worker.serve)
@@ -54,7 +54,7 @@ async def test_each_call_has_its_own_answer():
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 @pytest.mark.parametrize("made", [False, True], ids=["before the answer", "as it comes"])
 async def test_answer_after_a_cancellation_by_asyncio(made):
-    """A wait that asyncio itself cancels leaves the answer to the next wait."""
+    """A wait that asyncio itself cancels leaves its answer for the next wait."""
     pending = ThreadCall(lambda: "answer")
     waiting = asyncio.ensure_future(pending.wait())
     await settle()
@@ -70,7 +70,7 @@ async def test_answer_after_a_cancellation_by_asyncio(made):
 
 
 async def test_cancelled_before_it_serves():
-    """A worker whose task never got its thread refuses calls instead of hanging."""
+    """A worker cancelled before it got its thread refuses calls instead of hanging."""
     worker = WorkerThread({})
     with CancelScope() as scope:
         scope.cancel()
@@ -81,7 +81,7 @@ async def test_cancelled_before_it_serves():
 
 @pytest.mark.parametrize("shield", [True, False])
 async def test_cancelled_while_a_call_waits_for_the_thread(shield):
-    """A call is woken if the thread cannot be had; its own cancellation comes before an error."""
+    """A call is woken if the worker gets no thread; its own cancellation precedes an error."""
     worker = WorkerThread({})
     expected = RuntimeError if shield else get_cancelled_exc_class()
     async with create_task_group() as tasks:
@@ -92,7 +92,7 @@ async def test_cancelled_while_a_call_waits_for_the_thread(shield):
 
 
 async def test_listed_until_it_is_stopped():
-    """A worker is on its list from first to last; stopping it again does no harm."""
+    """A worker is listed until it is stopped; stopping it again is harmless."""
     peers: dict[WorkerThread, None] = {}
     worker = WorkerThread(peers)
     assert list(peers) == [worker]

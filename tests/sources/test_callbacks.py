@@ -1,4 +1,4 @@
-"""Callbacks of another library as a source: hooked in, bounded, and unhooked at every end."""
+"""Another library's callbacks as a source: hooked in, bounded, and unhooked at every end."""
 
 import gc
 import logging
@@ -31,7 +31,7 @@ FORMS = ["returned", "iterated"]
 
 
 class Library:
-    """A library that calls back; it notes how often it was hooked and unhooked, and where."""
+    """A library that calls back; it records each hooking and unhooking, and the thread."""
 
     def __init__(self, first: tuple[Any, ...] = ()) -> None:
         self.push: Any = None
@@ -78,7 +78,7 @@ def actor_of(form: str, register: Any, **options: Any) -> Actor:
 
 
 async def hooked(stream: Stream[Any]) -> AsyncIterator[Any]:
-    """Start a stream, and return what iterates its payloads once its callback is hooked in."""
+    """Start a stream, and return its payload iterator once the callback is hooked in."""
     payloads = stream.payloads()
     with anyio.move_on_after(0):
         await anext(payloads)
@@ -95,7 +95,7 @@ async def rest_of(payloads: AsyncIterator[Any]) -> list[Any]:
 
 @pytest.mark.parametrize("form", FORMS)
 async def test_items(router, form):
-    """What is pushed arrives once, in order; `None` and the like are items as any other."""
+    """Pushed items arrive once, in order; `None` and the like are ordinary items."""
     library = Library()
     router.register_actor("a", actor_of(form, library.register))
     payloads = await hooked(router.stream_async("a", "query"))
@@ -108,7 +108,7 @@ async def test_items(router, form):
 
 @pytest.mark.parametrize("form", FORMS)
 async def test_pushed_while_registering(router, form):
-    """`push` works as soon as `register` has it."""
+    """`push` already works inside `register`."""
 
     def register(push):
         push(1)
@@ -120,7 +120,7 @@ async def test_pushed_while_registering(router, form):
 
 @pytest.mark.parametrize("form", FORMS)
 async def test_events(router, form):
-    """The stream gives data events and an end event, under the correlation id asked for."""
+    """The stream gives data events and an end event, with the given correlation id."""
     library = Library(first=(1, AsyncStreamMessage("data", 2), AsyncStreamMessage("end")))
     actor = actor_of(form, library.register, correlation_id="c-1")
     router.register_actor("a", actor)
@@ -135,7 +135,7 @@ async def test_events(router, form):
 
 @pytest.mark.parametrize("form", FORMS)
 async def test_error_event(router, form):
-    """An error event that is pushed fails the stream after what came before."""
+    """A pushed error event fails the stream after the earlier items."""
     library = Library(first=(1, AsyncStreamMessage("error", error="line lost")))
     router.register_actor("a", actor_of(form, library.register))
     payloads = router.stream_async("a", "query").payloads()
@@ -171,7 +171,7 @@ async def test_coroutine_functions(router):
 
 
 async def test_read_while_register_waits(router):
-    """What is pushed while a coroutine function `register` still waits arrives at once."""
+    """Items pushed while a coroutine function `register` still waits arrive at once."""
     go_on = anyio.Event()
 
     async def register(push):
@@ -187,7 +187,7 @@ async def test_read_while_register_waits(router):
 
 
 async def test_by_hand():
-    """Outside of a router the stream is read by hand, and 100 unread items are kept."""
+    """A stream read by hand, outside a router, keeps 100 unread items."""
     library = Library(first=tuple(range(150)))
     async with aclosing(Actor().create_callback_stream(library.register)) as source:
         assert [(await anext(source)).payload for _ in range(100)] == list(range(50, 150))
@@ -197,7 +197,7 @@ async def test_by_hand():
 
 
 async def test_polling_loses_nothing():
-    """A read by hand that is cancelled loses nothing, and hooks nothing in twice."""
+    """A cancelled read by hand loses no item, and hooks nothing in twice."""
     library = Library(first=(0,))
     async with aclosing(Actor().create_callback_stream(library.register)) as source:
         await anext(source)
@@ -210,7 +210,7 @@ async def test_polling_loses_nothing():
 
 
 async def test_polling_while_register_waits():
-    """A read that is cancelled while `register` waits is none; the next one calls it again."""
+    """After a read is cancelled while `register` waits, the next one calls it again."""
     library = Library(first=(0,))
     calls = 0
 
@@ -229,12 +229,12 @@ async def test_polling_while_register_waits():
         assert (await anext(source)).payload == 0
 
 
-# The ends
+# Ends
 
 
 @pytest.mark.parametrize("form", FORMS)
 async def test_failure(router, form):
-    """`push.fail()` fails the stream with that exception, after what was pushed."""
+    """`push.fail()` fails the stream with that exception, after the pushed items."""
     library = Library(first=(1,))
     router.register_actor("a", actor_of(form, library.register))
     payloads = router.stream_async("a", "query").payloads()
@@ -250,7 +250,7 @@ async def test_failure(router, form):
 
 @pytest.mark.parametrize("form", FORMS)
 async def test_first_end_counts(router, form):
-    """After `push.end()` nothing that is called does anything, nor raises."""
+    """After `push.end()`, further calls do nothing and raise nothing."""
     library = Library(first=(1,))
     router.register_actor("a", actor_of(form, library.register))
     payloads = router.stream_async("a", "query").payloads()
@@ -284,7 +284,7 @@ async def fail(router: MessageRouter, stream: Stream[Any], library: Library) -> 
 
 
 async def leave(router: MessageRouter, stream: Stream[Any], library: Library) -> None:
-    """Leave the router, which the caller does."""
+    """Do nothing: the caller leaves the router."""
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -322,7 +322,7 @@ async def fail_in_the_body(stream: Stream[Any]) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 async def test_unhooked_after_the_bodys_error(router, form):
-    """An exception of the loop's body unhooks, and leaves the scoped form as itself."""
+    """An exception in the loop's body unhooks, and leaves the scoped form unwrapped."""
     library = Library(first=(1, 2))
     router.register_actor("a", actor_of(form, library.register))
     with pytest.raises(KeyError):
@@ -332,7 +332,7 @@ async def test_unhooked_after_the_bodys_error(router, form):
 
 @pytest.mark.parametrize("form", FORMS)
 async def test_abort(router, form):
-    """An abort ends the stream at once, and unhooks; what is unread is discarded."""
+    """An abort ends the stream at once, unhooks, and discards unread items."""
     library = Library(first=(1, 2))
     controller = AbortController()
     router.register_actor("a", actor_of(form, library.register))
@@ -345,8 +345,8 @@ async def test_abort(router, form):
     assert len(library.unhooked) == 1
 
 
-async def test_unhooked_where_it_is_dropped():
-    """A stream read by hand and dropped half-read is unhooked, too, soon after."""
+async def test_unhooked_when_dropped():
+    """A stream read by hand and dropped half-read is unhooked soon after."""
     library = Library(first=(1, 2))
     async for _ in Actor().create_callback_stream(library.register):
         break
@@ -356,7 +356,7 @@ async def test_unhooked_where_it_is_dropped():
 
 @pytest.mark.parametrize(("wait", "said"), [(False, "dropped half-read"), (True, "not awaited")])
 async def test_late_unhooking_that_goes_wrong(wait, said, caplog):
-    """Where nobody can be told that a late unhooking failed, or had to wait, the log is."""
+    """A late unhooking that fails, or has to wait, is logged."""
 
     def broken():
         raise OSError("no such callback")
@@ -377,7 +377,7 @@ async def test_late_unhooking_that_goes_wrong(wait, said, caplog):
 
 
 async def test_unhooking_is_shielded(router):
-    """A clean-up that waits is waited for, although the producer has been cancelled."""
+    """An unhooking that waits runs to its end, although the producer has been cancelled."""
     log = []
 
     async def unhook():
@@ -397,7 +397,7 @@ async def test_unhooking_is_shielded(router):
 
 @pytest.mark.parametrize("form", FORMS)
 async def test_register_that_raises(router, form):
-    """What `register` raises fails the stream, after what it had pushed."""
+    """An exception in `register` fails the stream, after the items already pushed."""
 
     def register(push):
         push(1)
@@ -413,7 +413,7 @@ async def test_register_that_raises(router, form):
 
 @pytest.mark.parametrize("form", FORMS)
 async def test_stop_async_iteration(router, form):
-    """A `StopAsyncIteration` of `register` does not pass for the end of the items."""
+    """A `StopAsyncIteration` from `register` is an error, not the end of the items."""
 
     def register(push):
         raise StopAsyncIteration
@@ -425,7 +425,7 @@ async def test_stop_async_iteration(router, form):
 
 @pytest.mark.parametrize("form", FORMS)
 async def test_register_that_returns_something_else(router, form):
-    """What `register` returns is a function or nothing; anything else is named."""
+    """If `register` returns neither a function nor `None`, the error names the value."""
     router.register_actor("a", actor_of(form, lambda push: 7))
     with pytest.raises(StreamError, match="register returned 7; return a function") as caught:
         await router.stream_async("a", "query").collect()
@@ -433,7 +433,7 @@ async def test_register_that_returns_something_else(router, form):
 
 
 async def test_closed_while_register_waits():
-    """Closed by another task while `register` waits, the stream unhooks what that returns."""
+    """A stream closed while `register` waits calls the function that `register` returns."""
     library = Library()
     entered, go_on = anyio.Event(), anyio.Event()
 
@@ -453,7 +453,7 @@ async def test_closed_while_register_waits():
 
 
 async def test_nothing_is_kept(router):
-    """A library that keeps `push` keeps nothing of a stream that has ended."""
+    """A library that keeps `push` does not keep a stream that has ended."""
     library = Library(first=(1, Referable()))
     left = weakref.ref(library.first[1])
     async for _ in Actor().create_callback_stream(library.register):
@@ -467,7 +467,7 @@ async def test_nothing_is_kept(router):
     assert left() is None
 
 
-# The bound, and what is done beyond it
+# The bound and the overflow policies
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -476,7 +476,7 @@ async def test_nothing_is_kept(router):
     [("drop_oldest", [15, 16, 17, 18, 19]), ("drop_newest", [0, 1, 2, 3, 4]), ("latest", [19])],
 )
 async def test_overflow(router, form, overflow, kept):
-    """Beyond `buffer_size` unread items, the policy decides which are kept; the rest counts."""
+    """Beyond `buffer_size` unread items, the policy decides what is kept; the rest is counted."""
     library = Library(first=("first",))
     router.register_actor("a", actor_of(form, library.register, overflow=overflow))
     stream = router.stream_async("a", "query", buffer_size=5)
@@ -491,7 +491,7 @@ async def test_overflow(router, form, overflow, kept):
 
 @pytest.mark.parametrize("overflow", ["drop_oldest", "latest"])
 async def test_slow_consumer_sees_what_is_newest(router, overflow):
-    """Between any two reads, however far apart, the policy is over all that is unread."""
+    """Between two reads, however far apart, the policy applies to all unread items."""
     library = Library(first=(0,))
     router.register_actor("a", Returning(library.register, overflow=overflow))
     stream = router.stream_async("a", "query", buffer_size=2)
@@ -507,7 +507,7 @@ async def test_slow_consumer_sees_what_is_newest(router, overflow):
 
 @pytest.mark.parametrize("form", FORMS)
 async def test_overflow_that_fails(router, form):
-    """`overflow="fail"`: what found room is delivered, then comes `StreamOverflowError`."""
+    """With `overflow="fail"`, the buffered items are delivered before `StreamOverflowError`."""
     library = Library()
     router.register_actor("a", actor_of(form, library.register, overflow="fail"))
     payloads = await hooked(router.stream_async("a", "query", buffer_size=2))
@@ -520,7 +520,7 @@ async def test_overflow_that_fails(router, form):
 
 
 async def test_overflow_that_fails_by_hand():
-    """Read by hand, that error is the error event's."""
+    """Read by hand, the error event carries the `StreamOverflowError`."""
     library = Library(first=tuple(range(101)))
     source = Actor().create_callback_stream(library.register, overflow="fail")
     events = [event async for event in source]
@@ -529,8 +529,8 @@ async def test_overflow_that_fails_by_hand():
 
 
 @pytest.mark.parametrize("form", FORMS)
-async def test_the_consumers_own_wish(router, form):
-    """A consumer that asks for another overflow than to wait gets that instead."""
+async def test_the_consumers_own_policy(router, form):
+    """A consumer's own overflow policy, other than "wait", replaces the stream's."""
     library = Library()
     router.register_actor("a", actor_of(form, library.register))
     stream = router.stream_async("a", "query", buffer_size=2, overflow="drop_newest")
@@ -543,7 +543,7 @@ async def test_the_consumers_own_wish(router, form):
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("overflow", ["drop_oldest", "drop_newest"])
 async def test_bound(router, form, overflow):
-    """Never are more than `buffer_size` items and one in hand pushed and not yet consumed."""
+    """At most `buffer_size` plus one pushed items are kept unconsumed."""
     library = Library(first=(-1,))
     router.register_actor("a", actor_of(form, library.register, overflow=overflow))
     stream = router.stream_async("a", "query", buffer_size=3)
@@ -561,7 +561,7 @@ async def test_bound(router, form, overflow):
 
 
 async def test_any_buffer_size(router):
-    """A buffer without a bound costs nothing beforehand."""
+    """A huge buffer size costs nothing in advance."""
     library = Library(first=(1,))
     router.register_actor("a", Returning(library.register))
     async for event in router.stream_async("a", "query", buffer_size=2**70):
@@ -569,12 +569,12 @@ async def test_any_buffer_size(router):
         break
 
 
-# Time
+# Timeouts
 
 
 @pytest.mark.parametrize("form", FORMS)
 async def test_first_timeout(router, form, unit):
-    """Where nothing is pushed in time, the first timeout passes."""
+    """If nothing is pushed in time, the first timeout ends the stream."""
     library = Library()
     router.register_actor("a", actor_of(form, library.register))
     with pytest.raises(StreamTimeoutError) as caught:
@@ -584,7 +584,7 @@ async def test_first_timeout(router, form, unit):
 
 @pytest.mark.parametrize("form", FORMS)
 async def test_idle_timeout(router, form, unit):
-    """A push begins the idle time anew; when none comes, what was pushed is read first."""
+    """Each push restarts the idle timeout; pushed items are read before it is raised."""
     library = Library(first=(0,))
     router.register_actor("a", actor_of(form, library.register))
     stream = router.stream_async("a", "query", first_timeout=unit, idle_timeout=2 * unit)
@@ -600,7 +600,7 @@ async def test_idle_timeout(router, form, unit):
 
 
 async def test_timeout_keeps_what_was_pushed(router, unit):
-    """When a timeout passes, what was pushed before is still delivered."""
+    """Items pushed before a timeout are still delivered."""
     library = Library(first=(0,))
     router.register_actor("a", Returning(library.register))
     payloads = router.stream_async("a", "query", timeout=2 * unit).payloads()
@@ -614,7 +614,7 @@ async def test_timeout_keeps_what_was_pushed(router, unit):
 
 
 async def test_unread_items_are_no_idle_time(router, unit):
-    """In an actor that iterates, a slow consumer's time is not the producer's."""
+    """In an actor that iterates, a slow consumer's time does not count as idle."""
     library = Library(first=(0, 1, 2, 3))
     router.register_actor("a", Iterating(library.register))
     payloads = router.stream_async("a", "query", idle_timeout=unit).payloads()
@@ -623,13 +623,13 @@ async def test_unread_items_are_no_idle_time(router, unit):
         await anyio.sleep(unit * 2 if item < 2 else 0)
 
 
-# Threads, signals
+# Threads and signal handlers
 
 
 @pytest.mark.real_clock
 @pytest.mark.parametrize("form", FORMS)
 async def test_pushed_in_a_thread(router, form):
-    """What a thread pushes wakes a consumer that waits, and arrives in order."""
+    """Items pushed in a thread wake a waiting consumer, and arrive in order."""
     library = Library()
 
     def work():
@@ -647,7 +647,7 @@ async def test_pushed_in_a_thread(router, form):
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("overflow", ["drop_oldest", "drop_newest", "latest"])
 async def test_many_threads(router, form, overflow):
-    """Of many threads, each item arrives or is counted; a thread's own arrive in its order."""
+    """Every item of many threads arrives or is counted; each thread's arrive in order."""
     library = Library()
 
     def work(thread):
@@ -674,7 +674,7 @@ async def test_many_threads(router, form, overflow):
 @pytest.mark.real_clock
 @pytest.mark.parametrize("form", FORMS)
 async def test_flood(router, form):
-    """A thread that pushes as fast as it can starves nobody, whatever the consumer does."""
+    """A thread that pushes as fast as it can starves no task, whatever the consumer does."""
     library = Library()
     stop, pushing = threading.Event(), anyio.Event()
 
@@ -707,7 +707,7 @@ async def test_flood(router, form):
 
 
 class Turns:
-    """Counts the turns that another task gets."""
+    """Counts the turns of another task."""
 
     def __init__(self) -> None:
         self.seen = 0
@@ -719,7 +719,7 @@ class Turns:
 
 
 async def test_turns_of_a_consumer(router):
-    """A consumer that never has to wait lets the others have their turn."""
+    """A consumer that never has to wait lets other tasks run."""
     library, turns = Library(first=(-1,)), Turns()
     router.register_actor("a", Returning(library.register))
     payloads = router.stream_async("a", "query", buffer_size=10_000).payloads()
@@ -734,7 +734,7 @@ async def test_turns_of_a_consumer(router):
 
 
 async def test_turns_of_a_reader_by_hand():
-    """So does one who reads by hand."""
+    """A reader by hand that never has to wait lets other tasks run."""
     library, turns = Library(first=(-1,)), Turns()
     async with aclosing(Actor().create_callback_stream(library.register)) as source:
         await anext(source)
@@ -749,7 +749,7 @@ async def test_turns_of_a_reader_by_hand():
 
 @pytest.mark.real_clock
 async def test_one_wake_up(router, monkeypatch):
-    """However much is pushed, the event loop is woken once until it has looked."""
+    """Many pushes wake the event loop only once until it has run."""
     calls: list[Callable[[], object]] = []
     monkeypatch.setattr("actorstream._sources.callbacks.current_call_soon", lambda: calls.append)
     library = Library()
@@ -767,7 +767,7 @@ async def test_one_wake_up(router, monkeypatch):
 @pytest.mark.real_clock
 @pytest.mark.parametrize("overflow", ["drop_oldest", "drop_newest", "latest"])
 async def test_signal_handler(overflow):
-    """`push` may be called in a signal handler, which interrupts any line of `push` itself."""
+    """`push` may be called in a signal handler, even one that interrupts `push` itself."""
     library = Library()
     previous = signal.signal(signal.SIGUSR1, lambda *_: library.push("signal"))
     try:
@@ -793,8 +793,8 @@ async def test_signal_handler(overflow):
 
 
 @pytest.mark.real_clock
-async def test_pushed_after_the_loop():
-    """After the end of the stream, pushing in a thread does nothing, and raises nothing."""
+async def test_pushed_after_the_end():
+    """After the stream has ended, a push in a thread does nothing."""
     library = Library(first=(1,))
     async with serving(Returning(library.register)) as router:
         async for _ in router.stream_async("a", "query"):
@@ -815,20 +815,20 @@ async def test_pushed_after_the_loop():
     ],
 )
 def test_bad_overflow(overflow, error, said):
-    """A bad `overflow` is named at the call."""
+    """A bad `overflow` raises at the call, by name."""
     with pytest.raises(error, match=said):
         Actor().create_callback_stream(Library().register, overflow=overflow)
 
 
 def test_bad_register():
-    """So is a `register` that cannot be called."""
+    """A `register` that cannot be called raises at the call, by name."""
     register: Any = Library()
     with pytest.raises(TypeError, match="register is a function that hooks a callback in"):
         Actor().create_callback_stream(register)
 
 
 async def test_bad_failure():
-    """`fail()` says what it takes."""
+    """`fail()` with a bad argument says what it takes."""
     library = Library(first=(1,))
     async for _ in Actor().create_callback_stream(library.register):
         with pytest.raises(TypeError, match=r"fail\(\) takes an exception, not 'line lost'"):
@@ -837,7 +837,7 @@ async def test_bad_failure():
 
 
 def test_repr():
-    """A callback stream shows what hooks it in."""
+    """The `repr` of a callback stream shows its `register` function."""
     assert repr(Actor().create_callback_stream(print)) == (
         "<EventIterator of <CallbackSource of <built-in function print>>>"
     )

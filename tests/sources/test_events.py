@@ -1,4 +1,4 @@
-"""Items as events: what every helper of an actor makes of its items, and who closes them."""
+"""Items as events: what each stream helper of an actor makes of items, and how it is closed."""
 
 import pytest
 
@@ -20,7 +20,7 @@ from tests.support import (
 @pytest.mark.real_clock
 @pytest.mark.parametrize("helper", HELPERS)
 async def test_events(router, helper):
-    """Each helper gives data events and an end event, from the actor, of one conversation."""
+    """Each helper gives data events and an end event, with the actor's sender and one id."""
 
     def make(actor):
         return getattr(actor, helper)(iter([1, 2]), correlation_id="c-1")
@@ -38,7 +38,7 @@ async def test_events(router, helper):
 @pytest.mark.real_clock
 @pytest.mark.parametrize("helper", HELPERS)
 async def test_correlation_id_by_default(router, helper):
-    """Without a correlation id the events carry that of their stream."""
+    """Without a correlation id of their own, the events carry that of their stream."""
     router.register_actor("a", HelperActor(lambda actor: getattr(actor, helper)([1])))
     stream = router.stream_async("a", "query")
     expected = stream.correlation_id
@@ -48,7 +48,7 @@ async def test_correlation_id_by_default(router, helper):
 @pytest.mark.real_clock
 @pytest.mark.parametrize("helper", HELPERS)
 async def test_error_of_the_source(router, helper):
-    """An exception of the source becomes an error event, and the cause of `StreamError`."""
+    """An exception in the source becomes an error event, and the cause of `StreamError`."""
     router.register_actor("a", HelperActor(lambda actor: getattr(actor, helper)(fail_after_one())))
     iterator = aiter(router.stream_async("a", "query"))
     events = [await anext(iterator), await anext(iterator)]
@@ -74,7 +74,7 @@ async def test_iterated_in_the_actor(helper):
 
 
 async def test_messages_pass_as_they_are(router):
-    """An item that is a message already is passed on, not wrapped."""
+    """An item that is already a message is passed on unwrapped."""
     message = AsyncStreamMessage("data", "made by hand", id="m-1")
     router.register_actor("a", HelperActor(lambda actor: actor.create_async_stream([message])))
     event = await anext(aiter(router.stream_async("a", "query")))
@@ -161,14 +161,14 @@ async def test_stream_left_while_a_helper_is_forwarded(router, helper):
 
 @pytest.mark.parametrize("helper", HELPERS)
 def test_never_read(helper):
-    """A helper that nobody reads does nothing, and warns of nothing."""
+    """A helper that is never read does nothing and causes no warning."""
     numbers = NumberSource()
     getattr(Actor(), helper)(numbers.give())
     assert (numbers.made, numbers.closed) == (0, 0)
 
 
 async def test_half_read_outside_of_an_actor():
-    """A helper read by hand, outside of any stream, may be dropped half-read, too."""
+    """A helper read by hand, outside any stream, may be dropped half-read."""
     numbers = NumberSource()
     source = Actor().create_async_stream(numbers.give())
     assert (await anext(source)).payload == 1
@@ -179,7 +179,7 @@ async def test_half_read_outside_of_an_actor():
 
 
 async def test_read_by_hand():
-    """Read by hand, a helper gives its events, the end event once, and then ends for ever."""
+    """Read by hand, a helper gives its events, one end event, and then stays at its end."""
     source = Actor().create_async_stream([1])
     events = [event async for event in source]
     assert [(event.type, event.payload, event.sender) for event in events] == [
@@ -191,7 +191,7 @@ async def test_read_by_hand():
 
 
 async def test_correlation_id_by_hand():
-    """Read by hand, the events of one helper share a correlation id, and no other has it."""
+    """Read by hand, the events of one helper share a correlation id that no other has."""
     ids = [
         {event.correlation_id async for event in Actor().create_async_stream(items)}
         for items in ([1, 2], [1, 2], fail_after_one())
@@ -208,7 +208,7 @@ async def test_correlation_id_given_by_hand():
 
 
 async def test_correlation_id_of_a_helper_that_an_actor_reads_on(router):
-    """What is begun by hand and read on in an actor has the correlation id of that stream."""
+    """A helper begun by hand and continued in an actor has that stream's correlation id."""
     source = Actor().create_async_stream([1, 2, 3])
     assert (await anext(source)).payload == 1
     router.register_actor("a", ActorOf(lambda _: read_on(source)))
@@ -220,7 +220,7 @@ async def test_correlation_id_of_a_helper_that_an_actor_reads_on(router):
 
 
 async def test_closed_by_hand():
-    """After `aclose()` a helper has ended, its generator is closed; closing again is harmless."""
+    """`aclose()` ends a helper and closes its generator; closing again is harmless."""
     numbers = NumberSource()
     source = Actor().create_async_stream(numbers.give())
     await anext(source)
@@ -231,8 +231,8 @@ async def test_closed_by_hand():
         await anext(source)
 
 
-async def test_closing_what_cannot_be_closed():
-    """A source without a `close()` is just left."""
+async def test_closing_a_helper_whose_source_has_no_close():
+    """A helper over a source without `close()` can be closed."""
     source = Actor().create_async_stream([1, 2])
     await anext(source)
     await source.aclose()

@@ -1,4 +1,4 @@
-"""Streams of iterables, and a helper that tells how its consumer keeps up."""
+"""Streams of iterables, and a helper that reports how its consumer keeps up."""
 
 from typing import Any
 
@@ -13,13 +13,13 @@ from tests.support import HELPERS, HelperActor, NumberSource, collect
 
 
 async def broken_async():
-    """Do the same asynchronously."""
+    """Yield an item, then fail, asynchronously."""
     yield 1
     raise OSError("the file is gone")
 
 
 async def letters():
-    """Give two letters."""
+    """Yield two letters."""
     yield "a"
     yield "b"
 
@@ -46,7 +46,7 @@ async def test_any_iterable(helper, items, expected):
 @pytest.mark.parametrize("helper", HELPERS)
 @pytest.mark.parametrize("buffer_size", [1, 7])
 async def test_bound(router, helper, buffer_size):
-    """The source is never further ahead than the buffer and the one item in hand."""
+    """The source is never further ahead than the buffer and one item."""
     numbers = NumberSource()
     router.register_actor("a", HelperActor(lambda actor: getattr(actor, helper)(numbers.give())))
     async for number in router.stream_async("a", "q", buffer_size=buffer_size).payloads():
@@ -101,7 +101,7 @@ async def test_async_iterable(helper):
 
 @pytest.mark.parametrize("helper", HELPERS[:2])
 async def test_error_of_an_async_source(helper):
-    """An exception of an async source becomes an error event."""
+    """An exception in an async source becomes an error event."""
     with pytest.raises(StreamError, match="the file is gone") as caught:
         await collect(lambda actor: getattr(actor, helper)(broken_async()))
     assert type(caught.value.__cause__) is OSError
@@ -121,7 +121,7 @@ async def test_async_generator_is_closed(router, helper):
 
 
 async def test_scope_in_the_source(router, unit):
-    """A scope that the source holds across its `yield` expires in the source, as ever."""
+    """A scope that the source holds across its `yield` expires in the source."""
 
     expired = anyio.Event()
 
@@ -139,7 +139,7 @@ async def test_scope_in_the_source(router, unit):
 
 
 async def test_scope_around_a_helper(router, unit):
-    """A scope of the actor around a helper expires while the buffer is full, likewise."""
+    """An actor's scope around a helper may expire while the buffer is full."""
 
     expired = anyio.Event()
 
@@ -160,7 +160,7 @@ async def test_scope_around_a_helper(router, unit):
 
 
 async def test_keeping_up():
-    """A consumer that keeps up is never paused; it is looked at after every ten items."""
+    """A consumer that keeps up is never reported as paused; the check runs every ten items."""
     told: list[bool] = []
 
     def make(actor):
@@ -171,7 +171,7 @@ async def test_keeping_up():
 
 
 async def test_slow_consumer(router):
-    """A consumer that holds the producer up is reported, after each `check_interval` items."""
+    """A consumer that blocks the producer is reported after each `check_interval` items."""
     told: list[bool] = []
 
     def make(actor):
@@ -186,7 +186,7 @@ async def test_slow_consumer(router):
 
 
 async def test_consumer_that_recovers(router):
-    """What is reported is what happened since the last look: a pause ends."""
+    """Each report covers the time since the last check: a consumer that recovers is not paused."""
     told: list[bool] = []
 
     async def paced():
@@ -207,7 +207,7 @@ async def test_consumer_that_recovers(router):
 
 
 async def test_callback_is_awaited():
-    """A coroutine function is awaited, and the producer waits for it."""
+    """A callback that is a coroutine function is awaited, and the producer waits for it."""
     steps: list[object] = []
 
     async def slow_down(is_paused):
@@ -230,7 +230,7 @@ async def test_callback_is_awaited():
 
 
 async def test_callback_that_fails(router):
-    """What the callback raises becomes an error event."""
+    """An exception in the callback becomes an error event."""
 
     def fail(is_paused):
         raise ArithmeticError("cannot tell")
@@ -256,7 +256,7 @@ async def append_types(stream: Stream[Any], types: list[str]) -> None:
 
 
 async def test_without_callback():
-    """Without a callback nobody is told, and the items are the same."""
+    """The callback is optional; the items are the same without it."""
 
     def make(actor):
         return actor.create_async_stream_with_backpressure(range(30), check_interval=1)
@@ -265,7 +265,7 @@ async def test_without_callback():
 
 
 async def test_callback_read_by_hand():
-    """Read by hand, nothing holds it up."""
+    """Read by hand, a helper is never blocked, and the callback hears of no pause."""
     told: list[bool] = []
     source = Actor().create_async_stream_with_backpressure(
         range(5), check_interval=2, on_backpressure=told.append

@@ -1,4 +1,4 @@
-"""Streams of blocking iterables, each read in a thread of its own."""
+"""Streams of blocking iterables, each read in its own thread."""
 
 import asyncio
 import itertools
@@ -23,8 +23,8 @@ from tests.support import (
 
 
 @pytest.mark.real_clock
-async def test_thread_is_another():
-    """The iterable is opened, iterated and closed in worker threads, never in the loop's."""
+async def test_iterable_runs_in_worker_threads():
+    """The iterable is opened, iterated and closed in worker threads, never in the loop's thread."""
     threads: list[int] = []
 
     class Blocking:
@@ -44,7 +44,7 @@ async def test_thread_is_another():
 
 
 class Gate:
-    """An iterable that blocks its thread before each item, until it is let go."""
+    """An iterable that blocks its thread before its second item, until it is released."""
 
     def __init__(self) -> None:
         self.entered = threading.Event()
@@ -80,7 +80,7 @@ async def test_loop_goes_on(router):
 
 @pytest.mark.real_clock
 async def test_abort_during_a_blocking_fetch(router):
-    """An abort reaches the consumer at once; the producer is gone when the fetch has returned."""
+    """An abort reaches the consumer at once; the producer ends when the fetch has returned."""
     gate = Gate()
     router.register_actor("a", HelperActor(lambda actor: actor.create_thread_stream(gate)))
     stream = router.stream_async("a", "query")
@@ -99,7 +99,7 @@ async def test_abort_during_a_blocking_fetch(router):
 
 @pytest.mark.real_clock
 async def test_timeout_during_a_blocking_fetch(router):
-    """A time limit reaches the consumer in the middle of a fetch, too."""
+    """A time limit reaches the consumer in the middle of a fetch."""
     gate = Gate()
     router.register_actor("a", HelperActor(lambda actor: actor.create_thread_stream(gate)))
     payloads = router.stream_async("a", "query", timeout=0.01).payloads()
@@ -131,7 +131,7 @@ async def test_break_during_a_blocking_fetch(router):
 
 @pytest.mark.real_clock
 async def test_iterable_that_cannot_be_opened():
-    """An iterable that fails when it is opened, in the thread, is an error event."""
+    """An iterable that fails to open, in the thread, gives an error event."""
 
     class Closed:
         def __iter__(self):
@@ -167,7 +167,7 @@ class Rows(Actor):
 
 
 class RowsOneByOne(Rows):
-    """The same, read in a generator of the actor."""
+    """Streams the same rows, read in a generator of the actor."""
 
     async def stream_async(self, payload):
         async for event in self.create_thread_stream(self.rows()):
@@ -177,7 +177,7 @@ class RowsOneByOne(Rows):
 @pytest.mark.real_clock
 @pytest.mark.parametrize("actor", [Rows, RowsOneByOne])
 async def test_a_source_stays_in_one_thread(router, actor):
-    """However many streams run at once, each blocking source is read in a thread of its own."""
+    """However many streams run at once, each blocking source is read in its own thread."""
     results = []
 
     async def read(router):
@@ -192,7 +192,7 @@ async def test_a_source_stays_in_one_thread(router, actor):
 
 @pytest.mark.real_clock
 async def test_thread_stream_begun_outside_of_a_producer(router):
-    """A source first read by hand, then half-read in a producer, keeps no thread."""
+    """A source read first by hand, then in part by a producer, leaves no thread behind."""
     source = Actor().create_thread_stream(itertools.count())
     assert (await anext(source)).payload == 0
     router.register_actor("a", ActorOf(lambda _: read_on(source)))
@@ -203,7 +203,7 @@ async def test_thread_stream_begun_outside_of_a_producer(router):
 
 @pytest.mark.real_clock
 async def test_thread_stream_that_goes_from_one_producer_to_another(router):
-    """A source that a second producer reads on outlives the first, and keeps no thread."""
+    """A source that a second producer continues outlives the first, and leaves no thread."""
     source = Actor().create_thread_stream(itertools.count())
     await anext(source)
     router.register_actor("a", ActorOf(lambda _: read_on(source)))
@@ -216,8 +216,8 @@ async def test_thread_stream_that_goes_from_one_producer_to_another(router):
 
 
 @pytest.mark.real_clock
-async def test_closing_where_the_thread_has_gone(router):
-    """A generator whose thread went with its producer is closed in another."""
+async def test_closing_after_the_thread_has_ended(router):
+    """A generator whose thread ended with its producer is closed in another thread."""
     numbers = NumberSource()
     source = Actor().create_thread_stream(numbers.give())
     await anext(source)
@@ -232,7 +232,7 @@ async def test_closing_where_the_thread_has_gone(router):
 @pytest.mark.real_clock
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_cancellation_by_asyncio_loses_no_fetched_item(router):
-    """What asyncio's own cancellation keeps a reader from taking is for the next one."""
+    """An item fetched for a reader that asyncio cancels goes to the next reader."""
 
     async def stream_async():
         gate = Gate()
@@ -254,7 +254,7 @@ async def test_cancellation_by_asyncio_loses_no_fetched_item(router):
 @pytest.mark.real_clock
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_closing_after_a_cancellation_by_asyncio(router):
-    """A source that is closed while a fetch is on its way is closed when that has returned."""
+    """A source that is closed during a fetch is closed after the fetch has returned."""
     gate = Gate()
 
     async def stream_async():
@@ -292,7 +292,7 @@ async def test_router_cancelled_before_the_thread_starts(caplog):
 
 @pytest.mark.real_clock
 async def test_cancelled_scope_around_a_thread_stream(router):
-    """A scope of the actor's own that is cancelled is left before the next fetch."""
+    """A cancelled scope of the actor is left before the next fetch."""
     numbers = NumberSource()
 
     async def read_until_cancelled():

@@ -1,7 +1,6 @@
-"""The buffer between a producer and its consumer: order, room, turns, waking, its two ends.
+"""The buffer between a producer and its consumer: order, room, turns, waking, end and close.
 
-That it keeps the semantics of AnyIO's memory object streams is in
-``test_buffer_as_anyio_stream.py``.
+``test_buffer_as_anyio_stream.py`` compares it with AnyIO's memory object streams.
 """
 
 from collections.abc import Awaitable, Callable
@@ -24,7 +23,7 @@ def buffer_of(*items: object, size: int = 10) -> Buffer[object]:
 
 
 def drain(buffer: Buffer[object]) -> list[object]:
-    """Take what can be taken without waiting."""
+    """Take every item that is available without waiting."""
     taken: list[object] = []
     while True:
         try:
@@ -55,7 +54,7 @@ def test_items_come_out_in_the_order_in_which_they_went_in() -> None:
 
 
 @pytest.mark.parametrize("item", [None, 0, "", False, WouldBlock(), EndOfStream()], ids=repr)
-def test_any_object_is_an_item(item: object) -> None:
+def test_any_object_can_be_an_item(item: object) -> None:
     assert buffer_of(item).receive_nowait() is item
 
 
@@ -88,7 +87,7 @@ def test_the_oldest_item_can_be_dropped() -> None:
     assert drain(buffer) == [2, 3]
 
 
-def test_only_what_was_taken_counts_as_delivered() -> None:
+def test_only_items_taken_count_as_delivered() -> None:
     buffer = buffer_of(1, 2, 3)
     buffer.drop_oldest()
     buffer.receive_nowait()
@@ -97,9 +96,7 @@ def test_only_what_was_taken_counts_as_delivered() -> None:
 
 
 @given(sends=st.lists(st.booleans(), max_size=60), size=st.integers(1, 5))
-def test_whatever_the_order_of_sends_and_takes_nothing_is_lost(
-    sends: list[bool], size: int
-) -> None:
+def test_no_order_of_sends_and_takes_loses_an_item(sends: list[bool], size: int) -> None:
     buffer, sent, taken = buffer_of(size=size), 0, []
     for send in sends:
         try:
@@ -114,17 +111,17 @@ def test_whatever_the_order_of_sends_and_takes_nothing_is_lost(
     assert taken + drain(buffer) == list(range(sent))
 
 
-# Its two ends
+# End and close
 
 
-def test_an_ended_buffer_lets_nothing_in() -> None:
+def test_an_ended_buffer_accepts_no_items() -> None:
     buffer = buffer_of(1)
     buffer.end()
     with pytest.raises(ClosedResourceError):
         buffer.send_nowait(2)
 
 
-def test_an_ended_buffer_gives_what_it_has_and_then_the_end_for_ever() -> None:
+def test_an_ended_buffer_gives_its_items_and_then_stays_at_its_end() -> None:
     buffer = buffer_of(1, 2)
     buffer.end()
     assert drain(buffer) == [1, 2]
@@ -133,7 +130,7 @@ def test_an_ended_buffer_gives_what_it_has_and_then_the_end_for_ever() -> None:
             buffer.receive_nowait()
 
 
-def test_a_closed_buffer_gives_nothing_and_takes_nothing() -> None:
+def test_a_closed_buffer_neither_gives_nor_accepts_items() -> None:
     buffer = buffer_of(1, 2)
     buffer.close()
     with pytest.raises(ClosedResourceError):
@@ -142,7 +139,7 @@ def test_a_closed_buffer_gives_nothing_and_takes_nothing() -> None:
         buffer.send_nowait(3)
 
 
-def test_an_ended_buffer_that_is_closed_throws_its_items_away() -> None:
+def test_closing_an_ended_buffer_discards_its_items() -> None:
     buffer = buffer_of(1, 2)
     buffer.end()
     buffer.close()
@@ -150,7 +147,7 @@ def test_an_ended_buffer_that_is_closed_throws_its_items_away() -> None:
 
 
 @pytest.mark.parametrize("finish", [Buffer.end, Buffer.close])
-def test_finishing_twice_does_no_harm(finish: Callable[[Buffer[object]], None]) -> None:
+def test_finishing_twice_is_harmless(finish: Callable[[Buffer[object]], None]) -> None:
     buffer = buffer_of(1)
     finish(buffer)
     finish(buffer)
@@ -188,13 +185,13 @@ async def test_room_wakes_the_producer() -> None:
         assert buffer.producer_waiting
         assert not waiting.woken
         buffer.receive_nowait()
-        assert not buffer.producer_waiting  # though it has not come to its turn yet
+        assert not buffer.producer_waiting  # although it has not run yet
     assert waiting.woken
     assert not buffer.full
 
 
 @pytest.mark.parametrize("finish", [Buffer.end, Buffer.close])
-async def test_its_end_wakes_both_sides(finish: Callable[[Buffer[object]], None]) -> None:
+async def test_the_end_wakes_both_sides(finish: Callable[[Buffer[object]], None]) -> None:
     for buffer, wait in [
         (empty := buffer_of(), empty.wait_readable),
         (full := buffer_of(1, size=1), full.wait_writable),
@@ -207,7 +204,7 @@ async def test_its_end_wakes_both_sides(finish: Callable[[Buffer[object]], None]
         assert waiting.woken
 
 
-async def test_room_wakes_every_producer_that_waits() -> None:
+async def test_room_wakes_every_waiting_producer() -> None:
     buffer = buffer_of(1, size=1)
     waiting = [Waiting(buffer.wait_writable) for _ in range(3)]
     async with anyio.create_task_group() as tasks:
@@ -218,7 +215,7 @@ async def test_room_wakes_every_producer_that_waits() -> None:
     assert all(wait.woken for wait in waiting)
 
 
-async def test_a_second_consumer_is_refused_and_the_first_goes_on() -> None:
+async def test_a_second_consumer_is_refused_and_the_first_keeps_waiting() -> None:
     buffer = buffer_of()
     waiting = Waiting(buffer.wait_readable)
     async with anyio.create_task_group() as tasks:
@@ -232,7 +229,7 @@ async def test_a_second_consumer_is_refused_and_the_first_goes_on() -> None:
 
 
 @pytest.mark.parametrize("side", ["consumer", "producer"])
-async def test_a_wait_that_is_cancelled_is_over(side: str) -> None:
+async def test_after_a_cancelled_wait_the_side_is_not_waiting(side: str) -> None:
     buffer = buffer_of() if side == "consumer" else buffer_of(1, size=1)
     with anyio.move_on_after(0):
         await (buffer.wait_readable() if side == "consumer" else buffer.wait_writable())
@@ -240,7 +237,7 @@ async def test_a_wait_that_is_cancelled_is_over(side: str) -> None:
     assert not buffer.producer_waiting
 
 
-async def test_an_item_that_comes_as_the_wait_is_cancelled_stays() -> None:
+async def test_an_item_sent_as_the_wait_is_cancelled_stays_in_the_buffer() -> None:
     buffer = buffer_of()
     waiting = Waiting(buffer.receive)
     async with anyio.create_task_group() as tasks:
@@ -273,7 +270,7 @@ async def test_waits_for_room_are_counted() -> None:
 
 
 def put_a_turn(buffer: Buffer[object]) -> int:
-    """Put items in until it is time to rest, and count them."""
+    """Put items in until the turn is over, and count them."""
     count = 0
     while not buffer.put_turn_over:
         buffer.send_nowait(count)
@@ -298,7 +295,7 @@ async def test_a_consumer_rests_after_a_turn() -> None:
     assert count == TURN
 
 
-async def test_a_rest_lets_the_others_have_their_turn() -> None:
+async def test_a_rest_lets_other_tasks_run() -> None:
     turns: list[str] = []
 
     async def other() -> None:
@@ -312,7 +309,7 @@ async def test_a_rest_lets_the_others_have_their_turn() -> None:
     assert turns == ["other", "mine"]
 
 
-async def test_a_rest_counts_though_it_is_cancelled() -> None:
+async def test_a_cancelled_rest_still_counts() -> None:
     buffer = buffer_of(size=10 * TURN)
     put_a_turn(buffer)
     with anyio.move_on_after(0):
@@ -320,7 +317,7 @@ async def test_a_rest_counts_though_it_is_cancelled() -> None:
     assert not buffer.put_turn_over
 
 
-# Marks: whether a side may go its fast way
+# Marks: whether a side may take its fast path
 
 
 def producer_is_fast(buffer: Buffer[object]) -> bool:
@@ -350,7 +347,7 @@ def test_a_held_producer_is_slow_until_it_is_released() -> None:
     assert producer_is_fast(buffer)
 
 
-def test_while_it_is_paused_both_sides_are_slow() -> None:
+def test_while_paused_both_sides_are_slow() -> None:
     buffer = buffer_of(1)
     buffer.pause()
     assert buffer.paused
@@ -378,7 +375,7 @@ def test_after_the_end_no_producer_is_fast(finish: Callable[[Buffer[object]], No
     assert not producer_is_fast(buffer)
 
 
-async def test_while_a_side_waits_the_other_comes_by_to_wake_it() -> None:
+async def test_while_one_side_waits_the_other_is_slow_to_wake_it() -> None:
     empty, full = buffer_of(), buffer_of(1, size=1)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(empty.wait_readable)

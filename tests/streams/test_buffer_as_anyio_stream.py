@@ -1,9 +1,9 @@
-"""The buffer as what it claims to be: an AnyIO object stream, and marks that never lie.
+"""The buffer as an AnyIO object stream, and the marks that open its fast paths.
 
-The first part holds the cases of AnyIO's own suite for memory object streams (4.16, `test_memory`),
-rewritten for a buffer that is both ends in one, holds at least one item and has one consumer. Where
-AnyIO closes its sending end, this one is ended; where AnyIO closes the receiving end, it is closed.
-What that changes is said case by case; what does not apply at all stands in a table.
+The first part rewrites AnyIO's own tests of memory object streams (4.16, `test_memory`) for a
+buffer that is both ends in one, holds at least one item and has one consumer. Where AnyIO closes
+the sending end, the buffer is ended; where AnyIO closes the receiving end, the buffer is closed.
+Each test says what that changes; a table lists the cases that do not apply.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ def full_buffer() -> Buffer[str]:
 
 
 class Call:
-    """A call in a task of its own, and what became of it. One that hangs is cancelled."""
+    """A call in its own task, and its result. A call that hangs is cancelled."""
 
     def __init__(self, function: Callable[..., Awaitable[Any]], *args: object) -> None:
         self._function = function
@@ -57,7 +57,7 @@ class Call:
 
 
 async def start(tasks: TaskGroup, function: Callable[..., Awaitable[Any]], *args: object) -> Call:
-    """Make a call in a task, and let it come to where it waits."""
+    """Start a call in a task, and let it run until it waits."""
     call = Call(function, *args)
     tasks.start_soon(call)
     await settle()
@@ -68,7 +68,7 @@ async def start(tasks: TaskGroup, function: Callable[..., Awaitable[Any]], *args
 
 
 async def test_a_waiting_receiver_gets_what_is_sent():
-    """AnyIO's `test_receive_then_send`: a receiver that came first gets each item in order."""
+    """AnyIO's `test_receive_then_send`: a waiting receiver gets each item, in order."""
     buffer = Buffer[int](1)
 
     async def receive_two() -> list[int]:
@@ -81,10 +81,10 @@ async def test_a_waiting_receiver_gets_what_is_sent():
     assert call.result == [1, 2]
 
 
-async def test_a_waiting_receiver_gets_what_is_sent_without_waiting():
-    """AnyIO's `test_receive_then_send_nowait`: `send_nowait()` wakes who waits to receive.
+async def test_send_nowait_wakes_a_waiting_receiver():
+    """AnyIO's `test_receive_then_send_nowait`: `send_nowait()` wakes a waiting receiver.
 
-    AnyIO's two receivers get an item each. Here the second is refused, and one gets both.
+    AnyIO's two receivers get one item each. Here the second is refused, and the first gets both.
     """
     buffer = Buffer[int](2)
     async with anyio.create_task_group() as tasks:
@@ -97,10 +97,10 @@ async def test_a_waiting_receiver_gets_what_is_sent_without_waiting():
     assert buffer.receive_nowait() == 2
 
 
-async def test_what_a_waiting_sender_holds_can_be_had():
+async def test_a_waiting_senders_item_can_be_received():
     """AnyIO's `test_send_then_receive_nowait`: a waiting sender's item can be received.
 
-    There it is taken out of the sender's hand. Here the sender puts it in, once there is room.
+    AnyIO takes it from the sender. Here the sender puts it in, once there is room.
     """
     buffer = full_buffer()
     async with anyio.create_task_group() as tasks:
@@ -120,7 +120,7 @@ async def test_room_unblocks_a_sender():
     assert buffer.receive_nowait() == "second"
 
 
-def test_nothing_has_to_wait():
+def test_sending_and_receiving_without_waiting():
     """AnyIO's `test_send_nowait_then_receive_nowait`: items leave in the order of arrival."""
     buffer = Buffer[int](2)
     buffer.send_nowait(1)
@@ -147,7 +147,7 @@ async def test_iterating():
 
 
 async def test_after_the_end():
-    """AnyIO's `test_receive_send_closed_send_stream`: no item comes, and none is let in."""
+    """AnyIO's `test_receive_send_closed_send_stream`: no item comes out, none goes in."""
     buffer = Buffer[int](1)
     await buffer.send_eof()
     with pytest.raises(EndOfStream):
@@ -161,9 +161,9 @@ async def test_after_the_end():
 
 
 async def test_after_the_close():
-    """AnyIO's `test_receive_send_closed_receive_stream`: neither side gets anywhere.
+    """AnyIO's `test_receive_send_closed_receive_stream`: both sides raise.
 
-    There the sender hears that the other end broke. Here, both ends are its own: closed.
+    AnyIO's sender hears that the other end is broken; here both ends are one object, and closed.
     """
     buffer = full_buffer()
     await buffer.aclose()
@@ -185,7 +185,7 @@ async def test_the_end_wakes_a_receiver():
 
 
 async def test_the_end_wakes_a_sender():
-    """AnyIO's `test_close_send_while_sending`: its `send()` raises, and its item never comes."""
+    """AnyIO's `test_close_send_while_sending`: its `send()` raises, and its item never arrives."""
     buffer = full_buffer()
     async with anyio.create_task_group() as tasks:
         call = await start(tasks, buffer.send, "second")
@@ -210,7 +210,7 @@ async def test_closing_wakes_a_receiver():
 async def test_closing_wakes_a_sender():
     """AnyIO's `test_close_receive_while_sending`: a waiting `send()` raises, even of `None`.
 
-    It raises `ClosedResourceError`, since the end that was closed is this object's own.
+    It raises `ClosedResourceError`, since both ends are the same object.
     """
     buffer = Buffer[None](1)
     buffer.send_nowait(None)
@@ -223,10 +223,10 @@ async def test_closing_wakes_a_sender():
 
 @pytest.mark.parametrize("runs", [True, False])
 async def test_the_end_just_after_there_was_room(runs):
-    """AnyIO's `test_close_send_after_item_received`: a sender whose item went in is not told off.
+    """AnyIO's `test_close_send_after_item_received`: no error if the item went in.
 
-    There the item is received before the sender has run again. Here it is in the sender's hand
-    until then: either it goes in, or `send()` raises, and never both.
+    AnyIO receives the item before the sender runs again. Here the sender still holds it until
+    then: either the item goes in or `send()` raises, never both.
     """
     buffer = full_buffer()
     async with anyio.create_task_group() as tasks:
@@ -239,9 +239,9 @@ async def test_the_end_just_after_there_was_room(runs):
 
 
 async def test_the_end_just_after_an_item_for_a_receiver():
-    """AnyIO's `test_close_receive_after_item_sent`: a receiver in wait keeps what was sent to it.
+    """AnyIO's `test_close_receive_after_item_sent`: a waiting receiver keeps its item.
 
-    So it is where the buffer is ended then. Where it is closed, what is in it is thrown away.
+    That holds here if the buffer is ended. If it is closed, its items are discarded.
     """
     buffer = Buffer[str](1)
     async with anyio.create_task_group() as tasks:
@@ -252,7 +252,7 @@ async def test_the_end_just_after_an_item_for_a_receiver():
 
 
 async def test_the_close_just_after_an_item_for_a_receiver():
-    """What an abort discards, it discards to the last item: see the case before."""
+    """Closing discards even an item that already woke a receiver: see the case before."""
     buffer = Buffer[str](1)
     async with anyio.create_task_group() as tasks:
         call = await start(tasks, buffer.receive)
@@ -262,7 +262,7 @@ async def test_the_close_just_after_an_item_for_a_receiver():
 
 
 async def test_the_end_behind_an_item():
-    """AnyIO's `test_receive_after_send_closed`: the end comes after what is in the buffer."""
+    """AnyIO's `test_receive_after_send_closed`: the end comes after the buffered items."""
     buffer = Buffer[int](2)
     await buffer.send(1)
     await buffer.send(2)
@@ -272,8 +272,8 @@ async def test_the_end_behind_an_item():
         await buffer.receive()
 
 
-async def test_either_side_in_its_own_task():
-    """AnyIO's `test_close_receive_after_send`: a side that has what it wants may just close."""
+async def test_each_side_closes_in_its_own_task():
+    """AnyIO's `test_close_receive_after_send`: a side that is done may just close."""
     buffer = Buffer[int](1)
 
     async def send() -> None:
@@ -291,9 +291,9 @@ async def test_either_side_in_its_own_task():
 
 
 def test_closing_without_waiting():
-    """AnyIO's `test_sync_close`: `close()` is synchronous, and closes both sides; also twice.
+    """AnyIO's `test_sync_close`: `close()` closes both sides without waiting, even twice.
 
-    `with` is not for this one: `async with` closes it.
+    There is no `with`: `async with` closes the buffer.
     """
     buffer = full_buffer()
     buffer.close()
@@ -307,8 +307,8 @@ def test_closing_without_waiting():
 # AnyIO's cases: cancelled
 
 
-async def test_a_cancelled_receiver_waits_no_more():
-    """AnyIO's `test_cancel_receive`: nothing is handed to a receiver that was cancelled."""
+async def test_a_cancelled_receiver_gets_nothing():
+    """AnyIO's `test_cancel_receive`: no item goes to a cancelled receiver."""
     buffer = full_buffer()
     buffer.receive_nowait()
     async with anyio.create_task_group() as tasks:
@@ -321,7 +321,7 @@ async def test_a_cancelled_receiver_waits_no_more():
 
 
 async def test_a_cancelled_sender_sends_nothing():
-    """AnyIO's `test_cancel_send`: the item of a sender that was cancelled never comes."""
+    """AnyIO's `test_cancel_send`: a cancelled sender's item never arrives."""
     buffer = full_buffer()
     async with anyio.create_task_group() as tasks:
         await start(tasks, buffer.send, "second")
@@ -332,7 +332,7 @@ async def test_a_cancelled_sender_sends_nothing():
         buffer.receive_nowait()
 
 
-async def test_receiving_where_all_is_cancelled():
+async def test_receiving_in_a_cancelled_scope():
     """AnyIO's `test_receive_when_cancelled`: in a cancelled scope, `receive()` takes nothing."""
     buffer = full_buffer()
     async with anyio.create_task_group() as tasks:
@@ -344,7 +344,7 @@ async def test_receiving_where_all_is_cancelled():
         assert [await buffer.receive(), await buffer.receive()] == ["first", "second"]
 
 
-async def test_sending_where_all_is_cancelled():
+async def test_sending_in_a_cancelled_scope():
     """AnyIO's `test_send_when_cancelled`: in a cancelled scope, `send()` puts nothing in."""
     buffer = Buffer[int](2)
     async with anyio.create_task_group() as tasks:
@@ -359,7 +359,7 @@ async def test_sending_where_all_is_cancelled():
 
 
 async def test_a_receiver_cancelled_just_after_its_item():
-    """AnyIO's `test_cancel_during_receive`: an item that woke a receiver is not lost with it."""
+    """AnyIO's `test_cancel_during_receive`: cancelling a woken receiver loses no item."""
     buffer = Buffer[str](1)
     async with anyio.create_task_group() as tasks:
         call = await start(tasks, buffer.receive)
@@ -370,7 +370,7 @@ async def test_a_receiver_cancelled_just_after_its_item():
 
 
 async def test_a_receiver_cancelled_just_before_its_item():
-    """AnyIO's `test_cancel_during_receive_buffered`: the item stays for the next to receive."""
+    """AnyIO's `test_cancel_during_receive_buffered`: the item stays for the next receiver."""
     buffer = Buffer[str](1)
     async with anyio.create_task_group() as tasks:
         call = await start(tasks, buffer.receive)
@@ -413,7 +413,7 @@ async def test_a_receiver_that_asyncio_cancels(first):
 @ONLY_ASYNCIO
 @pytest.mark.parametrize("first", ["the room", "the cancellation"])
 async def test_a_sender_that_asyncio_cancels(first):
-    """What holds for a receiver holds for a sender: it keeps its item, and the room is free."""
+    """A sender that asyncio cancels puts no item in, and its room stays free."""
     buffer = full_buffer()
     task = asyncio.create_task(buffer.send("second"))
     await settle()
@@ -429,13 +429,13 @@ async def test_a_sender_that_asyncio_cancels(first):
     assert buffer.receive_nowait() == "third"
 
 
-# AnyIO's cases: what it looks like
+# AnyIO's cases: statistics and types
 
 
 async def test_statistics():
-    """AnyIO's `test_statistics`: they count the items, and the tasks that wait on either side.
+    """AnyIO's `test_statistics`: they count the items and the tasks waiting on each side.
 
-    There a sender stops counting as soon as there is room for its item; here, once it has run.
+    In AnyIO a sender stops counting as soon as there is room; here, once it has run.
     """
     buffer = Buffer[None](1)
     assert buffer.statistics() == (0, 1, 1, 1, 0, 0)
@@ -457,7 +457,7 @@ async def test_statistics():
     assert buffer.statistics() == (0, 1, 1, 1, 0, 0)
 
 
-def test_statistics_of_what_is_ended_and_closed():
+def test_statistics_of_an_ended_and_a_closed_buffer():
     buffer = full_buffer()
     buffer.end()
     assert buffer.statistics() == (1, 1, 0, 1, 0, 0)
@@ -466,9 +466,9 @@ def test_statistics_of_what_is_ended_and_closed():
 
 
 def test_type_variance():
-    """AnyIO's `test_type_variance`: it may stand for an end of wider or narrower items.
+    """AnyIO's `test_type_variance`: it can serve as an end of a wider or narrower item type.
 
-    The type checker is what tests this. (As a whole, it stands only for a stream of its items.)
+    The type checker tests this. (Both ends together serve only as a stream of its own item type.)
     """
     buffer = Buffer[float](1)
     receiving: ObjectReceiveStream[complex] = buffer
@@ -476,20 +476,20 @@ def test_type_variance():
     assert {id(receiving), id(sending)} == {id(buffer)}
 
 
-# AnyIO's cases: the table
+# AnyIO's cases: those that do not apply
 
 NOT_APPLICABLE = {
     "test_invalid_max_buffer": "`StreamAsyncOptions` checks the size, at the call: see R4 in "
     "`test_conformance.py`",
     "test_negative_max_buffer": "the same",
-    "test_clone": "both ends are one object, for one producer's task and one consumer",
+    "test_clone": "both ends are one object, for one producer task and one consumer",
     "test_clone_closed": "the same",
     "test_close_receive_clone_while_receiving": "the same",
     "test_close_send_clone_while_sending": "the same",
-    "test_deprecated_item_type_parameter": "there was never such a parameter",
-    "test_not_closed_warning": "a stream that is dropped half-read is no mistake here: its "
+    "test_deprecated_item_type_parameter": "there never was such a parameter",
+    "test_not_closed_warning": "dropping a half-read stream is not a mistake here: its "
     "channel ends it",
-    "test_memory_object_item_receiver_repr": "a receiver that waits has no object of its own",
+    "test_memory_object_item_receiver_repr": "a waiting receiver has no object of its own",
 }
 
 ANYIO_4_16 = [
@@ -531,16 +531,16 @@ ANYIO_4_16 = [
 ]
 
 
-def test_every_case_of_anyio_is_here():
-    """Each case is rewritten in one test, which names it, or the table tells why not."""
+def test_every_case_of_anyio_is_covered():
+    """One test names each case, or the table says why the case does not apply."""
     tests = [value for name, value in globals().items() if name.startswith("test_")]
     cases = [re.match(r"AnyIO's `(\w+)`: ", test.__doc__ or "") for test in tests]
     rewritten = [case[1] for case in cases if case]
     assert sorted([*rewritten, *NOT_APPLICABLE]) == sorted(ANYIO_4_16)
 
 
-def test_dropped_unclosed():
-    """Nothing warns of a buffer that nobody closed."""
+def test_dropping_an_unclosed_buffer():
+    """Dropping an unclosed buffer causes no warning."""
     buffer = full_buffer()
     del buffer  # warnings are errors
 
@@ -548,7 +548,7 @@ def test_dropped_unclosed():
 # The interface
 
 
-def test_it_is_an_object_stream():
+def test_the_buffer_is_an_object_stream():
     buffer = Buffer[int](1)
     assert isinstance(buffer, ObjectStream)
     assert isinstance(buffer, ObjectSendStream)
@@ -556,7 +556,7 @@ def test_it_is_an_object_stream():
 
 
 async def test_entering_and_leaving():
-    """`async with` gives the buffer, and closes it."""
+    """`async with` returns the buffer, and closes it."""
     buffer = full_buffer()
     async with buffer as entered:
         assert entered is buffer
@@ -565,7 +565,7 @@ async def test_entering_and_leaving():
 
 
 async def test_closed_during_a_loop():
-    """A loop over a buffer that its own side closes does not end as if the items were over."""
+    """A loop over a buffer that is closed raises instead of ending normally."""
     buffer = full_buffer()
     iterator = aiter(buffer)
     assert await anext(iterator) == "first"
@@ -575,8 +575,8 @@ async def test_closed_during_a_loop():
 
 
 @pytest.mark.parametrize("how", ["aclose", "send_eof"])
-async def test_closing_where_all_is_cancelled(how):
-    """`aclose_forcefully()` relies on it: what is cancelled on the way out has closed it."""
+async def test_closing_in_a_cancelled_scope(how):
+    """A cancelled `aclose()` still closes the buffer; `aclose_forcefully()` relies on it."""
     buffer = full_buffer()
     with anyio.CancelScope() as scope:
         scope.cancel()
@@ -585,8 +585,8 @@ async def test_closing_where_all_is_cancelled(how):
         buffer.send_nowait("second")
 
 
-async def test_a_receiver_woken_in_vain_disturbs_no_one():
-    """Another that took its item, and its place, is still woken by the next item."""
+async def test_a_receiver_woken_in_vain_leaves_the_next_one_alone():
+    """A receiver that took its item and its place is still woken by the next item."""
     buffer = Buffer[str](1)
     async with anyio.create_task_group() as tasks:
         call = await start(tasks, buffer.receive)
@@ -600,7 +600,7 @@ async def test_a_receiver_woken_in_vain_disturbs_no_one():
 
 
 async def test_several_senders():
-    """Each of several that wait for room gets it in the end, whatever their order."""
+    """Of several senders that wait for room, each gets it eventually, in any order."""
     buffer = full_buffer()
     async with anyio.create_task_group() as tasks:
         calls = [await start(tasks, buffer.send, item) for item in ("second", "third", "fourth")]
@@ -611,7 +611,7 @@ async def test_several_senders():
 
 
 async def test_one_of_two_senders_gives_up():
-    """The other is woken all the same, by the room that comes."""
+    """When one of two waiting senders is cancelled, room still wakes the other."""
     buffer = full_buffer()
     async with anyio.create_task_group() as tasks:
         first = await start(tasks, buffer.send, "second")
@@ -625,7 +625,7 @@ async def test_one_of_two_senders_gives_up():
 
 
 async def insist(patience: Iterator[int], function: Callable[..., Awaitable[Any]], *args: object):
-    """Make a call again and again, each time cancelled after some turns, until it is done."""
+    """Repeat a call, cancelling it after some turns each time, until it succeeds."""
     while True:
         async with anyio.create_task_group() as tasks:
             call = Call(function, *args)
@@ -641,7 +641,7 @@ TURNS_OF_PATIENCE = st.lists(st.integers(0, 5), max_size=40)
 
 @given(size=st.integers(1, 3), to_send=TURNS_OF_PATIENCE, to_receive=TURNS_OF_PATIENCE)
 async def test_cancelled_anywhere(size, to_send, to_receive):
-    """A call that was cancelled has done nothing: no item is lost, and none comes twice."""
+    """A cancelled call has no effect: no item is lost, and none comes twice."""
     buffer = Buffer[int](size)
     received: list[object] = []
 
@@ -681,7 +681,7 @@ def take_while_open(buffer: Buffer[int], most: int = 10 * TURN) -> int:
 
 
 async def test_the_longest_turn():
-    """Where the other side has had its turn, and nobody rested, a side handles two turns' items."""
+    """After the other side's turn, without a rest, a side handles two turns' items."""
     buffer = Buffer[int](10 * TURN)
     append_while_open(buffer)
     await buffer.rest()
@@ -712,12 +712,12 @@ async def test_a_wait_for_room_is_a_rest():
     assert take_while_open(buffer) == TURN
 
 
-SHORT_TURN = 4  # so that a random life comes to many
+SHORT_TURN = 4  # so that a random life has many turns
 
 
 @attrs.define
 class Model:
-    """What a buffer is, without its marks: a list, and what stands in the way of either side."""
+    """A model of the buffer without its marks: a list, and what blocks each side."""
 
     size: int
     items: deque[int] = attrs.Factory(deque)
@@ -740,12 +740,12 @@ class Model:
         return len(self.items) <= self.rested_at - SHORT_TURN
 
     def may_append(self) -> bool:
-        """Whether putting neither waits, nor raises, nor has anything else to do."""
+        """Whether putting an item just appends it: no wait, no error, no other work."""
         busy = self.held or self.paused or self.receiver == "waits" or self.put_turn_over()
         return self.why_not_put() is None and not busy
 
     def may_take(self) -> bool:
-        """Whether taking neither waits, nor raises, nor has anything else to do."""
+        """Whether taking an item just pops it: no wait, no error, no other work."""
         busy = self.paused or self.sender == "waits" or self.take_turn_over()
         return self.why_not_take() is None and not busy
 
@@ -788,7 +788,7 @@ class Model:
             self.sender = "woken"
 
     def settle(self) -> None:
-        """Let those who are awake do what they can. Each has rested, and looks again."""
+        """Let the woken tasks do what they can. Each has rested, and checks again."""
         while "woken" in (self.receiver, self.sender):
             self.rested_at = len(self.items)
             if self.receiver == "woken":
@@ -810,7 +810,7 @@ class Model:
 
 
 class Life:
-    """A buffer beside its model; each method is a command, and may be anything but sensible."""
+    """A buffer beside its model; each method is a command, however senseless."""
 
     def __init__(self, size: int, tasks: TaskGroup) -> None:
         self.buffer = Buffer[int](size)
@@ -834,7 +834,7 @@ class Life:
         assert buffer.high - buffer.low <= 2 * SHORT_TURN
 
     async def append(self, count: int) -> None:
-        """Have the producer go the fast way, as long as it is open."""
+        """Have the producer use its fast path, as long as it is open."""
         buffer = self.buffer
         while count and len(buffer.items) < buffer.high:
             assert self.model.may_append()
@@ -844,7 +844,7 @@ class Life:
             count -= 1
 
     async def popleft(self, count: int) -> None:
-        """Have the consumer go the fast way, as long as it is open."""
+        """Have the consumer use its fast path, as long as it is open."""
         buffer = self.buffer
         while count and len(buffer.items) > buffer.low:
             assert self.model.may_take()
@@ -881,7 +881,7 @@ class Life:
             await self.settle()
 
     async def settle(self) -> None:
-        """Let the others run, as far as they get."""
+        """Let the other tasks run until they wait."""
         await settle(10)
         if self.sender is not None and self.sender.result != "pending":
             self.sender = None
@@ -891,7 +891,7 @@ class Life:
         self.model.settle()
 
     async def rest(self) -> None:
-        """Let the others run, and rest then, so that it is known who was the last to rest."""
+        """Let the other tasks run, then rest, so that this is known to be the last rest."""
         await self.settle()
         await self.buffer.rest()
         self.model.rested_at = len(self.model.items)
@@ -923,7 +923,7 @@ class Life:
         self.model.paused = False
 
     async def drop_oldest(self) -> None:
-        if self.sender is None and self.model.items:  # who drops items does not wait for room
+        if self.sender is None and self.model.items:  # a dropper never waits for room
             self.buffer.drop_oldest()
             self.model.items.popleft()
 
@@ -967,10 +967,12 @@ LAST_COMMANDS = st.tuples(st.sampled_from([Life.end, Life.close]))
     commands=st.lists(COMMANDS, max_size=40),
     last_commands=st.lists(COMMANDS | LAST_COMMANDS, max_size=10),
 )
-async def test_the_marks_never_lie(monkeypatch, size, commands, last_commands):
-    """A side may go the fast way exactly when the slow one would do nothing but hand over.
+async def test_the_marks_open_the_fast_path_exactly_when_it_is_safe(
+    monkeypatch, size, commands, last_commands
+):
+    """The fast path is open exactly when the slow path would only hand an item over.
 
-    That is, when it would not wait, nor raise, nor rest, nor wake anybody.
+    That is, when the slow path would not wait, raise, rest or wake a task.
     """
     monkeypatch.setattr("actorstream._streams.buffer.TURN", SHORT_TURN)
     async with anyio.create_task_group() as tasks:
@@ -982,12 +984,12 @@ async def test_the_marks_never_lie(monkeypatch, size, commands, last_commands):
         life.check()
 
 
-STEPS = 60  # more than there are in any of the methods below
+STEPS = 60  # more than any of the methods below takes
 
 
 @pytest.mark.parametrize("method", ["release", "_begin_turn"])
 def test_paused_by_another_thread_at_any_step(method):
-    """`pause()` holds, whatever the event loop's thread is doing to the marks meanwhile."""
+    """`pause()` takes effect even while the event loop's thread changes the marks."""
     open_although_paused = []
     for step in range(STEPS):
         buffer = Buffer[int](10)
@@ -999,7 +1001,7 @@ def test_paused_by_another_thread_at_any_step(method):
 
 
 def at_step(step: int, intrude: Callable[[], object], function: Callable[[], object]) -> None:
-    """Call a function, and another one before its n-th step: there threads may change places."""
+    """Call a function and interrupt it before its n-th step, as a thread switch could."""
     steps = count()
 
     def trace(frame: FrameType, event: str, arg: object) -> Any:

@@ -1,4 +1,4 @@
-"""The life of one stream, seen from its two sides: handing over, overflow, statistics, ends."""
+"""One stream from both sides: handing over, overflow, statistics, end."""
 
 import gc
 import logging
@@ -66,7 +66,7 @@ async def failing(*items: Any) -> AsyncIterator[Any]:
 
 
 @pytest.mark.parametrize("buffer_size", [1, 2, 7, 499, 500, 501, 10_000])
-async def test_all_items_arrive_once_in_order_whatever_the_buffer(
+async def test_all_items_arrive_once_in_order_for_every_buffer_size(
     router: MessageRouter, counter: Counting, buffer_size: int
 ) -> None:
     stream = router.stream_async("counter", "go", MANY, buffer_size=buffer_size)
@@ -74,7 +74,7 @@ async def test_all_items_arrive_once_in_order_whatever_the_buffer(
 
 
 @pytest.mark.parametrize("buffer_size", [1, 2, 7, 600])
-async def test_the_producer_is_never_further_ahead_than_the_buffer_and_its_hand(
+async def test_the_producer_is_at_most_the_buffer_and_one_item_ahead(
     router: MessageRouter, counter: Counting, buffer_size: int
 ) -> None:
     reader = router.stream_async("counter", "go", MANY, buffer_size=buffer_size).payloads()
@@ -84,7 +84,7 @@ async def test_the_producer_is_never_further_ahead_than_the_buffer_and_its_hand(
         assert counter.made == consumed + buffer_size + 1
 
 
-async def test_what_is_empty_or_an_error_is_an_item_like_any_other(router: MessageRouter) -> None:
+async def test_falsy_objects_and_exceptions_are_ordinary_items(router: MessageRouter) -> None:
     items: list[object] = [None, 0, "", b"", False, [], ValueError("an item"), StopAsyncIteration()]
     assert await open_to(router, lambda: numbers(*items)).collect() == items
 
@@ -99,7 +99,7 @@ async def test_a_poll_loses_nothing(router: MessageRouter, counter: Counting) ->
     assert items == list(range(200))
 
 
-async def test_neither_side_keeps_the_others_from_their_turn(
+async def test_neither_side_keeps_other_tasks_from_running(
     router: MessageRouter, counter: Counting
 ) -> None:
     turns = 0
@@ -136,7 +136,7 @@ async def test_a_consumer_of_a_full_buffer_notices_a_cancellation(
 @pytest.mark.parametrize(
     ("overflow", "kept"), [("drop_oldest", [17, 18, 19]), ("drop_newest", [0, 1, 2])]
 )
-async def test_what_a_full_buffer_keeps_is_as_named(
+async def test_a_full_buffer_keeps_what_its_policy_names(
     router: MessageRouter, counter: Counting, overflow: Any, kept: list[int]
 ) -> None:
     stream = router.stream_async("counter", "go", 20, buffer_size=3, overflow=overflow)
@@ -146,7 +146,7 @@ async def test_what_a_full_buffer_keeps_is_as_named(
 
 
 @pytest.mark.parametrize("overflow", ["drop_oldest", "drop_newest"])
-async def test_what_is_dropped_is_counted(
+async def test_dropped_items_are_counted(
     router: MessageRouter, counter: Counting, overflow: Any
 ) -> None:
     stream = router.stream_async("counter", "go", MANY, buffer_size=3, overflow=overflow)
@@ -158,7 +158,7 @@ async def test_what_is_dropped_is_counted(
 
 
 @pytest.mark.parametrize("overflow", ["drop_oldest", "drop_newest"])
-async def test_a_producer_whose_items_are_dropped_gives_the_others_their_turn(
+async def test_a_producer_whose_items_are_dropped_lets_other_tasks_run(
     router: MessageRouter, counter: Counting, overflow: Any
 ) -> None:
     options: dict[str, Any] = {"buffer_size": 1, "overflow": overflow}
@@ -174,7 +174,9 @@ async def test_nothing_is_dropped_for_a_consumer_that_keeps_up(
     assert await stream.collect() == [0, 1, 2]
 
 
-async def test_to_fail_delivers_what_fitted_first(router: MessageRouter, counter: Counting) -> None:
+async def test_an_overflow_that_fails_delivers_the_buffered_items_first(
+    router: MessageRouter, counter: Counting
+) -> None:
     stream = router.stream_async("counter", "go", 20, buffer_size=3, overflow="fail")
     items: list[int] = []
     async with stream:
@@ -189,7 +191,7 @@ async def test_to_fail_delivers_what_fitted_first(router: MessageRouter, counter
 # Statistics
 
 
-async def test_before_the_start_there_is_nothing_but_the_size(
+async def test_before_the_start_statistics_show_only_the_buffer_size(
     router: MessageRouter, counter: Counting
 ) -> None:
     statistics = router.stream_async("counter", "go", 9, buffer_size=4).statistics()
@@ -199,7 +201,7 @@ async def test_before_the_start_there_is_nothing_but_the_size(
     assert not statistics.consumer_waiting
 
 
-async def test_a_full_buffer_and_a_blocked_producer_are_seen(
+async def test_statistics_show_a_full_buffer_and_a_blocked_producer(
     router: MessageRouter, counter: Counting
 ) -> None:
     async with router.stream_async("counter", "go", 9, buffer_size=4) as stream:
@@ -208,7 +210,7 @@ async def test_a_full_buffer_and_a_blocked_producer_are_seen(
         assert stream.statistics().producer_waiting
 
 
-async def test_each_item_that_is_taken_is_counted(router: MessageRouter, counter: Counting) -> None:
+async def test_statistics_count_each_item_taken(router: MessageRouter, counter: Counting) -> None:
     stream = router.stream_async("counter", "go", 9, buffer_size=4)
     reader = aiter(stream)
     for count in range(1, 6):
@@ -216,7 +218,7 @@ async def test_each_item_that_is_taken_is_counted(router: MessageRouter, counter
         assert stream.statistics().delivered == count
 
 
-async def test_a_waiting_consumer_is_seen(router: MessageRouter) -> None:
+async def test_statistics_show_a_waiting_consumer(router: MessageRouter) -> None:
     async def silent() -> AsyncIterator[int]:
         await anyio.sleep_forever()
         yield 0
@@ -229,10 +231,10 @@ async def test_a_waiting_consumer_is_seen(router: MessageRouter) -> None:
         tasks.cancel_scope.cancel()
 
 
-# Two at once, and too much
+# Two readers, and items after the end
 
 
-async def test_of_two_tasks_at_one_iterator_one_is_told_and_one_goes_on(
+async def test_a_second_task_on_an_iterator_is_refused_and_the_first_goes_on(
     router: MessageRouter,
 ) -> None:
     go = anyio.Event()
@@ -272,7 +274,7 @@ async def test_an_item_after_the_end_is_the_actors_error(
     assert isinstance(caught.value.__cause__, RuntimeError)
 
 
-async def test_an_endless_producer_that_ignores_the_refusal_blocks_nobody(
+async def test_an_endless_producer_that_ignores_the_refusal_blocks_no_other_task(
     router: MessageRouter,
 ) -> None:
     async def stubborn() -> AsyncIterator[Any]:
@@ -305,7 +307,7 @@ async def test_the_end_event_is_held_back_until_the_actor_is_done(router: Messag
     assert (await anext(reader)).type == "end"
 
 
-# Errors that might go unseen
+# Errors that could go unnoticed
 
 
 async def test_an_error_that_an_abort_hides_is_logged(
@@ -379,7 +381,7 @@ async def test_aclose_raises_a_failing_clean_up_once(
     assert caplog.records == []
 
 
-async def test_the_bodys_own_error_comes_first_and_the_clean_ups_is_logged(
+async def test_the_bodys_error_is_raised_and_the_clean_ups_is_logged(
     router: MessageRouter, caplog: pytest.LogCaptureFixture
 ) -> None:
     mine = KeyError("mine")
@@ -391,14 +393,14 @@ async def test_the_bodys_own_error_comes_first_and_the_clean_ups_is_logged(
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
 
 
-# A helper is held to the same
+# The same for helpers
 
 
 def helped(items: Callable[[], Any]) -> Actor:
     return HelperActor(lambda actor: actor.create_async_stream(items()))
 
 
-async def test_a_helpers_failing_clean_up_is_raised_as_well(router: MessageRouter) -> None:
+async def test_a_helpers_failing_clean_up_is_raised_too(router: MessageRouter) -> None:
     router.register_actor("helped", helped(failing_clean_up))
     with pytest.raises(ValueError, match="in the clean-up"):
         async with router.stream_async("helped", "go") as stream:
@@ -423,11 +425,11 @@ async def test_a_helper_forwards_another_actors_failure(router: MessageRouter) -
     assert seen == ["data", "error"]
 
 
-# Letting go of a stream anywhere
+# Dropping a stream in any thread
 
 
 @pytest.mark.real_clock
-async def test_the_last_reference_may_go_in_another_thread(
+async def test_the_last_reference_may_be_dropped_in_another_thread(
     router: MessageRouter, counter: Counting
 ) -> None:
     readers = [aiter(router.stream_async("counter", "go", 10**9))]
@@ -448,7 +450,7 @@ ENDS: dict[str, Callable[[Stream[Any]], object]] = {
 
 
 @pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
-def test_the_last_reference_may_go_when_the_loop_is_gone(
+def test_the_last_reference_may_be_dropped_after_the_loop_is_gone(
     anyio_backend: Backend, end: Callable[[Stream[Any]], object]
 ) -> None:
     kept: list[Any] = []
@@ -469,7 +471,7 @@ def test_the_last_reference_may_go_when_the_loop_is_gone(
     gc.collect()
 
 
-def test_the_last_reference_to_a_live_stream_may_go_when_the_loop_is_gone(
+def test_a_live_stream_may_be_dropped_after_the_loop_is_gone(
     anyio_backend: Backend,
 ) -> None:
     kept: list[Any] = []
@@ -506,14 +508,14 @@ async def test_dropping_a_finished_stream_elsewhere_leaves_the_timers_to_the_loo
     assert touched_by == [threading.get_ident()]
 
 
-def test_a_signal_keeps_no_stream_that_is_dropped_when_the_loop_is_gone(
+def test_a_signal_frees_a_stream_dropped_after_the_loop_is_gone(
     anyio_backend: Backend,
 ) -> None:
     signal = AbortController().signal
     kept: list[Any] = []
 
     class Payload:
-        """Known to the stream's request."""
+        """Referenced by the stream's request."""
 
         def __index__(self) -> int:
             return 3
@@ -535,7 +537,7 @@ def test_a_signal_keeps_no_stream_that_is_dropped_when_the_loop_is_gone(
     assert payload() is None
 
 
-async def test_what_never_had_a_producer_is_closed_at_once() -> None:
+async def test_a_channel_without_a_producer_closes_at_once() -> None:
     channel = Channel(Message(to=address("a"), type="query"), StreamAsyncOptions())
     channel.abandon()
     assert channel.state == "ended"
@@ -546,7 +548,7 @@ async def test_what_never_had_a_producer_is_closed_at_once() -> None:
 
 @pytest.mark.parametrize("buffer_size", [1, 100, 100_000])
 @pytest.mark.parametrize("actor", [CountTo, CallbackCountTo, HelperCountTo])
-async def test_after_an_abort_of_its_own_an_actor_makes_no_more_items(
+async def test_an_actor_that_aborts_its_own_stream_makes_no_more_items(
     router: MessageRouter, actor: type[Counting], buffer_size: int
 ) -> None:
     controller = AbortController()
@@ -571,7 +573,7 @@ async def test_after_an_abort_of_its_own_an_actor_makes_no_more_items(
 
 
 async def last_of(reader: AsyncIterator[Any]) -> Any:
-    """Read once, and return what was raised or given."""
+    """Read once, and return the item or the exception."""
     try:
         return await anext(reader)
     except (StopAsyncIteration, StreamError) as error:
@@ -614,7 +616,9 @@ async def test_after_aclose_a_new_iteration_is_refused(
         stream.payloads()
 
 
-async def test_two_that_close_a_stream_both_wait_for_its_producer(router: MessageRouter) -> None:
+async def test_two_tasks_that_close_a_stream_both_wait_for_its_producer(
+    router: MessageRouter,
+) -> None:
     go, closed = anyio.Event(), 0
 
     async def slow_to_leave() -> AsyncIterator[int]:
@@ -662,7 +666,7 @@ async def replacing() -> AsyncIterator[int]:
 
 
 @pytest.mark.parametrize("make", [swallowing, replacing])
-async def test_a_producer_that_makes_light_of_it_does_not_hide_that_the_router_is_gone(
+async def test_a_producer_that_swallows_the_cancellation_does_not_hide_the_closed_router(
     make: Callable[[], AsyncIterator[int]], caplog: pytest.LogCaptureFixture
 ) -> None:
     router, around = MessageRouter(), anyio.CancelScope()
@@ -672,7 +676,7 @@ async def test_a_producer_that_makes_light_of_it_does_not_hide_that_the_router_i
     async def host() -> None:
         with around:
             async with router:
-                with anyio.CancelScope(shield=True):  # so that the producer is hit first
+                with anyio.CancelScope(shield=True):  # so that the producer is cancelled first
                     assert await anext(reader) == 1
                     reading.set()
                     await settle(20)
@@ -686,15 +690,15 @@ async def test_a_producer_that_makes_light_of_it_does_not_hide_that_the_router_i
     assert len(caplog.records) == (make is replacing)
 
 
-# What it looks like
+# repr
 
 
-async def test_a_channels_repr_tells_who_asks_whom() -> None:
+async def test_a_channels_repr_shows_the_request() -> None:
     channel = Channel(Message(to=address("actor"), type="go"), StreamAsyncOptions())
     assert repr(channel) == "<Channel 'go' from @(actor)>"
 
 
-async def test_a_streams_repr_tells_its_life(router: MessageRouter) -> None:
+async def test_a_streams_repr_shows_its_state(router: MessageRouter) -> None:
     go = anyio.Event()
 
     async def one_by_one() -> AsyncIterator[int]:
@@ -714,7 +718,7 @@ async def test_a_streams_repr_tells_its_life(router: MessageRouter) -> None:
     assert states == ["not started", "open", "ending", "ended"]
 
 
-async def test_a_streams_repr_tells_of_a_producer_that_cleans_up(router: MessageRouter) -> None:
+async def test_a_streams_repr_shows_a_producer_that_is_cleaning_up(router: MessageRouter) -> None:
     go = anyio.Event()
 
     async def slow_to_leave() -> AsyncIterator[int]:

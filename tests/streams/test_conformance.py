@@ -1,8 +1,8 @@
-"""The rules A to G for streams, as peers' own test suites prove them.
+"""The stream rules A to G, taken from the test suites of other streaming libraries.
 
 Each test is named after its rule, R01 to R61, and its docstring is the claim that it proves. The
-table at the end tells which rules do not apply, and why. Every stream of these tests runs on the
-``router`` fixture, which makes sure after each test that no producer is left.
+table at the end lists the rules that do not apply, with the reasons. Every stream runs on the
+``router`` fixture, which checks after each test that no producer is left.
 """
 
 import gc
@@ -56,7 +56,7 @@ SIZES = [1, 2, 100]
 
 
 class Numbers(Actor):
-    """Streams 0, 1, 2 and so on; notes what it produced and that it was closed."""
+    """Streams 0, 1, 2 and so on; records what it produced and that it was closed."""
 
     def __init__(self, stop: int | None = None) -> None:
         self.stop = stop
@@ -115,12 +115,12 @@ class CallbackNumbers(Numbers):
 
 
 def calling(function: Callable[[], Any]) -> Actor:
-    """Make an actor that streams what a function of no argument returns."""
+    """Make an actor that streams what a function without arguments returns."""
     return ActorOf(lambda _: function())
 
 
 def ask(router: MessageRouter, actor: Actor | Callable[[], Any], **options: Any) -> Stream[Any]:
-    """Register an actor, or a function that makes a stream, and open a stream of it."""
+    """Register an actor, or a function that makes a stream, and open its stream."""
     if not isinstance(actor, Actor):
         actor = calling(actor)
     to = router.register_actor(f"actor-{len(router.list_actors())}", actor)
@@ -128,7 +128,7 @@ def ask(router: MessageRouter, actor: Actor | Callable[[], Any], **options: Any)
 
 
 async def read(source: Any) -> list[Any]:
-    """Read on to the end: the items, then the error, if there is one."""
+    """Read to the end: return the items, then the error, if there is one."""
     got: list[Any] = []
     try:
         async for item in source:
@@ -140,10 +140,10 @@ async def read(source: Any) -> list[Any]:
 
 
 async def read_again(iterator: Any) -> None:
-    """Find an iterator at its end, three times, without a wait."""
+    """Check three times that an iterator is at its end, without a wait."""
     for _ in range(3):
         with CancelScope() as scope:
-            scope.cancel()  # so that any wait would end here
+            scope.cancel()  # so that any wait raises here
             with pytest.raises(StopAsyncIteration):
                 await anext(iterator)
         assert not scope.cancelled_caught
@@ -157,7 +157,7 @@ async def read_again(iterator: Any) -> None:
     "kind", [Numbers, HelperNumbers, PlainHelperNumbers, WatchedNumbers, CallbackNumbers]
 )
 async def test_r01_stalled_consumer_bounds_the_producer(router, kind, size) -> None:
-    """While its consumer stalls, a producer makes buffer_size items and one in its hand."""
+    """While its consumer stalls, a producer makes at most buffer_size items and one more."""
     numbers = kind()
     async with ask(router, numbers, buffer_size=size) as stream:
         for _ in range(3):
@@ -170,7 +170,7 @@ async def test_r01_stalled_consumer_bounds_the_producer(router, kind, size) -> N
 @pytest.mark.real_clock
 @pytest.mark.parametrize("size", SIZES)
 async def test_r01_stalled_consumer_bounds_a_thread(router, size) -> None:
-    """While its consumer stalls, a blocking iterable is asked for one item too many at most."""
+    """While its consumer stalls, a blocking iterable is asked for at most one extra item."""
     numbers = ThreadNumbers()
     with fail_after(60):
         async with ask(router, numbers, buffer_size=size) as stream:
@@ -183,7 +183,7 @@ async def test_r01_stalled_consumer_bounds_a_thread(router, size) -> None:
 
 @pytest.mark.parametrize("size", SIZES)
 async def test_r02_one_item_taken_admits_one_more(router, unit, size) -> None:
-    """Each item that is consumed admits the production of one more, as long as one goes on."""
+    """Each item consumed lets the producer make one more, all through the stream."""
     numbers = Numbers()
     with fail_after(100 * unit):
         async with ask(router, numbers, buffer_size=size) as stream:
@@ -196,7 +196,7 @@ async def test_r02_one_item_taken_admits_one_more(router, unit, size) -> None:
 
 @pytest.mark.parametrize("size", [-1, 0, 0.5, 1.0, math.nan, math.inf, "1", None, True])
 async def test_r04_a_bad_buffer_size_raises_at_the_call(router, size) -> None:
-    """What is no whole number of at least 1 is refused by name, and nobody is contacted."""
+    """A buffer_size other than an int of at least 1 raises at the call; no actor is called."""
     numbers = Numbers()
     with pytest.raises((TypeError, ValueError), match="buffer_size"):
         ask(router, numbers, buffer_size=size)
@@ -223,7 +223,7 @@ async def test_r05_entering_starts_the_producer(router) -> None:
 
 
 async def test_r05_a_stream_closed_before_it_starts_never_runs(router) -> None:
-    """A stream that is closed first calls nobody, whoever pulls it later."""
+    """A stream closed before its start never calls the actor, even if it is pulled later."""
     numbers = Numbers()
     stream = ask(router, numbers)
     iterator = aiter(stream)
@@ -233,8 +233,8 @@ async def test_r05_a_stream_closed_before_it_starts_never_runs(router) -> None:
     assert numbers.calls == router.statistics().opened_streams == 0
 
 
-async def test_r06_a_slow_consumer_is_no_error(router, unit) -> None:
-    """With the options as they are by default, a consumer may take its time."""
+async def test_r06_a_slow_consumer_is_not_an_error(router, unit) -> None:
+    """With the default options, a consumer may be slow."""
     stream = ask(router, Numbers(6), buffer_size=1)
     got = []
     async for number in stream.payloads():
@@ -244,7 +244,7 @@ async def test_r06_a_slow_consumer_is_no_error(router, unit) -> None:
 
 
 async def test_r07_a_stalled_stream_delays_no_other(router, unit) -> None:
-    """While one stream is stalled, its actor and its router serve others in full."""
+    """While one stream stalls, its actor and its router serve the others completely."""
     numbers = Numbers(200)
     chunks: list[int] = []
     async with ask(router, numbers, buffer_size=1) as stalled:
@@ -269,7 +269,7 @@ async def test_r09_a_drop_policy_keeps_what_it_names_and_counts(router, policy, 
 
 
 async def test_r10_statistics_are_exact(router) -> None:
-    """Buffered, delivered and waiting are what they are at each point of a stream's life."""
+    """The numbers of buffered, delivered and waiting are right at each point of a stream."""
     gate = Event()
 
     async def four() -> AsyncIterator[int]:
@@ -302,7 +302,7 @@ async def test_r10_statistics_are_exact(router) -> None:
 @pytest.mark.parametrize("scoped", [False, True])
 @pytest.mark.parametrize("number", [0, 1, 3, 1000])
 async def test_r11_items_arrive_once_in_order_then_the_end(router, number, scoped) -> None:
-    """Any number of items arrives once each, in order, then exactly one end event."""
+    """All items arrive once each, in order, then exactly one end event."""
     stream = ask(router, Numbers(number), buffer_size=7)
     if scoped:
         async with stream:
@@ -314,7 +314,7 @@ async def test_r11_items_arrive_once_in_order_then_the_end(router, number, scope
 
 
 async def test_r12_none_and_the_like_are_ordinary_items(router) -> None:
-    """What is false, and exceptions as payloads, arrive as the objects that they are."""
+    """Falsy objects and exceptions arrive as payloads, unchanged."""
     items = [None, 0, "", b"", False, (), ValueError("x"), StopAsyncIteration(), EndOfStream()]
 
     async def odd() -> AsyncIterator[Any]:
@@ -328,7 +328,7 @@ async def test_r12_none_and_the_like_are_ordinary_items(router) -> None:
 
 
 async def test_r13_items_buffered_at_the_end_are_delivered(router) -> None:
-    """What is still buffered when the producer is done comes before the end."""
+    """Items still buffered when the producer is done arrive before the end."""
     async with ask(router, Numbers(5)) as stream:
         await settle()
         assert router.statistics().active_streams == 0
@@ -336,7 +336,7 @@ async def test_r13_items_buffered_at_the_end_are_delivered(router) -> None:
 
 
 async def test_r14_a_timed_out_pull_loses_no_item(router, unit) -> None:
-    """A consumer that polls gets every item."""
+    """A consumer that polls with a time limit gets every item."""
 
     async def slow() -> AsyncIterator[int]:
         for number in range(5):
@@ -355,7 +355,7 @@ async def test_r14_a_timed_out_pull_loses_no_item(router, unit) -> None:
 
 @pytest.mark.parametrize("before", [True, False])
 async def test_r14_a_pull_cancelled_as_its_item_comes_loses_nothing(router, before) -> None:
-    """If a cancellation and the item hit a pull in one turn, one of the two pulls returns it."""
+    """An item that comes in the same turn as a pull's cancellation is not lost."""
     scope, got = CancelScope(), []
 
     async def two() -> AsyncIterator[int]:
@@ -375,7 +375,7 @@ async def test_r14_a_pull_cancelled_as_its_item_comes_loses_nothing(router, befo
 
 
 async def test_r15_two_tasks_on_one_stream_are_refused(router, unit) -> None:
-    """A second task that pulls is told so; the first one loses nothing."""
+    """A second task that pulls gets an error; the first one loses no item."""
     gate, got = Event(), []
 
     async def gated() -> AsyncIterator[int]:
@@ -399,7 +399,7 @@ async def test_r15_two_tasks_on_one_stream_are_refused(router, unit) -> None:
 
 @pytest.mark.parametrize("kind", [Numbers, CallbackNumbers])
 async def test_r16_on_chunk_is_serial_and_slows_the_actor(router, kind) -> None:
-    """Calls of on_chunk never overlap, and while one waits, the actor waits, too."""
+    """Calls of on_chunk never overlap, and the actor waits for each of them."""
     numbers = kind(20)
     running, chunks, ahead = 0, [], []
 
@@ -423,7 +423,7 @@ async def test_r16_on_chunk_is_serial_and_slows_the_actor(router, kind) -> None:
 
 @pytest.mark.parametrize("form", ["events", "payloads"])
 async def test_r17_after_the_end_every_pull_ends_at_once(router, form) -> None:
-    """Once a stream has ended, each pull says so again, without a wait."""
+    """Once a stream has ended, each further pull ends at once."""
     stream = ask(router, Numbers(2))
     iterator = aiter(stream) if form == "events" else stream.payloads()
     assert len(await read(iterator)) == (3 if form == "events" else 2)
@@ -431,7 +431,7 @@ async def test_r17_after_the_end_every_pull_ends_at_once(router, form) -> None:
 
 
 async def test_r18_an_empty_stream_ends_without_demand(router) -> None:
-    """A producer of nothing is gone before anybody pulls; the end waits for whoever does."""
+    """A producer without items finishes before the first pull, which then gets the end."""
     async with ask(router, Numbers(0)) as stream:
         await settle()
         assert router.statistics().active_streams == 0
@@ -439,7 +439,7 @@ async def test_r18_an_empty_stream_ends_without_demand(router) -> None:
 
 
 class Endings:
-    """A live stream of a producer that has made one item and waits, and ways to end it."""
+    """A live stream whose producer has made one item and waits, and ways to end it."""
 
     def __init__(self, router: MessageRouter, **options: Any) -> None:
         self.router, self.gate, self.controller = router, Event(), AbortController()
@@ -486,7 +486,7 @@ ENDINGS = {
 @pytest.mark.parametrize("second", ENDINGS)
 @pytest.mark.parametrize("first", ENDINGS)
 async def test_r19_there_is_exactly_one_outcome(router, first, second) -> None:
-    """Whatever ended a stream first and was seen, nothing that comes later is seen."""
+    """After the consumer has seen one outcome, it never sees another."""
     live = Endings(router)
     iterator = live.stream.payloads()
     assert await anext(iterator) == 0
@@ -500,7 +500,7 @@ async def test_r19_there_is_exactly_one_outcome(router, first, second) -> None:
 
 @pytest.mark.parametrize("kind", ["timeout", "overflow"])
 async def test_r19_limits_are_outcomes_like_others(router, unit, kind) -> None:
-    """A limit that is passed is the one outcome, after which an abort is nothing."""
+    """A time limit that passes is the one outcome; a later abort changes nothing."""
     controller = AbortController()
     limits: dict[str, Any] = {"timeout": {"timeout": unit}, "overflow": {"overflow": "fail"}}[kind]
     async with ask(router, Numbers(), buffer_size=2, signal=controller.signal, **limits) as stream:
@@ -514,7 +514,7 @@ async def test_r19_limits_are_outcomes_like_others(router, unit, kind) -> None:
 
 
 async def test_r20_closing_is_idempotent_and_concurrent(router) -> None:
-    """Any number of tasks may close a live stream, at once and again; its producer closes once."""
+    """Many tasks may close a live stream, at once and again; its producer closes once."""
     numbers = Numbers()
     stream = ask(router, numbers)
     await anext(aiter_kept := stream.payloads())
@@ -527,7 +527,7 @@ async def test_r20_closing_is_idempotent_and_concurrent(router) -> None:
 
 
 async def test_r20_closing_releases_a_waiting_consumer(router) -> None:
-    """A consumer that waits for an item when the stream is closed comes to its end."""
+    """Closing the stream ends the loop of a consumer that waits for an item."""
     got: list[Any] = ["never returned"]
     live = Endings(router)
     async with create_task_group() as tasks:
@@ -542,7 +542,7 @@ async def test_r20_closing_releases_a_waiting_consumer(router) -> None:
 
 
 async def test_r21_after_closing_an_iterator_ends_and_a_new_one_raises(router) -> None:
-    """After aclose(), the iterator in hand is at its end, and a new iteration is refused."""
+    """After aclose(), an existing iterator is at its end, and a new one is refused."""
     stream = ask(router, Numbers())
     iterator = aiter(stream)
     await anext(iterator)
@@ -555,7 +555,7 @@ async def test_r21_after_closing_an_iterator_ends_and_a_new_one_raises(router) -
 
 
 async def test_r22_closing_waits_for_the_clean_up(router, unit) -> None:
-    """aclose() returns when the producer's finally has run, however long that waits."""
+    """aclose() returns after the producer's finally has run, however long it waits."""
     steps = []
 
     async def careful() -> AsyncIterator[int]:
@@ -577,10 +577,8 @@ async def test_r22_closing_waits_for_the_clean_up(router, unit) -> None:
 
 @pytest.mark.parametrize("helper", [False, True])
 @pytest.mark.parametrize("waits", [False, True])
-async def test_r22_an_error_of_the_clean_up_is_raised_where_one_closes(
-    router, helper, waits
-) -> None:
-    """What a producer raises while it cleans up comes out of aclose() and of the block's end."""
+async def test_r22_closing_raises_an_error_of_the_clean_up(router, helper, waits) -> None:
+    """aclose() and the end of the block raise an error of the producer's clean-up."""
     error = ValueError("in the clean-up")
 
     async def careless() -> AsyncIterator[int]:
@@ -609,8 +607,8 @@ async def test_r22_an_error_of_the_clean_up_is_raised_where_one_closes(
 
 
 @pytest.mark.parametrize("scoped", [False, True])
-async def test_r23_closing_inside_of_the_loop_ends_the_loop(router, scoped) -> None:
-    """A body that closes its own stream sees no further item, and the loop just ends."""
+async def test_r23_closing_inside_the_loop_ends_the_loop(router, scoped) -> None:
+    """A body that closes its own stream gets no further item, and the loop ends."""
     numbers, got = Numbers(), []
     stream = ask(router, numbers)
     if scoped:
@@ -623,7 +621,7 @@ async def test_r23_closing_inside_of_the_loop_ends_the_loop(router, scoped) -> N
 
 
 async def test_r24_a_stream_is_iterated_once(router) -> None:
-    """Of ten tasks that open one stream, one wins; after it, nobody may enter or iterate."""
+    """Of ten tasks that open one stream, one succeeds; later entering or iterating is refused."""
     stream = ask(router, Numbers(3))
     results: list[Any] = []
 
@@ -642,8 +640,8 @@ async def test_r24_a_stream_is_iterated_once(router) -> None:
             await attempt()
 
 
-async def test_r24_a_stream_that_was_broken_off_is_consumed(router) -> None:
-    """After a break, a second loop is refused instead of going on or starting anew."""
+async def test_r24_a_stream_left_by_a_break_is_consumed(router) -> None:
+    """After a break, a second loop is refused; it neither resumes nor restarts the stream."""
     numbers = Numbers()
     stream = ask(router, numbers)
     async for _ in stream:
@@ -655,7 +653,7 @@ async def test_r24_a_stream_that_was_broken_off_is_consumed(router) -> None:
 
 @pytest.mark.parametrize("ending", ["abort", "cancel", "close"])
 async def test_r25_no_item_comes_after_the_outcome(router, ending) -> None:
-    """Items that are buffered when a stream is given up are never handed out."""
+    """Items still buffered when a stream is given up are never delivered."""
     controller = AbortController()
     async with ask(router, Numbers(), signal=controller.signal) as stream:
         iterator = stream.payloads()
@@ -687,7 +685,7 @@ async def leave_early(source: Any, how: str) -> None:
 @pytest.mark.parametrize("form", ["events", "payloads"])
 @pytest.mark.parametrize("how", ["break", "return", "raise"])
 async def test_r26_leaving_a_bare_loop_cleans_up(router, how, form) -> None:
-    """A bare loop that is left early ends its producer within a few turns, with no aclose()."""
+    """Leaving a bare loop early ends its producer within a few turns, without aclose()."""
     numbers = Numbers()
     stream = ask(router, numbers)
     try:
@@ -697,12 +695,12 @@ async def test_r26_leaving_a_bare_loop_cleans_up(router, how, form) -> None:
     await settle(10)
     assert numbers.closed == 1
     assert router.statistics().active_streams == 0
-    assert "ended" in repr(stream)  # and so it is still referenced
+    assert "ended" in repr(stream)  # keeps the stream referenced until here
 
 
 @pytest.mark.parametrize("how", ["break", "return", "raise"])
 async def test_r26_leaving_a_scoped_loop_cleans_up(router, how) -> None:
-    """When the block of a scoped stream ends, its producer is gone already."""
+    """When the block of a scoped stream has ended, its producer is gone."""
     numbers = Numbers()
     try:
         async with ask(router, numbers) as stream:
@@ -714,8 +712,8 @@ async def test_r26_leaving_a_scoped_loop_cleans_up(router, how) -> None:
 
 
 @pytest.mark.parametrize("size", SIZES)
-async def test_r27_breaking_off_stops_the_production(router, size) -> None:
-    """After a break, no more than consumed + buffer_size + 1 items have been produced, ever."""
+async def test_r27_a_break_stops_the_production(router, size) -> None:
+    """After a break, the items produced never exceed consumed + buffer_size + 1."""
     numbers = Numbers()
     async for event in ask(router, numbers, buffer_size=size):
         if event.payload == 4:
@@ -727,7 +725,7 @@ async def test_r27_breaking_off_stops_the_production(router, size) -> None:
 
 @pytest.mark.parametrize("scoped", [False, True])
 async def test_r28_the_bodys_exception_leaves_as_itself(router, scoped) -> None:
-    """What the body raises comes out as the same object, in no group."""
+    """The body's exception leaves as the same object, not in a group."""
     error = LookupError("from the body")
     with pytest.raises(LookupError) as raised:  # noqa: PT012 - two forms of one loop
         if scoped:
@@ -740,8 +738,8 @@ async def test_r28_the_bodys_exception_leaves_as_itself(router, scoped) -> None:
 
 
 @pytest.mark.parametrize("scoped", [False, True])
-async def test_r28_a_clean_up_error_is_not_hidden_by_the_bodys(router, caplog, scoped) -> None:
-    """If body and clean-up both fail, the body's error is raised and the other one logged."""
+async def test_r28_the_bodys_error_does_not_hide_a_clean_up_error(router, caplog, scoped) -> None:
+    """If body and clean-up both fail, the body's error is raised and the clean-up's logged."""
 
     async def careless() -> AsyncIterator[int]:
         try:
@@ -766,7 +764,7 @@ async def test_r28_a_clean_up_error_is_not_hidden_by_the_bodys(router, caplog, s
 
 @pytest.mark.parametrize("scoped", [False, True])
 async def test_r29_a_break_leaks_no_cancellation(router, unit, scoped) -> None:
-    """After a loop that was left early, the same task waits and streams undisturbed."""
+    """After leaving a loop early, the same task can wait and stream as before."""
     with CancelScope() as scope:
         if scoped:
             async with ask(router, Numbers()) as stream:
@@ -781,8 +779,8 @@ async def test_r29_a_break_leaks_no_cancellation(router, unit, scoped) -> None:
 
 @pytest.mark.parametrize("where", ["in the pull", "in the body"])
 @pytest.mark.parametrize("scoped", [False, True])
-async def test_r30_an_outer_timeout_goes_through(router, unit, scoped, where) -> None:
-    """A time limit around a loop ends it as any other code, and its producer with it."""
+async def test_r30_an_outer_timeout_ends_the_loop(router, unit, scoped, where) -> None:
+    """A time limit around a loop ends it like any other code, and its producer too."""
     live = Endings(router)
 
     async def consume(source: Any) -> None:
@@ -802,7 +800,7 @@ async def test_r30_an_outer_timeout_goes_through(router, unit, scoped, where) ->
 
 
 async def test_r31_nested_streams_close_independently(router) -> None:
-    """Inner loops that are broken off leave the outer stream as it is."""
+    """A break out of an inner loop leaves the outer stream alone."""
     outer, inner, got = Numbers(3), Numbers(), []
     to = router.register_actor("inner", inner)
     async for number in ask(router, outer, buffer_size=1).payloads():
@@ -816,7 +814,7 @@ async def test_r31_nested_streams_close_independently(router) -> None:
 
 
 async def test_r31_interleaved_streams_close_independently(router) -> None:
-    """Of two scoped streams read in turns, either may be closed first."""
+    """Two scoped streams read in turn may be closed in either order."""
     one, two = Numbers(), Numbers()
     first, second = ask(router, one), ask(router, two)
     async with first, second:
@@ -829,7 +827,7 @@ async def test_r31_interleaved_streams_close_independently(router) -> None:
 
 @pytest.mark.parametrize("ending", ["break", "abort", "raise", "timeout"])
 async def test_r32_ending_a_stream_never_stops_the_actor(router, unit, ending) -> None:
-    """Whatever ends one stream of an actor, it streams again, in either form."""
+    """However a stream ends, its actor can stream again, in either form."""
     to = router.register_actor("numbers", Numbers(5))
     chunks: list[int] = []
     stream = router.stream_async(to, "query", buffer_size=1, timeout=unit)
@@ -848,7 +846,7 @@ async def test_r32_ending_a_stream_never_stops_the_actor(router, unit, ending) -
 
 @pytest.mark.parametrize("ending", ["end", "break", "close", "abort"])
 async def test_r33_nothing_keeps_a_finished_stream(router, ending) -> None:
-    """After the end, neither the router nor a signal keeps a stream, its iterator, its payload."""
+    """After the end, neither router nor signal keeps the stream, its iterator or its payload."""
     to = router.register_actor("n", Numbers(300))
     controller, payload = AbortController(), Referable()
     stream = router.stream_async(to, "query", payload, signal=controller.signal)
@@ -868,8 +866,8 @@ async def test_r33_nothing_keeps_a_finished_stream(router, ending) -> None:
     assert [ref() for ref in kept] == [None, None, None]
 
 
-async def test_r33_an_unknown_actor_leaves_nothing_at_the_signal(router) -> None:
-    """A request that failed at its first pull is kept by no long-lived signal."""
+async def test_r33_a_signal_keeps_no_request_to_an_unknown_actor(router) -> None:
+    """A long-lived signal does not keep a request that failed at its first pull."""
     controller, payload = AbortController(), Referable()
     with pytest.raises(ActorNotFoundError):
         await router.stream_async("nobody", "q", payload, signal=controller.signal).collect()
@@ -881,7 +879,7 @@ async def test_r33_an_unknown_actor_leaves_nothing_at_the_signal(router) -> None
 
 @pytest.mark.parametrize("ending", ["break", "unread", *ENDINGS])
 async def test_r34_no_case_leaves_a_task_or_a_warning(router, ending) -> None:
-    """However a stream ends, no producer is left, and its garbage warns of nothing."""
+    """However a stream ends, no producer is left, and collecting it causes no warning."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         live = Endings(router)
@@ -898,11 +896,11 @@ async def test_r34_no_case_leaves_a_task_or_a_warning(router, ending) -> None:
         await settle(10)
         assert router.statistics().active_streams == 0
         del live
-        gc.collect()  # pytest fails this test for what __del__ raises
+        gc.collect()  # pytest fails this test if a __del__ raises
 
 
 async def test_r35_a_cancelled_consumer_cleans_up_and_stays_cancelled(router) -> None:
-    """A task that is cancelled in its pull sees the cancellation, and its producer is gone."""
+    """A task cancelled in its pull sees the cancellation, and its producer is gone."""
     numbers, seen = Numbers(1), []
 
     async def wait_for_more() -> AsyncIterator[int]:
@@ -934,8 +932,8 @@ async def test_r35_a_cancelled_consumer_cleans_up_and_stays_cancelled(router) ->
 
 
 @pytest.mark.parametrize("options", [{}, {"timeout": 0}, {"first_timeout": 0}])
-async def test_r36_a_signal_aborted_before_calls_nobody(router, options) -> None:
-    """With a signal aborted beforehand, the first pull raises, and the actor is never called."""
+async def test_r36_an_aborted_signal_keeps_the_actor_from_being_called(router, options) -> None:
+    """If the signal is already aborted, the first pull raises and the actor is never called."""
     numbers, controller = Numbers(), AbortController()
     controller.abort("too late")
     iterator = ask(router, numbers, signal=controller.signal, **options).payloads()
@@ -949,7 +947,7 @@ async def test_r36_a_signal_aborted_before_calls_nobody(router, options) -> None
 @pytest.mark.parametrize("started", [False, True])
 @pytest.mark.parametrize("by", ["signal", "cancel"])
 async def test_r37_the_reason_reaches_the_consumer_unchanged(router, by, started) -> None:
-    """The consumer finds the very object that was given as the reason."""
+    """The consumer gets the same object that was given as the reason."""
     reason, controller = object(), AbortController()
     stream = ask(router, Numbers(), signal=controller.signal)
     iterator = aiter(stream)
@@ -963,7 +961,7 @@ async def test_r37_the_reason_reaches_the_consumer_unchanged(router, by, started
 
 
 async def test_r38_an_abort_wakes_a_consumer_of_an_empty_stream(router, unit) -> None:
-    """A consumer that waits for an item that never comes is released by an abort."""
+    """An abort wakes a consumer that waits for an item that never comes."""
     live, got = Endings(router), []
 
     async def consume() -> None:
@@ -979,7 +977,7 @@ async def test_r38_an_abort_wakes_a_consumer_of_an_empty_stream(router, unit) ->
 
 @pytest.mark.parametrize("kind", [Numbers, HelperNumbers, CallbackNumbers])
 async def test_r38_an_abort_wakes_a_producer_at_a_full_buffer(router, kind) -> None:
-    """A producer that waits for room is released by an abort, though nobody reads."""
+    """An abort wakes a producer that waits for room, even without a reader."""
     numbers, controller = kind(), AbortController()
     async with ask(router, numbers, buffer_size=1, signal=controller.signal) as stream:
         await settle()
@@ -991,8 +989,8 @@ async def test_r38_an_abort_wakes_a_producer_at_a_full_buffer(router, kind) -> N
 
 
 @pytest.mark.parametrize("ending", ["end", "fail"])
-async def test_r39_an_abort_after_the_end_is_nothing(router, ending) -> None:
-    """Once the closing event was seen, an abort changes nothing that the consumer sees."""
+async def test_r39_an_abort_after_the_end_does_nothing(router, ending) -> None:
+    """After the consumer has seen the closing event, an abort changes nothing for it."""
     live = Endings(router)
     iterator = aiter(live.stream)
     await getattr(live, ending)()
@@ -1009,7 +1007,7 @@ async def test_r39_an_abort_after_the_end_is_nothing(router, ending) -> None:
 @pytest.mark.parametrize("finished", [False, True])
 @pytest.mark.parametrize("by", ["signal", "cancel"])
 async def test_r40_an_abort_discards_what_is_buffered(router, by, finished) -> None:
-    """After an abort nothing more is made, and nothing buffered is handed out, done or not."""
+    """After an abort no item is made or delivered, even if the producer had finished."""
     numbers, controller = Numbers(10 if finished else None), AbortController()
     async with ask(router, numbers, buffer_size=10, signal=controller.signal) as stream:
         iterator = stream.payloads()
@@ -1030,7 +1028,7 @@ async def test_r40_an_abort_discards_what_is_buffered(router, by, finished) -> N
     ids=["controller", "class", "str", "int", "object"],
 )
 async def test_r41_a_wrong_signal_raises_at_the_call(router, signal) -> None:
-    """What is no AbortSignal is refused at the call, by name, and nobody is contacted."""
+    """A signal that is not an AbortSignal raises at the call; no actor is called."""
     numbers = Numbers()
     with pytest.raises(TypeError, match="signal"):
         ask(router, numbers, signal=signal)
@@ -1039,7 +1037,7 @@ async def test_r41_a_wrong_signal_raises_at_the_call(router, signal) -> None:
 
 
 class Patient:
-    """A hand-made async iterator: gives 0, then waits for ever."""
+    """A hand-written async iterator: gives 0, then waits for ever."""
 
     def __init__(self, log: list[str]) -> None:
         self.log = log
@@ -1061,7 +1059,7 @@ class Patient:
 
 @pytest.mark.parametrize("kind", ["pre-built", "coroutine", "helper", "delegated", "forwarded"])
 async def test_r42_an_abort_reaches_every_kind_of_producer(router, kind) -> None:
-    """An abort stops what an actor returned or delegated to, not only a generator of its own."""
+    """An abort also stops a producer that the actor returned or delegated to."""
     log: list[str] = []
     inner = router.register_actor("inner", calling(lambda: Patient(log)))
 
@@ -1097,7 +1095,7 @@ async def test_r42_an_abort_reaches_every_kind_of_producer(router, kind) -> None
 
 @pytest.mark.parametrize("turns", range(6))
 async def test_r43_an_abort_racing_with_the_end_has_one_outcome(router, turns) -> None:
-    """Abort and end in the same few turns: all items and the end, or the abort; never a mix."""
+    """An abort near the end gives either all items and the end, or the abort, never a mix."""
     controller, cleaned, got = AbortController(), [], []
 
     async def two() -> AsyncIterator[int]:
@@ -1137,7 +1135,7 @@ async def ticking(unit: float, *pauses: float) -> AsyncIterator[int]:
 
 
 async def test_r44_the_total_timeout_fires_though_items_flow(router, unit, virtual_time) -> None:
-    """A stream that is alive ends at its timeout all the same; its items until then arrive."""
+    """The timeout ends even an active stream; the items made until then arrive."""
     started = current_time()
     got = await read(ask(router, lambda: ticking(unit, *[1] * 100), timeout=4.5 * unit).payloads())
     assert isinstance(got[-1], StreamTimeoutError)
@@ -1148,8 +1146,8 @@ async def test_r44_the_total_timeout_fires_though_items_flow(router, unit, virtu
     assert not virtual_time or len(got) == 5
 
 
-async def test_r45_the_idle_timeout_starts_anew_with_each_item(router, unit) -> None:
-    """Only a pause between two items counts, not the time of all of them."""
+async def test_r45_each_item_restarts_the_idle_timeout(router, unit) -> None:
+    """The idle timeout measures the pause between two items, not the whole stream."""
     stream = ask(router, lambda: ticking(unit, *[1] * 8, 50), idle_timeout=5 * unit)
     got = await read(stream.payloads())
     assert got[:-1] == list(range(8))
@@ -1157,15 +1155,15 @@ async def test_r45_the_idle_timeout_starts_anew_with_each_item(router, unit) -> 
 
 
 async def test_r46_the_first_timeout_is_not_the_idle_timeout(router, unit) -> None:
-    """Before the first item, the first timeout rules and the idle timeout does not."""
+    """Before the first item, the first timeout applies and the idle timeout does not."""
     limits = {"first_timeout": 10 * unit, "idle_timeout": unit}
     assert (await anext(ask(router, lambda: ticking(unit, 4), **limits).payloads())) == 0
     got = await read(ask(router, lambda: ticking(unit, 50), **limits).payloads())
     assert [error.kind for error in got] == ["first"]
 
 
-async def test_r47_the_consumers_own_time_is_nobodys_timeout(router, unit) -> None:
-    """A consumer that takes longer than both timeouts for each item gets them all."""
+async def test_r47_the_consumers_own_time_counts_for_no_timeout(router, unit) -> None:
+    """A consumer that spends more than both timeouts on each item still gets them all."""
     limits = {"first_timeout": 2 * unit, "idle_timeout": 2 * unit}
     async with ask(router, Numbers(4), buffer_size=1, **limits) as stream:
         got = []
@@ -1177,7 +1175,7 @@ async def test_r47_the_consumers_own_time_is_nobodys_timeout(router, unit) -> No
 
 
 async def test_r48_a_stalled_consumer_releases_the_producer(router, unit) -> None:
-    """A consumer that does not read for too long loses its stream, and its next pull says so."""
+    """A consumer that stops reading for too long loses its stream; its next pull raises."""
     numbers = Numbers()
     async with ask(router, numbers, buffer_size=1, stall_timeout=5 * unit) as stream:
         iterator = stream.payloads()
@@ -1193,7 +1191,7 @@ async def test_r48_a_stalled_consumer_releases_the_producer(router, unit) -> Non
 
 
 async def test_r48_a_consumer_that_reads_now_and_then_does_not_stall(router, unit) -> None:
-    """Each item that is taken gives the consumer its whole time again."""
+    """Each item taken restarts the stall timeout."""
     stream = ask(router, Numbers(6), buffer_size=1, stall_timeout=5 * unit)
     got = []
     async for number in stream.payloads():
@@ -1203,7 +1201,7 @@ async def test_r48_a_consumer_that_reads_now_and_then_does_not_stall(router, uni
 
 
 async def test_r49_the_first_timeout_is_over_once_items_flow(router, unit) -> None:
-    """After its first item, a stream may pause for longer than its first timeout."""
+    """After the first item, a stream may pause for longer than its first timeout."""
     iterator = ask(router, lambda: ticking(unit, 0, 6, 6), first_timeout=2 * unit).payloads()
     assert [await anext(iterator) for _ in range(3)] == [0, 1, 2]
 
@@ -1227,7 +1225,7 @@ async def test_r50_a_timeout_error_of_the_actor_is_its_own(router, unit, own) ->
 
 @pytest.mark.parametrize("option", ["timeout", "first_timeout"])
 async def test_r51_a_timeout_of_zero_never_calls_the_actor(router, option) -> None:
-    """With no time at all, the first pull raises, and nobody is called."""
+    """With a timeout of 0, the first pull raises and the actor is never called."""
     numbers = Numbers()
     got = await read(ask(router, numbers, **{option: 0}).payloads())
     await settle()
@@ -1237,8 +1235,8 @@ async def test_r51_a_timeout_of_zero_never_calls_the_actor(router, option) -> No
 
 
 @pytest.mark.parametrize("limit", [None, math.inf])
-async def test_r51_none_and_inf_are_no_limit(router, unit, virtual_time, limit) -> None:
-    """Without a limit, a stream outlives the timeout that is there by default."""
+async def test_r51_none_and_inf_mean_no_limit(router, unit, virtual_time, limit) -> None:
+    """Without a limit, a stream outlives the default timeout."""
     names = "timeout", "first_timeout", "idle_timeout", "stall_timeout"
     pause = 1000 if virtual_time else 2
     stream = ask(router, lambda: ticking(unit, pause, pause), **dict.fromkeys(names, limit))
@@ -1253,7 +1251,7 @@ async def test_r51_none_and_inf_are_no_limit(router, unit, virtual_time, limit) 
 @pytest.mark.parametrize("stalled", [False, True])
 @pytest.mark.parametrize("number", [0, 1, 2, 3, 4])
 async def test_r52_an_error_comes_after_the_items_before_it(router, number, stalled, waits) -> None:
-    """Exactly the items that were produced before an error arrive before it."""
+    """Exactly the items produced before an error arrive before it."""
 
     async def failing() -> AsyncIterator[int]:
         for item in range(number):
@@ -1274,7 +1272,7 @@ async def test_r52_an_error_comes_after_the_items_before_it(router, number, stal
 
 
 async def test_r53_type_arguments_and_cause_survive(router) -> None:
-    """The consumer finds the actor's very exception, with all that it carries, as the cause."""
+    """The error's cause is the actor's own exception object, with its arguments and cause."""
 
     class QuotaError(Exception):
         pass
@@ -1295,7 +1293,7 @@ async def test_r53_type_arguments_and_cause_survive(router) -> None:
 
 @pytest.mark.parametrize("form", ["events", "payloads"])
 async def test_r54_an_error_is_raised_once(router, form) -> None:
-    """After its error, a stream is at its end."""
+    """After its error is raised, a stream is at its end."""
     live = Endings(router)
     await live.fail()
     iterator = aiter(live.stream) if form == "events" else live.stream.payloads()
@@ -1310,7 +1308,7 @@ LOOK_ALIKES = [StopIteration, StopAsyncIteration, EndOfStream, ClosedResourceErr
 @pytest.mark.parametrize("form", ["generator", "helper", "plain helper", "callback", "method"])
 @pytest.mark.parametrize("error", LOOK_ALIKES)
 async def test_r55_no_exception_reads_as_a_clean_end(router, error, form) -> None:
-    """What elsewhere means an end is, if an actor raises it, an error like any other."""
+    """An exception that elsewhere means an end is an ordinary error if an actor raises it."""
 
     async def generate() -> AsyncIterator[int]:
         yield 0
@@ -1345,7 +1343,7 @@ async def test_r55_no_exception_reads_as_a_clean_end(router, error, form) -> Non
 @pytest.mark.real_clock
 @pytest.mark.parametrize("error", LOOK_ALIKES)
 async def test_r55_no_exception_in_a_thread_reads_as_a_clean_end(router, error) -> None:
-    """A blocking iterable that raises what elsewhere means an end has failed, too."""
+    """A blocking iterable that raises an exception that elsewhere means an end has failed."""
 
     def generate() -> Iterator[int]:
         yield 0
@@ -1356,8 +1354,8 @@ async def test_r55_no_exception_in_a_thread_reads_as_a_clean_end(router, error) 
     assert [type(item) for item in got] == [int, StreamError]
 
 
-async def test_r55_a_callbacks_stop_async_iteration_is_no_clean_end(router) -> None:
-    """What on_backpressure raises is an error of the stream, whatever its kind."""
+async def test_r55_a_callbacks_stop_async_iteration_is_not_a_clean_end(router) -> None:
+    """Any exception from on_backpressure is an error of the stream."""
 
     async def nothing() -> AsyncIterator[int]:
         for item in list[int]():
@@ -1373,7 +1371,7 @@ async def test_r55_a_callbacks_stop_async_iteration_is_no_clean_end(router) -> N
     assert isinstance(got[-1], StreamError)
 
 
-async def test_r56_an_error_that_nobody_pulls_waits(router) -> None:
+async def test_r56_an_error_waits_for_the_next_pull(router) -> None:
     """A failure is kept for the next pull, and harms neither the router nor other streams."""
     live = Endings(router)
     async with ask(router, Numbers(3)) as sibling, live.stream as stream:
@@ -1389,7 +1387,7 @@ async def test_r56_an_error_that_nobody_pulls_waits(router) -> None:
 @pytest.mark.parametrize("kind", [Numbers, CallbackNumbers])
 @pytest.mark.parametrize("waits", [False, True])
 async def test_r57_a_failing_on_chunk_stops_the_actor(router, kind, waits) -> None:
-    """What on_chunk raises comes out of stream_ask as itself, and the producer is gone."""
+    """stream_ask raises on_chunk's exception itself, and the producer is gone."""
     numbers, error = kind(), LookupError("from on_chunk")
 
     def on_chunk(chunk: int) -> Awaitable[None] | None:
@@ -1413,7 +1411,7 @@ async def test_r57_a_failing_on_chunk_stops_the_actor(router, kind, waits) -> No
 
 @pytest.mark.parametrize("stalled", [False, True])
 async def test_r58_an_error_beats_an_end(router, stalled) -> None:
-    """An actor that says end and then fails has failed."""
+    """An actor that fails after its end event has failed."""
 
     async def torn() -> AsyncIterator[Any]:
         yield 0
@@ -1428,7 +1426,7 @@ async def test_r58_an_error_beats_an_end(router, stalled) -> None:
 
 
 async def test_r59_a_stopped_actor_interrupts_its_streams(router, unit) -> None:
-    """Taking an actor away releases its consumers with an error; under its id, a new one works."""
+    """Unregistering an actor wakes its consumers with an error; its name can be used again."""
     live, got = Endings(router), []
 
     async def consume() -> None:
@@ -1448,7 +1446,7 @@ async def test_r59_a_stopped_actor_interrupts_its_streams(router, unit) -> None:
 @pytest.mark.parametrize("ends_by", ["leaving", "cancellation"])
 @pytest.mark.parametrize("polite", [False, True])
 async def test_r59_a_closed_router_interrupts_its_streams(unit, ends_by, polite) -> None:
-    """A consumer elsewhere learns that the router is gone, even if the actor ends in good order."""
+    """A consumer outside the router gets RouterClosedError, even if the actor ends cleanly."""
     got, opened = [], Event()
 
     async def wait() -> AsyncIterator[int]:
@@ -1481,7 +1479,7 @@ async def test_r59_a_closed_router_interrupts_its_streams(unit, ends_by, polite)
 async def test_r60_an_unknown_actor_or_method_fails_at_the_first_pull(
     router, to, error, scoped
 ) -> None:
-    """A request that nobody can serve is made without an error, which comes at its first use."""
+    """A request that no actor can serve raises at its first pull, not at the call."""
     router.register_actor("mute", Actor())
     stream = router.stream_async(to, "query")
     with pytest.raises(error, match=to):
@@ -1490,8 +1488,8 @@ async def test_r60_an_unknown_actor_or_method_fails_at_the_first_pull(
         await stream.collect()
 
 
-async def test_r61_two_failures_in_one_turn_are_both_told(router) -> None:
-    """Two producers that fail at the same moment fail each for its own consumer."""
+async def test_r61_two_failures_in_one_turn_are_both_raised(router) -> None:
+    """Two producers that fail at the same moment each fail for their own consumer."""
     gate, got = Event(), {}
 
     def failing(error: Exception) -> Callable[[], AsyncIterator[int]]:
@@ -1514,13 +1512,13 @@ async def test_r61_two_failures_in_one_turn_are_both_told(router) -> None:
     assert [got[error] for error in errors] == errors
 
 
-# The rules that do not apply, or a part of them
+# Rules that do not apply, in whole or in part
 
 NOT_APPLICABLE = {
     "R03": "there is no buffer of 0: buffer_size is an int >= 1 (R04 proves that 0 is refused)",
     "R08": "there is no unbounded buffer: buffer_size is an int >= 1 (R04: inf is refused)",
-    "R10, peak": "the design names the fields of statistics(), and a peak is none of them",
-    "R15, FIFO": "of the two results that the rule allows, the design has the error",
+    "R10, peak": "the design names the fields of statistics(); a peak is not one of them",
+    "R15, FIFO": "of the two results that the rule allows, the design chose the error",
     "R28, grouped": "the body's exception leaves as itself; the clean-up's is logged instead",
     "R37, producer": "a producer is cancelled, and a cancellation carries no reason on asyncio",
     "R43, sides": "after its last yield a producer cannot see an outcome any more",
@@ -1528,7 +1526,7 @@ NOT_APPLICABLE = {
 
 
 def test_every_rule_is_tested_or_listed() -> None:
-    """Each rule of A to G has a test here, or a reason why it has none."""
+    """Each rule of A to G has a test here, or a reason why it does not apply."""
     tested = {f"R{found[1]}" for name in globals() if (found := re.match(r"test_r(\d\d)_", name))}
     listed = {key for key in NOT_APPLICABLE if re.fullmatch(r"R\d\d", key)}
     assert tested | listed == {f"R{number:02}" for number in range(1, 62)}
@@ -1538,6 +1536,6 @@ def test_every_rule_is_tested_or_listed() -> None:
 
 
 def test_every_test_says_what_it_proves() -> None:
-    """Each test has a docstring of one sentence: its claim."""
+    """Each test has a one-sentence docstring: its claim."""
     tests = [thing for name, thing in globals().items() if name.startswith("test_")]
     assert [test.__name__ for test in tests if not re.search(r"\.$", test.__doc__ or "")] == []

@@ -1,9 +1,9 @@
-"""A producer and a consumer that wake each other at every turn still notice a cancellation.
+"""A producer and a consumer that keep waking each other still notice a cancellation.
 
-On asyncio a cancellation is delivered to a task that waits. Two tasks that wake each other again
-and again can be awake whenever it comes, and never hear of it, if nothing makes them look. Whether
-they are depends on the size of the buffer, on who pauses when, and on the turn of the loop in
-which the cancellation comes; so the tests go through all of it. They count items, not time.
+asyncio delivers a cancellation to a task that waits. Two tasks that keep waking each other may be
+awake whenever it comes, and miss it for ever, unless something makes them check. Whether that
+happens depends on the size of the buffer, on which side pauses when, and on the turn of the loop in
+which the cancellation comes; so the tests try all combinations. They count items, not time.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
@@ -18,13 +18,13 @@ from actorstream.testing import settle
 
 SIZES = [1, 2, 3, 99, 100, 101, 499, 500, 501, 1000, 100_000]
 SOON = 2000  # items
-FAR = 10 * SOON  # where a stream ends that should have been left long before
+FAR = 10 * SOON  # the end of a stream that should have been left long before
 
 Pause = Callable[[int], Awaitable[object]]
 
 
 async def never(_: int) -> None:
-    """Go on at once: each side runs until the buffer is full, or empty."""
+    """Never pause: each side runs until the buffer is full or empty."""
 
 
 async def at_each_item(_: int) -> None:
@@ -46,7 +46,7 @@ PAUSES: dict[str, tuple[Pause, Pause]] = {
 
 
 class Endless(Actor):
-    """Streams numbers in a cancel scope of its own, pausing as it is told."""
+    """Streams numbers in its own cancel scope, with the given pauses."""
 
     def __init__(self, pause: Pause) -> None:
         self.pause = pause
@@ -129,7 +129,7 @@ class Bench:
         scope.cancel()
 
     def check(self, where: str) -> None:
-        """The scope was left by its cancellation, soon after it."""
+        """Check that the scope was left because of its cancellation, and soon after it."""
         assert self.scopes[where].cancelled_caught
         assert self.actor.made - self.made_before <= SOON
         if where != "actor":  # from there on, the consumer still gets what is buffered
@@ -143,7 +143,7 @@ class Bench:
 async def test_a_cancellation_is_noticed_soon(
     buffer_size: int, where: str, pauses: str, turns: int
 ) -> None:
-    """Whoever is cancelled and whenever: each side handles about 2,000 items more at most."""
+    """After any cancellation, at any time, each side handles at most about 2,000 more items."""
     of_producer, of_consumer = PAUSES[pauses]
     bench = Bench(Generating(of_producer), of_consumer, buffer_size)
     await bench.run(where, turns)
@@ -153,8 +153,10 @@ async def test_a_cancellation_is_noticed_soon(
 @pytest.mark.parametrize("actor", [Helped, Calling, Forwarding])
 @pytest.mark.parametrize("where", ["consumer", "actor", "router"])
 @pytest.mark.parametrize("buffer_size", [1, 2, 100, 500, 100_000])
-async def test_whatever_the_actors_form(buffer_size: int, where: str, actor: type[Endless]) -> None:
-    """The same holds for a helper, the callback form, and an actor that forwards a stream."""
+async def test_a_cancellation_is_noticed_soon_by_every_form_of_actor(
+    buffer_size: int, where: str, actor: type[Endless]
+) -> None:
+    """A helper, the callback form and a forwarding actor notice a cancellation as soon."""
     bench = Bench(actor(never), never, buffer_size)
     await bench.run(where, 8)
     bench.check(where)

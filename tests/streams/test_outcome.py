@@ -1,4 +1,4 @@
-"""How a stream ends: the table of outcomes, row by row; each once, and then nothing for ever."""
+"""How a stream ends: the table of outcomes, row by row. Each is seen once, then only the end."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -25,7 +25,7 @@ from actorstream.testing import settle
 
 
 class Told(Actor):
-    """Makes two items, then does what it is told."""
+    """Makes two items, then runs a given function."""
 
     def __init__(self, then: Callable[[], Awaitable[object]]) -> None:
         self.then = then
@@ -39,7 +39,7 @@ class Told(Actor):
 
 
 async def stop() -> None:
-    """Come to the natural end."""
+    """End normally."""
 
 
 async def fail() -> None:
@@ -60,7 +60,7 @@ async def make_more() -> object:
 
 @attrs.frozen
 class Row:
-    """One way for a stream to end, and what its consumer is to find."""
+    """One way for a stream to end, and what its consumer should get."""
 
     event: str | None
     error: type[BaseException] | None
@@ -71,7 +71,7 @@ class Row:
 
 
 class Case:
-    """A stream that has ended, with two items that nobody has read."""
+    """A stream that has ended, with two unread items."""
 
     def __init__(self, router: MessageRouter, stream: Stream[Any], unit: float) -> None:
         self.router = router
@@ -135,7 +135,7 @@ OTHER_ROWS = [row for name, row in ROWS.items() if name != "stopped"]
 
 @asynccontextmanager
 async def case_of(row: Row, unit: float, payloads: bool = False) -> AsyncIterator[Any]:
-    """Let a stream end as the row says, and give the iterator that is left."""
+    """End a stream as the row says, and yield its iterator."""
     router = MessageRouter()
     router.register_actor("told", Told(row.then))
     options = {
@@ -160,7 +160,7 @@ async def case_of(row: Row, unit: float, payloads: bool = False) -> AsyncIterato
 
 
 async def items_from(reader: Any) -> tuple[list[Any], AsyncStreamMessage[Any] | BaseException]:
-    """Read the items, and what came first instead of one."""
+    """Read the items up to the first event or exception that is not one, and return both."""
     items: list[Any] = []
     while True:
         try:
@@ -175,14 +175,14 @@ async def items_from(reader: Any) -> tuple[list[Any], AsyncStreamMessage[Any] | 
 
 
 @EVERY_ROW
-async def test_what_is_still_buffered_is_delivered_or_discarded(row: Row, unit: float) -> None:
+async def test_buffered_items_are_delivered_or_discarded(row: Row, unit: float) -> None:
     async with case_of(row, unit) as reader:
         items, _ = await items_from(reader)
     assert items == ([] if row.discards else [1, 2])
 
 
 @EVERY_ROW
-async def test_the_outcome_is_shown_as_an_event_or_not_at_all(row: Row, unit: float) -> None:
+async def test_the_outcome_is_one_event_or_none(row: Row, unit: float) -> None:
     async with case_of(row, unit) as reader:
         _, came = await items_from(reader)
     assert (came.type if isinstance(came, AsyncStreamMessage) else None) == row.event
@@ -207,7 +207,7 @@ async def test_payloads_raise_the_error_and_show_no_event(row: Row, unit: float)
 
 @pytest.mark.parametrize("payloads", [False, True])
 @EVERY_ROW
-async def test_after_its_outcome_a_stream_is_over_for_ever(
+async def test_after_its_outcome_a_stream_stays_at_its_end(
     row: Row, unit: float, payloads: bool
 ) -> None:
     async with case_of(row, unit, payloads) as reader:
@@ -221,7 +221,7 @@ async def test_after_its_outcome_a_stream_is_over_for_ever(
 
 
 @EVERY_ROW
-async def test_an_outcome_is_no_matter_for_the_next_stream(row: Row, unit: float) -> None:
+async def test_an_outcome_does_not_affect_the_next_stream(row: Row, unit: float) -> None:
     async with case_of(row, unit) as reader:
         await items_from(reader)
     async with case_of(ROWS["end"], unit) as reader:
@@ -235,7 +235,7 @@ SEEN = [name for name, row in ROWS.items() if not row.discards]
 
 
 @pytest.mark.parametrize("name", SEEN)
-async def test_an_abort_overrides_what_waits_behind_items(name: str, unit: float) -> None:
+async def test_an_abort_overrides_an_outcome_behind_unread_items(name: str, unit: float) -> None:
     row = ROWS[name]
 
     async def act_and_cancel(case: Case) -> None:
@@ -249,7 +249,7 @@ async def test_an_abort_overrides_what_waits_behind_items(name: str, unit: float
 
 
 @EVERY_ROW
-async def test_closing_overrides_everything_that_has_not_been_read(row: Row, unit: float) -> None:
+async def test_closing_overrides_every_unread_outcome(row: Row, unit: float) -> None:
     async def act_and_close(case: Case) -> None:
         await row.act(case)
         await case.stream.aclose()
@@ -261,7 +261,9 @@ async def test_closing_overrides_everything_that_has_not_been_read(row: Row, uni
 
 
 @pytest.mark.parametrize("row", OTHER_ROWS)
-async def test_the_first_outcome_that_keeps_the_items_stays(row: Row, unit: float) -> None:
+async def test_an_outcome_that_keeps_the_items_is_not_replaced_by_a_later_one(
+    row: Row, unit: float
+) -> None:
     async def act_and_unregister(case: Case) -> None:
         await row.act(case)
         await case.router.unregister_actor("told")
@@ -272,7 +274,7 @@ async def test_the_first_outcome_that_keeps_the_items_stays(row: Row, unit: floa
 
 
 async def outcome_of(name: str, unit: float) -> tuple[Any, Any]:
-    """Return the event and the error with which the row of that name ends."""
+    """Return the event and the error that end the row of that name."""
     async with case_of(ROWS[name], unit) as reader:
         _, event = await items_from(reader)
         _, error = await items_from(reader)
@@ -284,7 +286,7 @@ async def test_a_failure_has_the_actors_exception_as_its_cause(unit: float) -> N
     assert isinstance(error.__cause__, ValueError)
 
 
-async def test_a_failure_says_who_failed_at_what_and_how(unit: float) -> None:
+async def test_a_failure_names_the_actor_the_request_and_the_error(unit: float) -> None:
     event, error = await outcome_of("failure", unit)
     assert event.error == "no more"
     assert str(error) == "@(told) failed while it streamed 'go': ValueError: no more"
@@ -300,7 +302,7 @@ async def test_a_failure_without_a_text_shows_the_exception(unit: float) -> None
     assert event.error == "KeyError()"
 
 
-async def test_an_actors_error_event_is_told_in_its_words(unit: float) -> None:
+async def test_an_actors_error_event_keeps_its_text(unit: float) -> None:
     event, error = await outcome_of("failure, by event", unit)
     assert event.error == "no more"
     assert str(error) == "@(told) failed while it streamed 'go': no more"

@@ -1,4 +1,4 @@
-"""The producer's task: how it drives an actor's source, closes it, and tells of its failures."""
+"""The producer's task: how it drives an actor's source, closes it and reports its failures."""
 
 import asyncio
 import logging
@@ -19,7 +19,7 @@ from tests.support import ActorOf, QuitProgram, serving
 
 
 class Source:
-    """An async iterator that is no generator; it notes whether it was closed, and how often."""
+    """An async iterator that is not a generator; it counts how often it was closed."""
 
     def __init__(self, fail_at: int | None = None) -> None:
         self.number = 0
@@ -52,7 +52,7 @@ async def test_iterator_is_closed(router):
 
 
 async def test_failed_iterator_is_closed(router):
-    """An iterator that failed is closed, too; its failure is the stream's."""
+    """An iterator that failed is closed too; its failure is the stream's."""
     source = Source(fail_at=2)
     router.register_actor("a", ActorOf(lambda _: source))
     with pytest.raises(StreamError, match="no more pages"):
@@ -61,7 +61,7 @@ async def test_failed_iterator_is_closed(router):
 
 
 async def test_iterable_with_an_iterator_of_its_own(router):
-    """An async iterable may make its iterator when it is asked for it."""
+    """An async iterable may make a new iterator in `__aiter__`."""
 
     class Iterable:
         async def __aiter__(self):
@@ -73,7 +73,7 @@ async def test_iterable_with_an_iterator_of_its_own(router):
 
 
 async def test_awaitable_iterable(router):
-    """What can be iterated is not awaited, even if it could be."""
+    """An async iterable is not awaited, even if it is awaitable."""
 
     class Both:
         async def __aiter__(self):
@@ -87,7 +87,7 @@ async def test_awaitable_iterable(router):
 
 
 async def test_coroutine_that_returns_a_helper(router):
-    """A coroutine function may do its work first, and return a helper's stream."""
+    """A coroutine function may work first, then return a helper's stream."""
 
     async def stream_async(payload):
         await checkpoint()
@@ -135,7 +135,7 @@ async def test_clean_up_sees_a_cancellation(router):
 
 
 async def test_generator_that_ends_when_thrown_into(router):
-    """A generator that returns when it is cancelled has ended; nothing is logged."""
+    """A generator that returns when cancelled has ended; nothing is logged."""
 
     async def polite(_):
         try:
@@ -152,7 +152,7 @@ async def test_generator_that_ends_when_thrown_into(router):
 
 
 async def test_generator_that_yields_when_thrown_into(router):
-    """What a generator yields in its clean-up goes nowhere, and does no harm."""
+    """An item that a generator yields in its clean-up is dropped without harm."""
 
     async def talkative(_):
         try:
@@ -169,7 +169,7 @@ async def test_generator_that_yields_when_thrown_into(router):
 
 
 async def test_error_of_a_handover_in_the_generator(router, unit):
-    """What hits the producer while it hands an item over is raised at that very `yield`."""
+    """An error during the handover of an item is raised at the `yield` of that item."""
     reached, expired = 0, anyio.Event()
 
     async def limited(_):
@@ -192,7 +192,7 @@ async def test_error_of_a_handover_in_the_generator(router, unit):
 
 
 async def test_group_of_failures(router):
-    """A group of exceptions fails the stream as the group that it is."""
+    """An exception group fails the stream as a group."""
 
     async def stream_async(_):
         yield 1
@@ -206,7 +206,7 @@ async def test_group_of_failures(router):
 
 
 async def test_failure_during_a_cancellation(router, caplog):
-    """A task group of the actor that fails while it is cancelled fails in its clean-up."""
+    """A failure in the actor's task group during its cancellation is a clean-up failure."""
 
     async def fail_when_cancelled():
         try:
@@ -230,7 +230,7 @@ async def test_failure_during_a_cancellation(router, caplog):
 
 
 async def test_failing_while_the_router_closes(caplog):
-    """A clean-up that fails while the router closes is logged; the router closes well."""
+    """A clean-up that fails while the router closes is logged; the router closes normally."""
 
     async def stream_async(_):
         try:
@@ -265,7 +265,7 @@ async def test_cancelled_future(router):
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 @pytest.mark.parametrize("others", [[], [ValueError("mine")]], ids=["alone", "with a failure"])
 async def test_group_of_cancelled_futures(others, caplog):
-    """A group of cancellations that nobody made of this task is the actor's failure, whole."""
+    """A group of cancellations that did not target this task is the actor's failure, as a group."""
     strays = BaseExceptionGroup("inner", [asyncio.CancelledError(), GeneratorExit()])
     group = BaseExceptionGroup("outer", [asyncio.CancelledError(), strays, *others])
 
@@ -282,7 +282,7 @@ async def test_group_of_cancelled_futures(others, caplog):
 
 
 async def test_base_exception_among_cancellations():
-    """In a group with them, an exception that is no `Exception` is still the program's."""
+    """A `BaseException` in a group with cancellations still reaches the program."""
 
     async def stream_async(_):
         raise BaseExceptionGroup("both", [asyncio.CancelledError(), QuitProgram()])
@@ -295,7 +295,7 @@ async def test_base_exception_among_cancellations():
 
 
 async def test_actor_that_consumes_what_cannot_stream(router):
-    """That another actor cannot stream is, where an actor lets it pass, that actor's failure."""
+    """An actor fails if it does not catch that another actor cannot stream."""
 
     async def relay(_):
         async for event in router.stream_async("mute", "query"):
@@ -311,7 +311,7 @@ async def test_actor_that_consumes_what_cannot_stream(router):
 
 
 async def test_base_exception():
-    """An exception that is no `Exception` is not kept from the program; its consumer is told."""
+    """A `BaseException` reaches the program, and its consumer gets an error."""
 
     async def stream_async(_):
         raise QuitProgram
@@ -333,7 +333,7 @@ async def test_base_exception():
 
 
 async def test_own_error_event_and_a_cause(router):
-    """An error event that an actor makes by hand has no cause to show."""
+    """An error event that an actor makes itself has no cause."""
 
     async def stream_async(_):
         yield AsyncStreamMessage("error", error="out of paper")
@@ -345,7 +345,7 @@ async def test_own_error_event_and_a_cause(router):
 
 
 async def test_error_event_without_text(router):
-    """An error event without a text is an error all the same."""
+    """An error event without a text is still an error."""
 
     async def stream_async(_):
         yield AsyncStreamMessage("error")
@@ -356,7 +356,7 @@ async def test_error_event_without_text(router):
 
 
 async def test_cancelled_scope_of_the_consumer(router, unit):
-    """A producer outlives the scope in which its consumer first pulled: it belongs to the router.
+    """A producer outlives the scope of its consumer's first pull: it belongs to the router.
 
     The consumer polls; its scope is gone before the first item comes.
     """

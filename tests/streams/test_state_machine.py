@@ -1,8 +1,9 @@
-"""Random lives of a stream, each lived beside a model of it: guarantees 1, 2, 7 and 12.
+"""Random lives of a stream, each compared with a model: guarantees 1, 2, 7 and 12.
 
-A life is a list of commands: the actor makes items at once, the consumer reads, polls for no time,
-is cancelled just as an item arrives, time passes, and something ends it all. After each command the
-stream has to be where the model is. The clocks are virtual, and no two limits share an instant.
+A life is a list of commands: the actor makes items without a pause; the consumer reads, polls
+without waiting, or is cancelled just as an item arrives; time passes; something ends the stream.
+After each command the stream must match the model. The clocks are virtual, and no two limits pass
+at the same instant.
 """
 
 import logging
@@ -31,7 +32,7 @@ from actorstream import (
 )
 from actorstream.testing import assert_nothing_left, settle
 
-QUIET = 20  # turns of the loop after which nothing moves any more
+QUIET = 20  # turns of the loop after which nothing changes any more
 CLEAN_UP_TIME = 1.0
 
 Order = int | Literal["return", "raise", "end event", "error event"]
@@ -71,7 +72,7 @@ class Scenario:
 
 
 class Model:
-    """What a stream is, without any waiting: a list of items and a list of last words."""
+    """A stream without any waiting: a list of items and a list of last words."""
 
     def __init__(self, scenario: Scenario, now: float) -> None:
         self.scenario = scenario
@@ -96,7 +97,7 @@ class Model:
             self.work()
 
     def start(self) -> None:
-        """Begin at the first pull; what happened before it may have been the end."""
+        """Start at the first pull; an earlier command may have ended the stream already."""
         if self.started_at is not None:
             return
         self.started_at = self.now
@@ -118,7 +119,7 @@ class Model:
         return self.now >= self.opened_at + self.scenario.limits.get("signal", float("inf"))
 
     def work(self) -> None:
-        """Do all that the actor can do before it has to wait."""
+        """Do all the actor can do before it has to wait."""
         while self.actor_called and self.last_words is None:
             if self.hand is not None and not self.hand_over(self.hand):
                 return
@@ -158,7 +159,7 @@ class Model:
         return True
 
     def end(self, *last_words: str, discards: bool = False) -> None:
-        """End; what discards overrides an end that still waits behind items."""
+        """End; an end that discards items overrides one that still waits behind them."""
         if self.final or (self.last_words is not None and not discards):
             return
         if self.last_words is None:
@@ -176,7 +177,7 @@ class Model:
         self.final = True
 
     def dues(self) -> dict[float, Callable[[], None]]:
-        """Tell when time will end the stream, and how, if nothing happens."""
+        """Return when and how time will end the stream if nothing else happens."""
         if self.started_at is None or self.final or not self.router_open:
             return {}
         since = {"signal": self.opened_at}
@@ -198,7 +199,7 @@ class Model:
         return lambda: self.end(f"StreamTimeoutError: {kind}", discards=kind == "stall")
 
     def advance(self, until: float) -> None:
-        """Let time pass; afterwards ``now`` is when it ended the stream, or ``until``."""
+        """Let time pass; afterwards ``now`` is when time ended the stream, or ``until``."""
         due, end = min(self.dues().items(), default=(until, None))
         self.now = min(due, until)
         if end is not None and due <= until:
@@ -228,7 +229,7 @@ class Model:
 
 
 class Scripted(Actor):
-    """Obeys orders; notes what it made and whether its ``finally`` ran."""
+    """Follows orders; records what it made and whether its ``finally`` ran."""
 
     def __init__(self, life: "Life") -> None:
         self.life = life
@@ -351,14 +352,14 @@ class Life:
         self.model.order(order)
 
     def may_make_many(self) -> bool:
-        """Tell whether many items, which give a reader a turn in between, change nothing for it.
+        """Whether making many items, which lets a reader run in between, gives the same result.
 
-        Where items are dropped it matters who comes first, and a first pull comes in between.
+        Where items are dropped, the order matters, and the first pull may come in between.
         """
         return self.scenario.overflow == "wait" or self.model.started_at is not None
 
     async def pull(self) -> Seen:
-        """Read once, and put what came into a word."""
+        """Read once; return the item, or a word for what came instead."""
         assert self.reader is not None
         try:
             came = await anext(self.reader)
@@ -393,7 +394,7 @@ class Life:
             self.told.append(error)
 
     def check_bound(self) -> None:
-        """Guarantee 1: never more ahead than the buffer and the item in the hand."""
+        """Guarantee 1: the producer is at most the buffer and one item ahead."""
         ahead = self.actor.made - self.delivered - self.stream.statistics().dropped
         assert ahead <= self.scenario.buffer_size + 1
 
@@ -403,7 +404,7 @@ class Life:
         assert_nothing_left(self.router)
 
     def check(self) -> None:
-        """Compare the stream, at rest, with its model."""
+        """Compare the stream with its model while neither is active."""
         model, statistics = self.model, self.stream.statistics()
         model.catch_up(anyio.current_time())
         assert statistics.buffered == len(model.items)
@@ -438,7 +439,7 @@ class Make:
 
 @attrs.frozen
 class Finish:
-    """The actor makes items and comes to its end or fails, all at once."""
+    """The actor makes items and then ends or fails, without a pause."""
 
     how: Literal["return", "raise", "end event", "error event"]
     count: int = 0
@@ -450,7 +451,7 @@ class Finish:
 
 @attrs.frozen
 class Read:
-    """The consumer reads what there is, and then on for no time."""
+    """The consumer reads what is available, then polls for more."""
 
     count: int
 
@@ -464,7 +465,7 @@ class Read:
 
 @attrs.frozen
 class ReadToEnd:
-    """The consumer reads on until there is nothing, and beyond the end."""
+    """The consumer reads until nothing is left, and beyond the end."""
 
     async def run(self, life: Life) -> None:
         if life.reader is not None:
@@ -476,7 +477,7 @@ class ReadToEnd:
 
 @attrs.frozen
 class Poll:
-    """The consumer looks whether there is something, and loses nothing if it misses it."""
+    """The consumer reads without waiting, and loses no item by it."""
 
     async def run(self, life: Life) -> None:
         if life.reader is not None:
@@ -487,7 +488,7 @@ class Poll:
 
 @attrs.frozen
 class Wait:
-    """The consumer reads, for so long."""
+    """The consumer reads, for a given time."""
 
     seconds: int
 
@@ -508,7 +509,7 @@ class Wait:
 
 @attrs.frozen
 class Pass:
-    """Nobody does anything for so long."""
+    """Nothing happens for a given time."""
 
     seconds: int
 
@@ -521,7 +522,7 @@ class Pass:
 
 @attrs.frozen
 class While:
-    """A read waits while something happens, and is given up so many turns later."""
+    """A read waits while another command runs, and is cancelled some turns later."""
 
     happening: Command
     turns: int = QUIET
@@ -556,7 +557,7 @@ class While:
 
 @attrs.frozen
 class Abort:
-    """Somebody aborts the signal; the next read says so at once."""
+    """The signal is aborted; the next read raises at once."""
 
     read: bool = False
 
@@ -572,7 +573,7 @@ class Abort:
 
 @attrs.frozen
 class Cancel:
-    """Somebody cancels the stream."""
+    """The stream is cancelled."""
 
     async def run(self, life: Life) -> None:
         life.stream.cancel("by hand")
@@ -594,7 +595,7 @@ class Close:
 
 @attrs.frozen
 class Unregister:
-    """The actor is taken away."""
+    """The actor is unregistered."""
 
     async def run(self, life: Life) -> None:
         if not life.model.registered:
@@ -608,7 +609,7 @@ class Unregister:
 
 @attrs.frozen
 class CloseRouter:
-    """The router is left, or cancelled from around it."""
+    """The router is left, or cancelled from outside."""
 
     cancelled: bool = False
 
@@ -626,7 +627,7 @@ class CloseRouter:
 
 @attrs.frozen
 class Leave:
-    """The consumer breaks out of the loop, and out of the block around it if there is one."""
+    """The consumer breaks out of the loop, and leaves the block around it, if any."""
 
     failing: bool = False
 
@@ -659,7 +660,7 @@ ENDS: list[st.SearchStrategy[Command]] = [
     st.builds(Unregister),
     st.builds(CloseRouter, st.booleans()),
 ]
-# While a read is pending, no more than one item: a read that waits may count as room, or not.
+# While a read is pending, make only one item: a waiting read may or may not count as room.
 DURING = st.one_of(
     st.builds(Make, st.just(1)), st.one_of(ENDS).filter(lambda it: it != Abort(read=True))
 )
@@ -670,7 +671,7 @@ LAST_READS: list[list[Command]] = [[], [ReadToEnd()], [Finish("return"), ReadToE
 
 @st.composite
 def lives(draw: st.DrawFn) -> list[Command]:
-    """Some ordinary life, and up to three ends, each with what comes after it."""
+    """Ordinary commands, and up to three ends, each followed by more commands."""
     flow = st.lists(st.one_of([*FLOW, RACES]), max_size=6)
     end = st.one_of([*ENDS, st.builds(Leave, st.booleans()), RACES])
     life = draw(flow)
@@ -681,7 +682,7 @@ def lives(draw: st.DrawFn) -> list[Command]:
 
 @st.composite
 def limits(draw: st.DrawFn) -> dict[str, float]:
-    """Limits that end within a few seconds, at no instant at which anything else happens."""
+    """Limits of a few seconds, none of which passes when anything else happens."""
     fractions = {
         "timeout": 0.5,
         "first_timeout": 0.25,
@@ -705,13 +706,13 @@ def scenarios(draw: st.DrawFn) -> Scenario:
         limits=draw(limits()),
     )
     if "awaits" in scenario.clean_up:
-        # Once the router is left, a signal that comes of age is noticed or not.
+        # After the router is left, a timed signal may or may not be noticed.
         scenario.limits.pop("signal", None)
     return scenario
 
 
 class Listener(logging.Handler):
-    """Hears what the library says of errors that it could not raise."""
+    """Collects the errors that the library logs because it cannot raise them."""
 
     def __init__(self, told: list[BaseException]) -> None:
         super().__init__(logging.ERROR)
@@ -742,8 +743,8 @@ async def live(scenario: Scenario, commands: list[Command], virtual: bool) -> No
         await life.live(commands)
 
 
-# What chance seldom finds: a limit that must not strike, and the two ends that time can put to a
-# stream of which items are left.
+# What chance seldom finds: a limit that must not apply, and the two ways in which time can end a
+# stream with unread items.
 SELDOM: list[tuple[Scenario, list[Command]]] = [
     (Scenario(limits={"first_timeout": 1.25}), [Make(1), Poll(), Pass(3), ReadToEnd()]),
     (Scenario(limits={"timeout": 1.5}), [Make(3), Poll(), Pass(3), ReadToEnd()]),
@@ -766,7 +767,7 @@ SELDOM: list[tuple[Scenario, list[Command]]] = [
 
 
 @pytest.mark.parametrize(("scenario", "commands"), SELDOM)
-async def test_a_stream_lives_a_rare_life_as_its_model_does(
+async def test_a_stream_matches_its_model_in_rare_lives(
     scenario: Scenario, commands: list[Command], virtual_time: bool
 ) -> None:
     await live(scenario, commands, virtual_time)
@@ -774,8 +775,8 @@ async def test_a_stream_lives_a_rare_life_as_its_model_does(
 
 @settings(max_examples=200)
 @given(scenario=scenarios(), commands=lives())
-async def test_a_stream_lives_as_its_model_does(
+async def test_a_stream_matches_its_model(
     scenario: Scenario, commands: list[Command], virtual_time: bool
 ) -> None:
-    """Guarantees 1, 2, 7 and 12, whatever happens in whatever order."""
+    """Guarantees 1, 2, 7 and 12 hold for any commands in any order."""
     await live(scenario, commands, virtual_time)

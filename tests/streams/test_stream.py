@@ -1,4 +1,4 @@
-"""The consumer's object itself: its repr, its states, and iterators that are dropped anywhere."""
+"""The consumer's stream object: its repr, its states, and iterators dropped in any thread."""
 
 import asyncio
 import gc
@@ -19,7 +19,7 @@ from tests.support import CountTo, NeverYields, Referable, YieldsOnceAndCleansUp
 
 
 async def test_repr_of_a_stream(router):
-    """The `repr` tells what is streamed, from whom, and how far it is."""
+    """The `repr` shows the request, the actor and the state of the stream."""
     router.register_actor("a", CountTo())
     stream = router.stream_async("a", "query", 3)
     assert repr(stream) == "<Stream 'query' from @(a): not started>"
@@ -32,7 +32,7 @@ async def test_repr_of_a_stream(router):
 
 
 async def test_repr_of_a_stream_whose_producer_cleans_up(unit):
-    """A closed stream whose producer is not gone yet says so."""
+    """The `repr` of a closed stream shows that its producer is still cleaning up."""
     async with serving(YieldsOnceAndCleansUp(lambda: anyio.sleep(unit))) as router:
         stream = router.stream_async("a", "query")
         async for _ in stream:
@@ -45,7 +45,7 @@ async def test_repr_of_a_stream_whose_producer_cleans_up(unit):
 
 
 async def test_iterator_iterates_itself(router):
-    """An iterator is its own iterator, so that a loop over it may be resumed."""
+    """An iterator is its own iterator, so that a second loop can resume it."""
     router.register_actor("a", CountTo())
     iterator = aiter(router.stream_async("a", "query", 4))
     async for event in iterator:
@@ -79,7 +79,7 @@ async def test_iterator_in_a_cycle(router):
 
 @pytest.mark.real_clock
 async def test_iterator_dropped_in_another_thread(router):
-    """An iterator whose last reference goes in another thread closes its stream all the same."""
+    """An iterator dropped in another thread still closes its stream."""
     numbers = CountTo()
     router.register_actor("a", numbers)
     holder = [aiter(router.stream_async("a", "query"))]
@@ -117,7 +117,7 @@ async def test_iterator_dropped_after_the_router():
 
 
 async def test_caught_exception_keeps_no_stream_open(router):
-    """The traceback of a consumer's exception, kept for long, keeps no producer running."""
+    """Keeping the traceback of a consumer's exception does not keep the producer running."""
     numbers = CountTo()
 
     async def fail(stream: Stream[Any]) -> None:
@@ -133,7 +133,7 @@ async def test_caught_exception_keeps_no_stream_open(router):
 
 
 async def test_caught_cancellation_keeps_no_stream_open(router, unit):
-    """Nor does the exception of a read that was cancelled."""
+    """Keeping the exception of a cancelled read does not keep the producer running."""
     kept: list[BaseException] = []
 
     router.register_actor("a", NeverYields())
@@ -151,7 +151,7 @@ async def test_caught_cancellation_keeps_no_stream_open(router, unit):
 
 
 async def test_iterator_keeps_the_stream_running(router):
-    """As long as the iterator is held, the stream goes on, whoever forgets the stream object."""
+    """A stream goes on while its iterator is held, even without the stream object."""
     router.register_actor("a", CountTo())
     payloads = router.stream_async("a", "query", 3, buffer_size=1).payloads()
     gc.collect()
@@ -163,7 +163,7 @@ async def test_iterator_keeps_the_stream_running(router):
 
 
 async def test_statistics_after_a_break(router):
-    """A closed stream holds nothing any more, and tells what it delivered."""
+    """A closed stream has an empty buffer and still counts what it delivered."""
     router.register_actor("a", CountTo())
     stream = router.stream_async("a", "query", buffer_size=5)
     async for event in stream:
@@ -188,7 +188,7 @@ async def test_statistics_are_a_snapshot(router):
 
 
 async def test_cancelled_block(router):
-    """A block whose stream was cancelled, and that does not read on, ends in peace."""
+    """A block whose stream was cancelled ends without an error if it does not read on."""
     numbers = CountTo()
     router.register_actor("a", numbers)
     async with router.stream_async("a", "query") as stream:
@@ -198,7 +198,7 @@ async def test_cancelled_block(router):
 
 
 async def test_cancel_before_entering(router):
-    """A stream that is cancelled, then entered and read, raises where it is read."""
+    """A stream cancelled before it is entered raises at the first read."""
     numbers = CountTo()
     router.register_actor("a", numbers)
     stream = router.stream_async("a", "query")
@@ -211,7 +211,7 @@ async def test_cancel_before_entering(router):
 
 
 async def test_cancel_with_an_exception(router):
-    """An exception given as the reason is the cause, too."""
+    """An exception given as the reason is also the cause."""
     reason = OSError("the client is gone")
     router.register_actor("a", CountTo())
     async with router.stream_async("a", "query") as stream:
@@ -223,7 +223,7 @@ async def test_cancel_with_an_exception(router):
 
 
 async def test_payloads_in_an_unread_block(router):
-    """A block that reads nothing ends at once, and its producer with it."""
+    """A block that reads nothing ends at once, and so does its producer."""
     numbers = CountTo()
     router.register_actor("a", numbers)
     async with router.stream_async("a", "query"):
@@ -232,7 +232,7 @@ async def test_payloads_in_an_unread_block(router):
 
 
 async def cancel_during_the_close(task: "asyncio.Task[None]", let_go: anyio.Event) -> None:
-    """Cancel a task as asyncio does it, then let the clean-up go on that the task waits for."""
+    """Cancel a task through asyncio, then release the clean-up that it waits for."""
     await settle()
     task.cancel()
     await settle()
@@ -244,7 +244,7 @@ async def cancel_during_the_close(task: "asyncio.Task[None]", let_go: anyio.Even
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_clean_up_error_where_asyncio_cancels(caplog):
-    """A clean-up error that a cancellation of asyncio's own replaces is logged, once."""
+    """A clean-up error replaced by asyncio's own cancellation is logged once."""
     let_go = anyio.Event()
 
     class Failing(Actor):
@@ -269,7 +269,7 @@ async def test_clean_up_error_where_asyncio_cancels(caplog):
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_cancellation_by_asyncio_leaves_no_cycle(router):
-    """Such a cancellation keeps nothing alive by a reference cycle."""
+    """A cancellation by asyncio leaves no reference cycle."""
     let_go = anyio.Event()
     held: list[weakref.ref[Any]] = []
 

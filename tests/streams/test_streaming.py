@@ -1,4 +1,4 @@
-"""Streaming as a feature: what a consumer and an actor see of the whole of it."""
+"""Streaming as a whole, as a consumer and an actor see it."""
 
 import gc
 import logging
@@ -37,13 +37,13 @@ END = object()
 
 
 async def count(payload):
-    """Give the numbers below the payload."""
+    """Yield the numbers below the payload."""
     for number in range(payload):
         yield number
 
 
 class Tracked:
-    """Counts up for ever, and notes how far it came and whether it was closed."""
+    """Counts up for ever; records how far it came and whether it was closed."""
 
     __name__ = "tracked"
 
@@ -74,7 +74,7 @@ async def refuse_to_run(payload):
 
 
 async def fail_after(payload):
-    """Give the numbers below the payload, and fail."""
+    """Yield the numbers below the payload, then fail."""
     for number in range(payload):
         yield number
     raise ValueError("the disk is full")
@@ -133,7 +133,7 @@ async def test_payloads(router):
 
 
 async def test_payloads_in_the_scoped_form(router):
-    """`payloads()` serves the scoped form, too."""
+    """`payloads()` works in the scoped form, too."""
     serve(router, count)
     async with router.stream_async("count", "query", 2) as stream:
         assert [number async for number in stream.payloads()] == [0, 1]
@@ -175,7 +175,7 @@ async def test_collect_raises(router):
 
 
 async def test_cancelled_collect(router, unit):
-    """A cancelled `collect()` has closed the stream when it is left."""
+    """A cancelled `collect()` has closed the stream before it raises."""
     tracked = Tracked()
 
     async def slow(payload):
@@ -195,7 +195,7 @@ async def test_cancelled_collect(router, unit):
 
 
 async def test_aclose_waits(router):
-    """`aclose()` returns when the producer is gone, its waiting clean-up included."""
+    """`aclose()` returns when the producer is gone, even if its clean-up waits."""
     steps = []
 
     async def tidy(_):
@@ -240,7 +240,7 @@ async def test_aclose_before_the_start(router):
 
 
 async def test_iterator_after_aclose(router):
-    """An iterator that was there before `aclose()` just ends, what was buffered included."""
+    """An iterator made before `aclose()` just ends, without the buffered items."""
     serve(router, count)
     stream = router.stream_async("count", "query", 10)
     iterator = aiter(stream)
@@ -262,7 +262,7 @@ async def test_unread_iterator_after_aclose(router):
 
 
 async def test_iterator_after_an_error_event_and_aclose(router):
-    """After an error event that was seen, `aclose()` makes the iterator end, not raise."""
+    """If the error event was seen, `aclose()` makes the iterator end, not raise."""
     serve(router, fail_after)
     stream = router.stream_async("fail_after", "query", 0)
     iterator = aiter(stream)
@@ -293,7 +293,7 @@ async def test_aclose_wakes_the_reader(router):
 
 
 async def sleep_forever(_):
-    """Give nothing, for ever."""
+    """Yield nothing, and never end."""
     await anyio.sleep_forever()
     yield
 
@@ -332,7 +332,7 @@ async def test_aclose_is_shielded(router, unit):
 
 
 async def test_cancel(router):
-    """After `cancel(reason)` the next read raises at once, in spite of what is buffered."""
+    """After `cancel(reason)` the next read raises at once, even if items are buffered."""
     tracked = Tracked()
     serve(router, tracked)
     async with router.stream_async("tracked", "query") as stream:
@@ -346,7 +346,7 @@ async def test_cancel(router):
 
 
 async def test_end_after_cancel(router):
-    """The abort is raised once; then the iterator has just ended."""
+    """The abort is raised once; after that the iterator has ended."""
     serve(router, count)
     async with router.stream_async("count", "query", 5) as stream:
         iterator = aiter(stream)
@@ -421,7 +421,7 @@ async def test_cancel_wakes_a_blocked_producer(router):
 
 
 async def test_statistics_before_the_start(router):
-    """A stream that has not started is empty, and knows its buffer's size."""
+    """A stream that has not started is empty and shows its buffer's size."""
     serve(router, count)
     statistics = router.stream_async("count", "query", buffer_size=7).statistics()
     assert (statistics.buffered, statistics.buffer_size, statistics.delivered) == (0, 7, 0)
@@ -430,7 +430,7 @@ async def test_statistics_before_the_start(router):
 
 
 async def test_statistics_of_a_full_buffer(router):
-    """A full buffer shows as such, and so does the producer that it holds up."""
+    """Statistics show a full buffer and the producer that it blocks."""
     serve(router, count)
     async with router.stream_async("count", "query", 9, buffer_size=3) as stream:
         await settle()
@@ -440,7 +440,7 @@ async def test_statistics_of_a_full_buffer(router):
 
 
 async def test_statistics_of_a_waiting_consumer(router):
-    """A consumer that waits for an item is seen to wait."""
+    """Statistics show a consumer that waits for an item."""
     serve(router, sleep_forever)
     async with (
         router.stream_async("sleep_forever", "query") as stream,
@@ -453,7 +453,7 @@ async def test_statistics_of_a_waiting_consumer(router):
 
 
 async def test_statistics_count_deliveries(router):
-    """`delivered` counts the items that the consumer has taken, without the end event."""
+    """`delivered` counts the items the consumer has taken, not the end event."""
     serve(router, count)
     stream = router.stream_async("count", "query", 3)
     async for _ in stream:
@@ -473,7 +473,7 @@ async def test_ids_sort_in_the_order_of_the_events(router):
 
 
 async def test_ids_sort_when_the_actor_makes_some(router):
-    """Ids sort in the order of the events even if the actor gives some of them itself."""
+    """Ids sort in the order of the events even if the actor sets some of them."""
 
     async def mixed(_):
         yield AsyncStreamMessage("data", 1, id=generate_message_id())
@@ -486,7 +486,7 @@ async def test_ids_sort_when_the_actor_makes_some(router):
 
 
 async def test_streams_share_no_id(router):
-    """No id comes up in two streams."""
+    """Two streams share no event id."""
     serve(router, count)
     streams = [router.stream_async("count", "query", 3) for _ in range(2)]
     first, second = [{event.id async for event in stream} for stream in streams]
@@ -494,7 +494,7 @@ async def test_streams_share_no_id(router):
 
 
 async def test_correlation_id(router):
-    """All events of a stream carry the correlation id that the stream tells beforehand."""
+    """All events of a stream carry the correlation id of the stream object."""
     serve(router, fail_after)
     stream = router.stream_async("fail_after", "query", 2)
     expected = stream.correlation_id
@@ -504,7 +504,7 @@ async def test_correlation_id(router):
 
 
 async def until_error(stream: Stream[Any]) -> AsyncIterator[AsyncStreamMessage[Any]]:
-    """Give the events of a stream up to its error event, which is to come."""
+    """Yield the events of a stream up to its error event, which must come."""
     async for event in stream:
         yield event
         if event.type == "error":
@@ -528,7 +528,7 @@ async def test_sender(router):
 
 
 async def test_timestamp(router):
-    """Timestamps are seconds since the epoch, and none is before the one before it."""
+    """Timestamps are seconds since the epoch and never decrease."""
     before = time.time()
     serve(router, count)
     stamps = [event.timestamp async for event in router.stream_async("count", "query", 3)]
@@ -541,7 +541,7 @@ async def test_timestamp(router):
     "item", [None, 0, "", b"", False, [], ValueError("an item"), ...], ids=repr
 )
 async def test_any_item_is_ordinary(router, item):
-    """`None`, `0`, `""`, exceptions and the like are ordinary items, yielded or called back."""
+    """`None`, `0`, `""`, exceptions and the like are ordinary items in both actor forms."""
 
     async def give(_):
         yield item
@@ -554,7 +554,7 @@ async def test_any_item_is_ordinary(router, item):
 
 
 async def test_hand_made_message_is_filled_in(router):
-    """What the actor leaves out of a message, the router fills in."""
+    """The router fills in the fields that the actor leaves out of a message."""
 
     async def hand_made(_):
         yield AsyncStreamMessage(type="data", payload="token")
@@ -568,7 +568,7 @@ async def test_hand_made_message_is_filled_in(router):
 
 
 async def test_hand_made_message_keeps_what_it_has(router):
-    """What the actor gives in a message reaches the consumer as it is."""
+    """The fields that the actor sets in a message reach the consumer unchanged."""
 
     async def hand_made(_):
         yield AsyncStreamMessage(
@@ -581,8 +581,8 @@ async def test_hand_made_message_keeps_what_it_has(router):
     assert event.sender == address("other")
 
 
-async def test_correlation_id_of_the_actors_own(router):
-    """A correlation id that the actor gives holds for the rest of its stream."""
+async def test_correlation_id_set_by_the_actor(router):
+    """A correlation id that the actor sets applies to the rest of its stream."""
     own = generate_correlation_id()
 
     async def hand_made(_):
@@ -596,7 +596,7 @@ async def test_correlation_id_of_the_actors_own(router):
 
 
 async def test_one_correlation_id_for_a_stream(router):
-    """All events of a stream share one correlation id, whatever the actor puts in later ones."""
+    """All events share one correlation id, whatever the actor sets in later events."""
 
     async def hand_made(_):
         yield 1
@@ -608,7 +608,7 @@ async def test_one_correlation_id_for_a_stream(router):
 
 
 async def test_one_message_yielded_twice(router):
-    """An actor may yield the same message object again: each time it is an event of its own."""
+    """An actor may yield one message object twice: each time it is a separate event."""
 
     async def repeat(_):
         message = AsyncStreamMessage("data", "again")
@@ -622,7 +622,7 @@ async def test_one_message_yielded_twice(router):
 
 
 async def test_own_end_event(router):
-    """An end event of the actor's own is the end event, with its payload, and the only one."""
+    """An actor's own end event is the only end event, and keeps its payload."""
 
     async def closing(_):
         yield 1
@@ -634,7 +634,7 @@ async def test_own_end_event(router):
 
 
 async def test_own_end_event_waits_for_the_producer(router):
-    """Whoever sees an actor's own end event knows that its generator has finished."""
+    """An actor's own end event arrives after its generator has finished."""
     steps = []
 
     async def closing(_):
@@ -648,7 +648,7 @@ async def test_own_end_event_waits_for_the_producer(router):
 
 
 async def test_own_error_event(router):
-    """An error event of the actor's own arrives, and is raised if the consumer reads on."""
+    """An actor's own error event arrives, and is raised if the consumer reads on."""
 
     async def closing(_):
         yield 1
@@ -676,7 +676,7 @@ async def test_failure_after_an_end_event(router):
 
 
 async def test_ids_of_a_stream_with_losses(router):
-    """Ids stay unique when items are lost to an overflow policy."""
+    """Ids stay unique when an overflow policy drops items."""
     serve(router, count)
     options: Any = {"overflow": "drop_oldest", "buffer_size": 2}
     ids = [event.id async for event in router.stream_async("count", "q", 9, **options)]
@@ -708,7 +708,7 @@ async def test_plain_method(router):
 
 
 class Pages:
-    """An async iterable that is no generator and cannot be closed."""
+    """An async iterable that is not a generator and cannot be closed."""
 
     def __init__(self, number: int) -> None:
         self.left = number
@@ -724,7 +724,7 @@ class Pages:
 
 
 async def test_plain_iterator(router):
-    """An async iterator with nothing but `__anext__` will do."""
+    """An async iterator without `aclose()` can be streamed."""
     serve(router, Pages)
     assert await router.stream_async("Pages", "query", 3).collect() == [2, 1, 0]
 
@@ -739,7 +739,7 @@ async def test_plain_iterator_left_early(router):
 
 
 async def test_method_of_a_subclass(router):
-    """`stream_async` is an ordinary method: it finds its actor's state, address and router."""
+    """`stream_async` is an ordinary method with access to its actor's state, address and router."""
 
     class Greeter(Actor):
         async def stream_async(self, payload):
@@ -752,14 +752,14 @@ async def test_method_of_a_subclass(router):
 
 
 async def test_callback_actor(router):
-    """An actor of the older form streams each chunk as a data event, then an end event."""
+    """A callback actor streams each chunk as a data event, then an end event."""
     router.register_actor("old", CallbackCountTo())
     events = [event async for event in router.stream_async("old", "query", 2)]
     assert [(e.type, e.payload) for e in events] == [("data", 0), ("data", 1), ("end", None)]
 
 
 async def test_generator_runs_on_after_its_end_event():
-    """After its end event a generator runs on to its natural finish: nothing is closed early."""
+    """After its end event a generator runs to its natural end; it is not closed early."""
     closed_by = []
 
     async def inner():
@@ -784,7 +784,7 @@ async def test_generator_runs_on_after_its_end_event():
 
 @pytest.mark.parametrize("buffer_size", [1, 2, 100])
 async def test_producer_is_never_far_ahead(router, buffer_size):
-    """Produced minus consumed never exceeds `buffer_size` plus the one in the hand."""
+    """Produced minus consumed never exceeds `buffer_size` plus one."""
     tracked = Tracked()
     ahead = []
     serve(router, tracked)
@@ -798,7 +798,7 @@ async def test_producer_is_never_far_ahead(router, buffer_size):
 
 
 async def test_callback_is_never_far_ahead(router):
-    """The same holds for an actor of the older form."""
+    """A callback actor is never more than `buffer_size` plus one ahead."""
     produced: list[None] = []
 
     async def call(on_chunk):
@@ -834,8 +834,8 @@ async def test_polling_loses_nothing(router, unit):
     assert polls > 5
 
 
-async def test_slow_consumer_delays_nobody_else(router):
-    """While one stream of an actor is stalled, another of the same actor goes on."""
+async def test_slow_consumer_delays_no_other_stream(router):
+    """While one stream of an actor stalls, another stream of the same actor goes on."""
     serve(router, count)
     async with router.stream_async("count", "query", 1000, buffer_size=1) as stalled:
         await settle()
@@ -844,7 +844,7 @@ async def test_slow_consumer_delays_nobody_else(router):
 
 
 async def test_eager_producer_lets_others_run(router):
-    """A producer that never waits lets other tasks run, in a buffer of 100,000 items."""
+    """A producer that never waits lets other tasks run, even with a buffer of 100,000 items."""
     turns = 0
 
     async def look_on():
@@ -864,7 +864,7 @@ async def test_eager_producer_lets_others_run(router):
 
 
 async def test_eager_consumer_lets_others_run(router):
-    """A consumer of a full buffer lets other tasks run, though every item is there."""
+    """A consumer of a full buffer lets other tasks run, although it never has to wait."""
     turns = 0
 
     async def look_on():
@@ -918,7 +918,7 @@ async def test_eager_consumer_notices_a_cancellation(router):
 
 
 async def test_overflow_wait(router):
-    """With `overflow="wait"`, the default, nothing is lost however small the buffer."""
+    """With `overflow="wait"`, the default, even a tiny buffer loses nothing."""
     serve(router, count)
     stream = router.stream_async("count", "query", 50, buffer_size=1, overflow="wait")
     assert await stream.collect() == list(range(50))
@@ -939,7 +939,7 @@ async def test_overflow_drop(router, overflow, kept):
 
 
 async def test_overflow_fail(router):
-    """`fail` stops the producer; what is buffered arrives before `StreamOverflowError`."""
+    """`fail` stops the producer; the buffered items arrive before `StreamOverflowError`."""
     tracked = Tracked()
     got: list[int] = []
     serve(router, tracked)
@@ -953,7 +953,7 @@ async def test_overflow_fail(router):
 
 
 async def test_overflow_fail_with_room(router):
-    """With `fail`, a stream that fits its buffer exactly ends well."""
+    """With `fail`, a stream that exactly fits its buffer ends normally."""
     serve(router, count)
     stream = router.stream_async("count", "query", 3, buffer_size=3, overflow="fail")
     assert await stream.collect() == [0, 1, 2]
@@ -963,7 +963,7 @@ async def test_overflow_fail_with_room(router):
 
 
 async def tick(unit):
-    """Give a number after each unit of time."""
+    """Yield a number after each unit of time."""
     number = 0
     while True:
         await anyio.sleep(unit)
@@ -972,14 +972,14 @@ async def tick(unit):
 
 
 async def read_until_timeout(stream: Stream[Any], got: list[Any]) -> StreamTimeoutError:
-    """Read payloads into a list; return the time limit that ended it."""
+    """Read payloads into a list; return the timeout error that ends the stream."""
     with pytest.raises(StreamTimeoutError) as caught:
         await read(stream.payloads(), got)
     return caught.value
 
 
 async def test_total_timeout(router, unit, virtual_time):
-    """`timeout` ends the stream though items keep coming, and stops the producer."""
+    """`timeout` ends the stream although items keep coming, and stops the producer."""
     got: list[int] = []
     serve(router, tick)
     stream = router.stream_async("tick", "query", unit, timeout=3.5 * unit)
@@ -998,7 +998,7 @@ async def test_timeout_is_a_timeout_error(router):
 
 
 async def test_default_timeout(router, virtual_time):
-    """Without options a stream has 60 seconds."""
+    """Without options the timeout is 60 seconds."""
     if not virtual_time:
         pytest.skip("takes a minute on a real clock")
     serve(router, sleep_forever)
@@ -1034,7 +1034,7 @@ async def test_timeout_counts_from_the_start(router, unit):
 
 
 async def test_buffered_items_before_a_timeout(router, unit):
-    """What had been produced before a timeout is delivered before it."""
+    """Items produced before a timeout are delivered before it."""
 
     async def burst(_):
         for number in range(5):
@@ -1067,7 +1067,7 @@ async def test_first_timeout(router, unit):
 
 
 async def test_first_timeout_is_disarmed(router, unit):
-    """After the first item, `first_timeout` counts no more."""
+    """After the first item, `first_timeout` no longer applies."""
 
     async def pause(_):
         yield 1
@@ -1078,8 +1078,8 @@ async def test_first_timeout_is_disarmed(router, unit):
     assert await router.stream_async("pause", "query", first_timeout=unit).collect() == [1, 2]
 
 
-async def test_first_item_is_the_producers(router, unit):
-    """`first_timeout` is about the producer: a consumer that comes late finds its item."""
+async def test_first_timeout_ignores_a_late_consumer(router, unit):
+    """`first_timeout` applies to the producer: a late consumer still gets its item."""
     serve(router, count)
     async with router.stream_async("count", "query", 2, first_timeout=unit) as stream:
         await anyio.sleep(3 * unit)
@@ -1087,7 +1087,7 @@ async def test_first_item_is_the_producers(router, unit):
 
 
 async def pause_after_three(unit):
-    """Give three numbers, one a unit, and then nothing."""
+    """Yield three numbers, one per unit of time, and then nothing."""
     for number in range(3):
         await anyio.sleep(unit)
         yield number
@@ -1095,7 +1095,7 @@ async def pause_after_three(unit):
 
 
 async def test_idle_timeout(router, unit):
-    """`idle_timeout` starts anew with each item, and ends a stream that falls silent."""
+    """`idle_timeout` restarts with each item, and ends a stream that falls silent."""
     got: list[int] = []
     serve(router, pause_after_three)
     stream = router.stream_async("pause_after_three", "q", unit, idle_timeout=2 * unit)
@@ -1106,7 +1106,7 @@ async def test_idle_timeout(router, unit):
 
 
 async def test_idle_timeout_leaves_the_first_item_alone(router, unit):
-    """`idle_timeout` is between two items: the first may take its time."""
+    """`idle_timeout` applies between two items: the first may take longer."""
     serve(router, tick)
     stream = router.stream_async("tick", "query", 3 * unit, idle_timeout=unit)
     got: list[int] = []
@@ -1115,7 +1115,7 @@ async def test_idle_timeout_leaves_the_first_item_alone(router, unit):
 
 
 async def test_slow_consumer_is_not_idle(router, unit):
-    """Time that the producer is blocked by its consumer is no idle time."""
+    """Time for which the consumer blocks the producer does not count as idle."""
     got: list[int] = []
     serve(router, count)
     stream = router.stream_async("count", "q", 6, buffer_size=1, idle_timeout=unit)
@@ -1136,7 +1136,7 @@ async def test_stall_timeout(router, unit):
 
 
 async def test_read_after_a_stall(router, unit):
-    """The next read after a stall says so, and what was buffered is gone."""
+    """The next read after a stall raises, and the buffered items are gone."""
     tracked = Tracked()
     serve(router, tracked)
     stream = router.stream_async("tracked", "query", buffer_size=2, stall_timeout=unit)
@@ -1148,8 +1148,8 @@ async def test_read_after_a_stall(router, unit):
     assert caught.value.kind == "stall"
 
 
-async def test_slow_reads_are_no_stall(router, unit):
-    """Each read starts `stall_timeout` anew, however slow the consumer is altogether."""
+async def test_slow_reads_are_not_a_stall(router, unit):
+    """Each read restarts `stall_timeout`, however slow the consumer is overall."""
     got: list[int] = []
     serve(router, count)
     stream = router.stream_async("count", "q", 8, buffer_size=1, stall_timeout=4 * unit)
@@ -1159,7 +1159,7 @@ async def test_slow_reads_are_no_stall(router, unit):
     assert got == list(range(8))
 
 
-async def test_slow_producer_is_no_stall(router, unit):
+async def test_slow_producer_is_not_a_stall(router, unit):
     """A producer that is not blocked never stalls."""
     serve(router, tick)
     async with router.stream_async("tick", "query", 3 * unit, stall_timeout=unit) as stream:
@@ -1177,8 +1177,8 @@ async def test_timeout_after_the_end(router, unit):
         assert [event.type async for event in iterator] == ["data", "end"]
 
 
-async def test_timeout_error_of_the_actors_own(router):
-    """A `TimeoutError` of the actor is its error, and not the stream's time limit."""
+async def test_timeout_error_of_the_actor(router):
+    """A `TimeoutError` of the actor is the actor's error, not the stream's time limit."""
 
     async def impatient(_):
         raise TimeoutError("the database did not answer")
@@ -1192,7 +1192,7 @@ async def test_timeout_error_of_the_actors_own(router):
 
 
 async def test_timeout_leaves_the_consumers_code_alone(router, unit):
-    """A timeout interrupts nothing of the consumer's: it surfaces at the next read."""
+    """A timeout never interrupts the consumer's code: it is raised at the next read."""
 
     async def once(_):
         yield 1
@@ -1266,7 +1266,7 @@ WAYS_TO_LEAVE = [
 
 @pytest.mark.parametrize("leave", WAYS_TO_LEAVE)
 async def test_leaving_the_bare_form(router, leave):
-    """However a bare loop is left, its producer is gone a few turns later; the stream may stay."""
+    """However a bare loop is left, its producer is gone in a few turns; the stream may stay."""
     tracked = Tracked()
     serve(router, tracked)
     stream = router.stream_async("tracked", "query", buffer_size=5)
@@ -1314,7 +1314,7 @@ async def test_cancellation_of_a_waiting_read(router, unit, scoped):
 
 
 async def test_break_leaks_no_cancellation(router, unit):
-    """After a `break`, the consumer's next wait is an ordinary one."""
+    """After a `break`, the consumer's next wait is not cancelled."""
     tracked = Tracked()
     serve(router, tracked)
     with anyio.CancelScope() as scope:
@@ -1325,7 +1325,7 @@ async def test_break_leaks_no_cancellation(router, unit):
 
 
 async def test_interleaved_streams(router):
-    """Two streams read in turn by one task are independent, and closed independently."""
+    """Two streams read in turn by one task are independent, and may be closed in any order."""
     one, two = Tracked(), Tracked()
     router.register_actor("one", ActorOf(one))
     router.register_actor("two", ActorOf(two))
@@ -1339,7 +1339,7 @@ async def test_interleaved_streams(router):
 
 
 async def test_clean_up_is_waited_for(router):
-    """The scoped form waits for a clean-up that waits itself."""
+    """The scoped form waits for the producer's clean-up, even if that waits."""
     steps = []
 
     async def tidy(_):
@@ -1359,7 +1359,7 @@ async def test_clean_up_is_waited_for(router):
 
 
 async def test_exception_of_the_block(router):
-    """The block's exception leaves the scoped form as the same object, in no group."""
+    """The block's exception leaves the scoped form as the same object, not in a group."""
     error = KeyError("mine")
     serve(router, Tracked())
     with pytest.raises(KeyError) as caught:
@@ -1368,7 +1368,7 @@ async def test_exception_of_the_block(router):
 
 
 async def test_exception_group_of_the_block(router):
-    """A group that the block raises itself leaves it as it is."""
+    """An exception group that the block raises leaves it unchanged."""
     error = ExceptionGroup("mine", [KeyError()])
     serve(router, Tracked())
     with pytest.raises(ExceptionGroup) as caught:
@@ -1386,7 +1386,7 @@ async def break_in_clean_up(_):
 
 
 async def test_failing_clean_up_in_the_scoped_form(router):
-    """A failure of the clean-up is raised as itself where the block ends."""
+    """A failure of the clean-up is raised, unwrapped, where the block ends."""
     serve(router, break_in_clean_up)
     with pytest.raises(OSError, match="the log is gone"):
         await break_in_scoped_body(router.stream_async("break_in_clean_up", "query"))
@@ -1430,7 +1430,7 @@ async def test_failing_clean_up_and_aclose(router):
 
 
 async def test_end_is_for_ever(router):
-    """After its end, an iterator raises `StopAsyncIteration` as often as it is asked."""
+    """After its end, an iterator raises `StopAsyncIteration` at every read."""
     serve(router, count)
     iterator = aiter(router.stream_async("count", "query", 1))
     assert [event.type async for event in iterator] == ["data", "end"]
@@ -1440,7 +1440,7 @@ async def test_end_is_for_ever(router):
 
 
 async def test_break_at_the_end_event(router):
-    """A loop may be left at the end event, as the document's examples do."""
+    """A loop may be left at the end event, as the specification's examples do."""
     types = []
     serve(router, count)
     async for event in router.stream_async("count", "query", 2):
@@ -1452,7 +1452,7 @@ async def test_break_at_the_end_event(router):
 
 
 async def test_finished_stream_is_freed(router):
-    """A stream that nobody holds any more is freed, whichever way it ended."""
+    """A stream without references is freed, however it ended."""
     serve(router, count)
     streams = [router.stream_async("count", "query", 9) for _ in range(2)]
     await streams[0].collect()
@@ -1468,7 +1468,7 @@ async def test_finished_stream_is_freed(router):
 
 
 async def test_router_exit():
-    """A consumer elsewhere gets what was buffered and then `RouterClosedError`."""
+    """A consumer outside the router gets the buffered items, then `RouterClosedError`."""
     tracked = Tracked()
     got: list[int] = []
     async with MessageRouter() as router:
@@ -1499,7 +1499,7 @@ async def test_router_exit_wakes_a_waiting_consumer():
 
 
 async def test_router_exit_by_exception():
-    """An exception of the router's block ends the streams and leaves it as itself."""
+    """An exception in the router's block ends the streams and leaves the block unwrapped."""
     tracked, error = Tracked(), KeyError("mine")
 
     async def fail_in_router() -> None:
@@ -1518,7 +1518,7 @@ async def test_router_exit_by_exception():
 
 
 async def test_router_exit_by_cancellation(unit):
-    """A cancelled router has no producer left, and its consumers are told."""
+    """A cancelled router has no producer left, and its consumers get an error."""
     tracked = Tracked()
     with anyio.move_on_after(unit):
         async with MessageRouter() as router:
@@ -1533,7 +1533,7 @@ async def test_router_exit_by_cancellation(unit):
 
 
 async def test_router_exit_after_the_end():
-    """A stream whose producer had finished before keeps its end, read after the router's."""
+    """A stream whose producer had finished keeps its end, even if read after the router's exit."""
     async with MessageRouter() as router:
         serve(router, count)
         payloads = router.stream_async("count", "query", 3).payloads()
@@ -1543,7 +1543,7 @@ async def test_router_exit_after_the_end():
 
 
 async def test_unregister_with_open_streams(router):
-    """Unregistering ends an actor's streams: what is buffered, then `ActorStoppedError`."""
+    """Unregistering ends an actor's streams: the buffered items, then `ActorStoppedError`."""
     tracked = Tracked()
     got: list[int] = []
     serve(router, tracked)
@@ -1557,7 +1557,7 @@ async def test_unregister_with_open_streams(router):
 
 
 async def test_unregister_leaves_the_others(router):
-    """Unregistering one actor touches no other's stream."""
+    """Unregistering one actor leaves the streams of other actors alone."""
     serve(router, count, sleep_forever)
     async with router.stream_async("count", "query", 5, buffer_size=1) as stream:
         await router.unregister_actor("sleep_forever")
@@ -1568,7 +1568,7 @@ async def test_unregister_leaves_the_others(router):
 
 
 async def test_items_before_an_error(router):
-    """Items produced before an error arrive before it."""
+    """Items produced before an error arrive before the error."""
     serve(router, fail_after)
     async with router.stream_async("fail_after", "query", 3) as stream:
         await settle()
@@ -1578,7 +1578,7 @@ async def test_items_before_an_error(router):
 
 
 async def test_reading_on_after_an_error(router):
-    """Reading on after the error event raises `StreamError`, caused by the actor's own."""
+    """Reading on after the error event raises `StreamError`, caused by the actor's error."""
     serve(router, fail_after)
     iterator = aiter(router.stream_async("fail_after", "query", 0))
     await anext(iterator)
@@ -1588,7 +1588,7 @@ async def test_reading_on_after_an_error(router):
 
 
 async def test_error_is_raised_once(router):
-    """After the error an iterator has just ended."""
+    """After the error an iterator has ended."""
     serve(router, fail_after)
     iterator = aiter(router.stream_async("fail_after", "query", 0))
     await anext(iterator)
@@ -1599,7 +1599,7 @@ async def test_error_is_raised_once(router):
 
 
 async def test_life_after_an_error(router):
-    """After an error the actor and the router serve on."""
+    """After an error the actor and the router keep serving."""
     calls: list[None] = []
 
     async def fail_first(_):
@@ -1615,7 +1615,7 @@ async def test_life_after_an_error(router):
 
 
 async def test_error_without_text(router):
-    """The error event of an exception without a text names the exception."""
+    """The error event of an exception without a text shows the exception's name."""
 
     async def wordless(_):
         raise ValueError
@@ -1628,7 +1628,7 @@ async def test_error_without_text(router):
 
 @pytest.mark.parametrize("error", [StopIteration(), StopAsyncIteration()])
 async def test_no_exception_reads_as_an_end(router, error):
-    """No exception of the actor's, not even one that means an end, reads as a clean end."""
+    """No exception of the actor reads as a clean end, not even `StopAsyncIteration`."""
 
     async def odd(_):
         yield 1
@@ -1640,7 +1640,7 @@ async def test_no_exception_reads_as_an_end(router, error):
 
 
 async def test_unseen_error_is_logged(caplog):
-    """An error that a consumer left unseen is logged."""
+    """An error that its consumer never saw is logged."""
     async with MessageRouter() as router:
         serve(router, fail_after)
         async for _ in router.stream_async("fail_after", "query", 3):
@@ -1653,7 +1653,7 @@ async def test_unseen_error_is_logged(caplog):
 
 
 async def test_seen_error_is_not_logged(caplog):
-    """An error whose event the consumer has seen is in no log."""
+    """An error whose event the consumer has seen is not logged."""
     async with MessageRouter() as router:
         serve(router, fail_after)
         async for event in router.stream_async("fail_after", "query", 1):
@@ -1664,7 +1664,7 @@ async def test_seen_error_is_not_logged(caplog):
 
 
 async def test_failure_before_the_first_item(router):
-    """What `stream_async` raises when it is called is the actor's failure, too."""
+    """An exception raised when `stream_async` is called is the actor's failure, too."""
 
     def refuse(payload):
         raise PermissionError(payload)
@@ -1676,7 +1676,7 @@ async def test_failure_before_the_first_item(router):
 
 
 async def test_two_failures_at_once(router):
-    """Two producers that fail in the same turn each tell their own consumer."""
+    """Two producers that fail in the same turn each fail for their own consumer."""
     serve(router, fail_after)
     streams = [router.stream_async("fail_after", "query", 0) for _ in range(2)]
     for stream in streams:
@@ -1707,9 +1707,9 @@ async def test_scope_around_a_yield(router, unit):
 
 
 async def test_scope_that_expires_at_a_full_buffer(router, unit):
-    """A scope that expires while its actor waits for room is left as any other is.
+    """A scope that expires while its actor waits for room is left like any other.
 
-    The item in hand is not delivered; what follows is.
+    The item being handed over is not delivered; later items are.
     """
     expired = anyio.Event()
 
@@ -1777,7 +1777,7 @@ async def background_failure(unit):
 
 
 async def test_child_fails_at_a_full_buffer(router, unit):
-    """A task of the actor's that fails while it waits for room fails the stream with a group."""
+    """A child task that fails while its actor waits for room fails the stream with a group."""
     serve(router, background_failure)
     async with (
         router.stream_async("background_failure", "query", unit, buffer_size=3) as stream,
@@ -1791,7 +1791,7 @@ async def test_child_fails_at_a_full_buffer(router, unit):
 
 
 async def test_child_fails_and_the_actor_handles_it(router, unit):
-    """The actor may catch the failure of its task around its `yield`, and stream on."""
+    """The actor may catch a child task's failure around its `yield`, and stream on."""
     handled = anyio.Event()
 
     async def fail():
@@ -1816,7 +1816,7 @@ async def test_child_fails_and_the_actor_handles_it(router, unit):
 
 @pytest.mark.parametrize("leave", WAYS_TO_LEAVE)
 async def test_leaving_a_stream_with_a_task_group(router, leave):
-    """A consumer may leave a stream whose actor holds a task group: its tasks are gone, too."""
+    """When a consumer leaves a stream whose actor holds a task group, the group's tasks end too."""
     steps = []
 
     async def background():
@@ -1839,7 +1839,7 @@ async def test_leaving_a_stream_with_a_task_group(router, leave):
 
 
 async def test_scope_around_callbacks(router, unit):
-    """A scope of an actor of the older form expires while its callback waits for room."""
+    """A callback actor's scope may expire while its callback waits for room."""
     expired = anyio.Event()
 
     async def call(on_chunk):
@@ -1899,7 +1899,7 @@ request_id: ContextVar[str] = ContextVar("request_id", default="none")
 
 
 async def test_context_of_the_consumer(router):
-    """The actor sees the context variables of its consumer, as they were at the start."""
+    """The actor sees its consumer's context variables as they were at the start."""
 
     async def tell(_):
         yield request_id.get()
@@ -1915,7 +1915,7 @@ async def test_context_of_the_consumer(router):
 
 
 async def test_context_is_a_copy(router):
-    """What the actor sets stays with it."""
+    """Context variables that the actor sets do not reach the consumer."""
 
     async def change(_):
         request_id.set("the actor's")

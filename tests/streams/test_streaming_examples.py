@@ -1,4 +1,4 @@
-"""Whole examples of streaming, one for each thing that people use it for."""
+"""Complete examples of streaming, one for each common use."""
 
 from typing import Any
 
@@ -64,7 +64,7 @@ class SessionActor(Actor):
     ],
 )
 async def test_session_with_a_filter(router, query, found):
-    """A session streams what matches the query, in order, and then its end."""
+    """A session streams the notes that match the query, in order, and then the end event."""
     router.register_actor("session-123", SessionActor(SESSION))
     got = []
     async for event in router.stream_async("session-123", "query", query):
@@ -79,7 +79,7 @@ async def test_session_with_a_filter(router, query, found):
 
 
 async def test_two_sessions_at_once(router):
-    """Two sessions are streamed side by side, each to its own consumer."""
+    """Two sessions stream at the same time, each to its own consumer."""
     got: dict[str, list[str]] = {}
 
     async def read(name):
@@ -103,7 +103,7 @@ ANSWER = ["The", "world", "stands", "on", "a", "turtle", "that", "stands", "on",
 
 
 class ModelActor(Actor):
-    """Gives an answer token by token, with a pause before each."""
+    """Streams an answer token by token, with a pause before each."""
 
     def __init__(self, pause: float) -> None:
         self.pause = pause
@@ -122,7 +122,7 @@ class ModelActor(Actor):
 
 
 async def test_tokens_cancelled_by_the_user(router, unit):
-    """A user who has read enough aborts: the reader is told, and the model stops at once."""
+    """When the user aborts, the reader gets an error, and the model stops at once."""
     model, stop = ModelActor(unit), AbortController()
     words: list[str] = []
 
@@ -142,7 +142,7 @@ async def test_tokens_cancelled_by_the_user(router, unit):
 
 
 async def test_tokens_cancelled_while_the_model_thinks(router, unit):
-    """An abort reaches a reader that waits for a slow model."""
+    """An abort wakes a reader that waits for a slow model."""
     stop = AbortController()
     async with anyio.create_task_group() as tasks:
         router.register_actor("model", ModelActor(1000 * unit))
@@ -184,7 +184,7 @@ async def test_one_button_stops_every_model(router, unit):
 
 
 class DatasetActor(Actor):
-    """Streams the rows of a large dataset, and remembers what it heard of its consumer."""
+    """Streams the rows of a large dataset, and records what it hears about its consumer."""
 
     def __init__(self, rows: int) -> None:
         self.rows = rows
@@ -203,7 +203,7 @@ class DatasetActor(Actor):
 
 
 async def test_dataset_with_a_slow_consumer(router):
-    """A slow consumer gets every row, and the producer is never further ahead than allowed."""
+    """A slow consumer gets every row, and the producer stays within the buffer."""
     dataset = DatasetActor(1000)
     ahead, consumed = 0, 0
     router.register_actor("dataset", dataset)
@@ -217,7 +217,7 @@ async def test_dataset_with_a_slow_consumer(router):
 
 
 async def test_dataset_with_a_fast_consumer(router):
-    """A consumer with room for everything is never reported."""
+    """A consumer with room for all rows is never reported as slow."""
     dataset = DatasetActor(1000)
     router.register_actor("dataset", dataset)
     rows = await router.stream_async("dataset", "query", buffer_size=5000).collect()
@@ -226,7 +226,7 @@ async def test_dataset_with_a_fast_consumer(router):
 
 
 async def test_dataset_of_live_data(router):
-    """A consumer of live data that cares for the newest only lets the oldest go."""
+    """A consumer of live data that wants only the newest rows drops the oldest."""
     dataset = DatasetActor(1000)
     router.register_actor("dataset", dataset)
     stream = router.stream_async("dataset", "watch", buffer_size=3, overflow="drop_oldest")
@@ -241,7 +241,7 @@ async def test_dataset_of_live_data(router):
 
 
 async def test_first_ten(router):
-    """Ten rows are enough: the producer is stopped, not run to its end."""
+    """A consumer that takes ten rows stops the producer early."""
     dataset = DatasetActor(100_000)
     rows = []
     router.register_actor("dataset", dataset)
@@ -256,7 +256,7 @@ async def test_first_ten(router):
 
 
 async def test_first_match(router):
-    """A function may return from the middle of a stream."""
+    """A function may return in the middle of a stream."""
     dataset = DatasetActor(100_000)
 
     async def find(wanted: int) -> Any:
@@ -272,7 +272,7 @@ async def test_first_match(router):
 
 
 async def test_break_and_ask_again(router):
-    """An actor that was left early serves the next stream from its beginning."""
+    """An actor whose stream was left early serves the next one from the beginning."""
     router.register_actor("session", SessionActor(SESSION))
     for _ in range(3):
         async for note in router.stream_async("session", "query", {}).payloads():
@@ -284,7 +284,7 @@ async def test_break_and_ask_again(router):
 
 
 async def test_answer_that_takes_too_long(router, unit, virtual_time):
-    """A reader with a time limit has what came within it."""
+    """A reader with a time limit has the items that came within it."""
     model = ModelActor(unit)
     words: list[str] = []
 
@@ -304,7 +304,7 @@ async def test_answer_that_takes_too_long(router, unit, virtual_time):
 
 
 async def test_model_that_never_answers(router, unit):
-    """A model that does not begin in time is given up, and another one asked."""
+    """If a model does not begin in time, the reader asks another one."""
     router.register_actor("slow", ModelActor(1000 * unit))
     router.register_actor("fast", ModelActor(0))
     with pytest.raises(StreamTimeoutError) as caught:
@@ -315,7 +315,7 @@ async def test_model_that_never_answers(router, unit):
 
 
 async def test_signal_with_a_time_limit(router, unit):
-    """A signal with a time limit of its own ends the stream as an abort."""
+    """A signal with its own time limit ends the stream as an abort."""
     router.register_actor("model", ModelActor(unit))
     with pytest.raises(StreamAbortedError, match="timed out after"):
         await router.stream_async("model", "ask", signal=AbortSignal.timeout(2.5 * unit)).collect()
@@ -324,8 +324,8 @@ async def test_signal_with_a_time_limit(router, unit):
 # All options together
 
 
-async def test_all_options_and_a_good_end(router, unit):
-    """A stream with every option set, that keeps within all of them, just ends."""
+async def test_all_options_and_a_normal_end(router, unit):
+    """A stream that stays within every option ends normally."""
     stop = AbortController()
     options = StreamAsyncOptions(
         signal=AbortSignal.any([stop.signal, AbortSignal.timeout(1000 * unit)]),
@@ -348,7 +348,7 @@ async def test_all_options_and_a_good_end(router, unit):
     [("timeout", "total"), ("first_timeout", "first"), ("idle_timeout", "idle")],
 )
 async def test_all_options_and_one_too_tight(router, unit, tight, kind):
-    """Of all options together, the tightest decides how the stream ends."""
+    """With all options set, the tightest decides how the stream ends."""
     limits = dict.fromkeys(["timeout", "first_timeout", "idle_timeout", "stall_timeout"], 60 * unit)
     limits[tight] = unit / 2
 
@@ -367,7 +367,7 @@ async def test_all_options_and_one_too_tight(router, unit, tight, kind):
 
 
 async def test_all_options_and_a_stall(router, unit):
-    """With every limit set, a consumer that stops reading is the one that is told."""
+    """With every limit set, a consumer that stops reading gets the stall error."""
     router.register_actor("dataset", DatasetActor(100))
     limits: Any = dict.fromkeys(["timeout", "first_timeout", "idle_timeout"], 60 * unit)
     stream = router.stream_async("dataset", "q", buffer_size=1, stall_timeout=unit, **limits)
@@ -383,7 +383,7 @@ async def test_all_options_and_a_stall(router, unit):
 
 
 class Shout(Actor):
-    """Asks another actor and streams its words on, louder."""
+    """Streams another actor's words on, louder."""
 
     async def stream_async(self, payload):
         async with self.router.stream_async("words", "query", payload, buffer_size=2) as words:
@@ -392,7 +392,7 @@ class Shout(Actor):
 
 
 class Words(Actor):
-    """Gives words, and fails in the end if it is asked to."""
+    """Streams words, and fails at the end on request."""
 
     def __init__(self) -> None:
         self.produced = 0
@@ -406,7 +406,7 @@ class Words(Actor):
 
 
 async def test_stream_through_a_stream(router):
-    """An actor may stream what another one streams to it."""
+    """An actor may stream on what another actor streams to it."""
     router.register_actor("words", Words())
     router.register_actor("shout", Shout())
     words = await router.stream_async("shout", "query", {}).collect()
@@ -438,7 +438,7 @@ async def test_break_through_streams(router):
 
 
 async def test_failure_through_streams(router):
-    """A failure at the beginning of a chain reaches its end, with all of its causes."""
+    """A failure at the beginning of a chain reaches its end, with all its causes."""
     router.register_actor("words", Words())
     router.register_actor("shout", Shout())
     with pytest.raises(StreamError, match=r"@\(shout\) failed.*no more words") as caught:
@@ -449,7 +449,7 @@ async def test_failure_through_streams(router):
 
 
 class Relay(Actor):
-    """Streams the very events of another actor."""
+    """Yields the events of another actor."""
 
     async def stream_async(self, payload):
         async for event in self.router.stream_async("words", "query", payload):
@@ -472,7 +472,7 @@ class Wrap(Actor):
 
 @pytest.mark.parametrize("relay", [Relay, Handle, Wrap])
 async def test_forwarded_events(router, relay):
-    """An actor may forward another's events, the end event included."""
+    """An actor may forward another actor's events, including the end event."""
     router.register_actor("words", Words())
     router.register_actor("relay", relay())
     events = [event async for event in router.stream_async("relay", "query", {})]
@@ -483,7 +483,7 @@ async def test_forwarded_events(router, relay):
 
 @pytest.mark.parametrize("relay", [Relay, Handle, Wrap])
 async def test_forwarded_failure(router, relay):
-    """A failure is forwarded likewise: the items before it, its error event, `StreamError`."""
+    """A forwarded failure gives the items before it, its error event, then `StreamError`."""
     types: list[str] = []
 
     async def read(stream):
@@ -511,11 +511,11 @@ async def test_forwarded_stream_left_early(router, relay):
     assert router.statistics().active_streams == 0
 
 
-# The document's manual implementation
+# The specification's manual implementation
 
 
 class ManualActor(Actor):
-    """Makes every event by hand, as the origin's document shows it."""
+    """Makes every event itself, as the specification shows."""
 
     async def stream_async(self, payload):
         correlation_id = generate_correlation_id()
@@ -547,7 +547,7 @@ class ManualActor(Actor):
 
 
 async def test_manual_implementation(router):
-    """A stream made by hand ends with its own end event."""
+    """A stream of hand-made events ends with its own end event."""
     router.register_actor("manual", ManualActor())
     events = [event async for event in router.stream_async("manual", "query", "ab")]
     assert [event.type for event in events] == ["data", "data", "end"]
@@ -557,7 +557,7 @@ async def test_manual_implementation(router):
 
 
 async def test_manual_error(router):
-    """A stream made by hand fails with its own error event."""
+    """A stream of hand-made events fails with its own error event."""
     router.register_actor("manual", ManualActor())
     async for event in router.stream_async("manual", "query", ["a", ""]):
         if event.type == "error":

@@ -1,4 +1,4 @@
-"""What ends a stream from outside: four time limits and a signal, each at its time only."""
+"""The four time limits and the abort signal of a stream, and when each of them ends it."""
 
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -21,11 +21,11 @@ from actorstream import (
 from actorstream._streams.watchdog import find_early_outcome
 from actorstream.testing import settle
 
-Pause = float  # in units; a script is made of pauses and of items, which are texts
+Pause = float  # in units; a script consists of pauses and of items, which are strings
 
 
 class Scripted(Actor):
-    """Streams the texts of its script, and sleeps where there is a number."""
+    """Streams the strings of its script, and sleeps for each number."""
 
     def __init__(self, unit: float, script: tuple[str | Pause, ...]) -> None:
         self.unit = unit
@@ -47,7 +47,7 @@ class Scripted(Actor):
 
 
 class Bench:
-    """Opens a stream of a script, with limits in units of the test's time."""
+    """Opens a stream of a script, with limits in the test's units of time."""
 
     def __init__(self, router: MessageRouter, unit: float) -> None:
         self.router = router
@@ -71,7 +71,7 @@ def bench(router: MessageRouter, unit: float) -> Bench:
 
 
 async def read(stream: Stream[str] | AsyncIterator[str]) -> tuple[list[str], str]:
-    """Return the items, and the kind of the timeout that followed or ``"end"``."""
+    """Return the items, then the kind of the timeout that followed, or ``"end"``."""
     items: list[str] = []
     try:
         async for item in stream.payloads() if isinstance(stream, Stream) else stream:
@@ -84,7 +84,7 @@ async def read(stream: Stream[str] | AsyncIterator[str]) -> tuple[list[str], str
 # timeout
 
 
-async def test_the_timeout_ends_a_stream_that_goes_on(bench: Bench) -> None:
+async def test_the_timeout_ends_a_stream_that_is_too_long(bench: Bench) -> None:
     script: list[str | Pause] = ["a", 1.0]
     stream = bench.open(*script * 50, timeout=4.5)
     items, ended = await read(stream)
@@ -92,7 +92,7 @@ async def test_the_timeout_ends_a_stream_that_goes_on(bench: Bench) -> None:
     assert 2 <= len(items) <= 5
 
 
-async def test_the_timeout_lets_a_stream_pass_that_is_in_time(bench: Bench) -> None:
+async def test_a_stream_that_is_in_time_meets_no_timeout(bench: Bench) -> None:
     assert await read(bench.open("a", 1.0, "b", timeout=20)) == (["a", "b"], "end")
 
 
@@ -102,7 +102,7 @@ async def test_the_timeout_counts_from_the_start_of_the_stream(bench: Bench) -> 
     assert await read(stream) == (["a", "b"], "end")
 
 
-async def test_what_was_made_in_time_arrives_before_the_timeout(bench: Bench) -> None:
+async def test_items_made_in_time_arrive_before_the_timeout(bench: Bench) -> None:
     async with bench.open("a", "b", 50.0, timeout=2) as stream:
         await bench.wait(4)
         assert await read(stream) == (["a", "b"], "total")
@@ -121,7 +121,7 @@ async def test_the_timeout_counts_while_the_consumer_is_slow(bench: Bench) -> No
         assert await read(stream) == (["a"], "total")
 
 
-async def test_a_timeout_after_the_end_is_none(bench: Bench) -> None:
+async def test_a_timeout_after_the_end_does_nothing(bench: Bench) -> None:
     async with bench.open("a", "b", timeout=2) as stream:
         await bench.wait(4)
         assert await read(stream) == (["a", "b"], "end")
@@ -145,7 +145,9 @@ async def test_at_a_timeout_of_0_the_actor_is_never_called(bench: Bench, name: s
 
 @pytest.mark.parametrize("limit", [None, math.inf])
 @pytest.mark.parametrize("name", ["timeout", "first_timeout", "idle_timeout", "stall_timeout"])
-async def test_no_limit_is_none(bench: Bench, name: str, limit: float | None) -> None:
+async def test_without_a_limit_a_stream_may_take_any_time(
+    bench: Bench, name: str, limit: float | None
+) -> None:
     stream = bench.open(3.0, "a", 3.0, "b", "c", **{name: limit}, buffer_size=1)
     reader = stream.payloads()
     assert await anext(reader) == "a"
@@ -191,7 +193,7 @@ async def test_the_next_item_is_late(bench: Bench) -> None:
     assert await read(bench.open("a", "b", 50.0, "c", idle_timeout=2)) == (["a", "b"], "idle")
 
 
-async def test_each_item_gives_idle_time_anew(bench: Bench) -> None:
+async def test_each_item_restarts_the_idle_timeout(bench: Bench) -> None:
     stream = bench.open("a", 2.0, "b", 2.0, "c", 2.0, "d", idle_timeout=6)
     assert await read(stream) == (["a", "b", "c", "d"], "end")
 
@@ -208,13 +210,13 @@ async def test_idle_time_stands_still_while_the_producer_is_blocked(bench: Bench
             assert await anext(reader) == expected
 
 
-async def test_after_a_block_idle_time_begins_anew(bench: Bench) -> None:
+async def test_the_idle_timeout_restarts_after_the_producer_was_blocked(bench: Bench) -> None:
     async with bench.open("a", "b", 50.0, "c", idle_timeout=2, buffer_size=1) as stream:
         await bench.wait(5)
         assert await read(stream) == (["a", "b"], "idle")
 
 
-async def test_the_producers_slowness_counts_though_the_buffer_is_not_empty(bench: Bench) -> None:
+async def test_a_slow_producer_is_idle_even_if_the_buffer_is_not_empty(bench: Bench) -> None:
     async with bench.open("a", 50.0, "b", idle_timeout=2) as stream:
         await bench.wait(5)
         assert await read(stream) == (["a"], "idle")
@@ -223,20 +225,20 @@ async def test_the_producers_slowness_counts_though_the_buffer_is_not_empty(benc
 # stall_timeout
 
 
-async def test_a_consumer_that_does_not_read_is_told_at_its_next_read(bench: Bench) -> None:
+async def test_a_consumer_that_does_not_read_gets_an_error_at_its_next_read(bench: Bench) -> None:
     async with bench.open("a", "b", "c", stall_timeout=2, buffer_size=1) as stream:
         await bench.wait(5)
         assert await read(stream) == ([], "stall")
 
 
-async def test_a_stall_lets_the_producer_go(bench: Bench) -> None:
+async def test_a_stall_stops_the_producer(bench: Bench) -> None:
     async with bench.open("a", "b", "c", stall_timeout=2, buffer_size=1):
         await bench.wait(5)
         assert bench.actor.ended_by is not None
         assert bench.router.statistics().active_streams == 0
 
 
-async def test_each_read_gives_a_blocked_producer_time_anew(bench: Bench) -> None:
+async def test_each_read_restarts_the_stall_timeout(bench: Bench) -> None:
     async with bench.open(*"abcdef", stall_timeout=6, buffer_size=1) as stream:
         reader = stream.payloads()
         for expected in "abcdef":
@@ -244,18 +246,18 @@ async def test_each_read_gives_a_blocked_producer_time_anew(bench: Bench) -> Non
             assert await anext(reader) == expected
 
 
-async def test_a_slow_producer_is_no_stall(bench: Bench) -> None:
+async def test_a_slow_producer_is_not_a_stall(bench: Bench) -> None:
     stream = bench.open("a", 4.0, "b", stall_timeout=2, buffer_size=1)
     assert await read(stream) == (["a", "b"], "end")
 
 
-async def test_an_unread_buffer_is_no_stall_while_there_is_room(bench: Bench) -> None:
+async def test_an_unread_buffer_is_not_a_stall_while_there_is_room(bench: Bench) -> None:
     async with bench.open("a", 1.0, stall_timeout=2, buffer_size=2) as stream:
         await bench.wait(5)
         assert await read(stream) == (["a"], "end")
 
 
-async def test_of_two_producers_that_are_blocked_the_one_that_stays_meets_stall(
+async def test_of_two_blocked_producers_the_one_that_keeps_waiting_stalls(
     router: MessageRouter, unit: float
 ) -> None:
     class Twins(Actor):
@@ -276,7 +278,7 @@ async def test_of_two_producers_that_are_blocked_the_one_that_stays_meets_stall(
 
 
 @pytest.mark.parametrize(("reads_on_after", "told"), [(2, "end"), (4, "stall")])
-async def test_a_read_gives_every_blocked_producer_time_anew(
+async def test_a_read_restarts_the_stall_timeout_of_every_blocked_producer(
     router: MessageRouter, unit: float, reads_on_after: float, told: str
 ) -> None:
     class Triplets(Actor):
@@ -297,7 +299,7 @@ async def test_a_read_gives_every_blocked_producer_time_anew(
     assert {first, *others} == (set("abc") if told == "end" else {first})
 
 
-async def test_where_items_are_dropped_nobody_stalls(bench: Bench) -> None:
+async def test_a_stream_that_drops_items_never_stalls(bench: Bench) -> None:
     stream = bench.open(*"abc", stall_timeout=1, buffer_size=1, overflow="drop_oldest")
     async with stream:
         await bench.wait(4)
@@ -316,13 +318,13 @@ async def test_where_items_are_dropped_nobody_stalls(bench: Bench) -> None:
         ((50.0, "a"), {"first_timeout": 9, "idle_timeout": 1, "timeout": 2}, "total"),
     ],
 )
-async def test_the_limit_that_passes_first_is_the_one_that_is_told(
+async def test_the_limit_that_passes_first_is_reported(
     bench: Bench, script: tuple[str | Pause, ...], limits: dict[str, float], ended: str
 ) -> None:
     assert (await read(bench.open(*script, **limits)))[1] == ended
 
 
-async def test_of_idle_and_stall_a_blocked_producer_meets_stall(bench: Bench) -> None:
+async def test_a_blocked_producer_stalls_and_is_not_idle(bench: Bench) -> None:
     async with bench.open(*"abc", idle_timeout=1, stall_timeout=3, buffer_size=1) as stream:
         await bench.wait(6)
         assert await read(stream) == ([], "stall")
@@ -331,7 +333,7 @@ async def test_of_idle_and_stall_a_blocked_producer_meets_stall(bench: Bench) ->
 # The signal
 
 
-async def test_a_signal_ends_a_stream_and_discards_what_is_buffered(bench: Bench) -> None:
+async def test_a_signal_ends_a_stream_and_discards_its_buffer(bench: Bench) -> None:
     controller = AbortController()
     async with bench.open("a", "b", "c", 50.0, signal=controller.signal) as stream:
         reader = stream.payloads()
@@ -341,7 +343,7 @@ async def test_a_signal_ends_a_stream_and_discards_what_is_buffered(bench: Bench
             await anext(reader)
 
 
-async def test_a_signal_discards_what_a_finished_producer_has_left(bench: Bench) -> None:
+async def test_a_signal_discards_the_unread_items_of_a_finished_producer(bench: Bench) -> None:
     controller = AbortController()
     async with bench.open("a", "b", "c", signal=controller.signal) as stream:
         reader = stream.payloads()
@@ -371,7 +373,7 @@ async def test_the_timeout_of_any_counts(bench: Bench) -> None:
         await bench.open(50.0, signal=signal).collect()
 
 
-async def test_a_signal_that_was_aborted_before_keeps_the_actor_from_being_called(
+async def test_an_aborted_signal_keeps_the_actor_from_being_called(
     bench: Bench,
 ) -> None:
     controller = AbortController()
@@ -382,7 +384,7 @@ async def test_a_signal_that_was_aborted_before_keeps_the_actor_from_being_calle
     assert bench.actor.calls == 0
 
 
-async def test_after_the_end_an_abort_is_none(bench: Bench) -> None:
+async def test_an_abort_after_the_end_does_nothing(bench: Bench) -> None:
     controller = AbortController()
     reader = bench.open("a", signal=controller.signal).payloads()
     assert [item async for item in reader] == ["a"]
@@ -399,7 +401,7 @@ def options(**values: Any) -> StreamAsyncOptions:
     return StreamAsyncOptions(**values)
 
 
-def test_a_stream_begins_if_nothing_forbids_it() -> None:
+def test_a_stream_starts_if_nothing_forbids_it() -> None:
     assert find_early_outcome(options(), address("a")) is None
     assert find_early_outcome(options(signal=AbortController().signal), address("a")) is None
 
@@ -407,7 +409,9 @@ def test_a_stream_begins_if_nothing_forbids_it() -> None:
 @pytest.mark.parametrize(
     ("values", "kind"), [({"timeout": 0}, "total"), ({"first_timeout": 0}, "first")]
 )
-def test_without_time_a_stream_is_over_before_it_begins(values: dict[str, Any], kind: str) -> None:
+def test_with_a_timeout_of_zero_a_stream_ends_before_it_starts(
+    values: dict[str, Any], kind: str
+) -> None:
     outcome = find_early_outcome(options(**values), address("a"))
     assert outcome is not None
     assert isinstance(outcome.error, StreamTimeoutError)
@@ -415,11 +419,11 @@ def test_without_time_a_stream_is_over_before_it_begins(values: dict[str, Any], 
 
 
 @pytest.mark.parametrize("name", ["idle_timeout", "stall_timeout"])
-def test_limits_between_items_forbid_no_beginning(name: str) -> None:
+def test_limits_between_items_never_prevent_the_start(name: str) -> None:
     assert find_early_outcome(options(**{name: 0}), address("a")) is None
 
 
-def test_an_abort_comes_before_the_lack_of_time() -> None:
+def test_an_abort_takes_precedence_over_a_timeout_of_zero() -> None:
     controller = AbortController()
     controller.abort()
     outcome = find_early_outcome(options(signal=controller.signal, timeout=0), address("a"))
