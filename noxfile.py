@@ -1,4 +1,4 @@
-"""Checks of every kind, each in an environment of its own. ``nox --list`` names them."""
+"""All checks, each in its own environment. ``nox --list`` lists them."""
 
 import nox
 from packaging.requirements import Requirement
@@ -30,9 +30,9 @@ def oldest_anyio() -> str:
 
 
 def install(session: nox.Session, *groups: str, package: tuple[str, ...] = (".[trio]",)) -> None:
-    """Install the package and dependency groups of pyproject.toml, by any version of pip."""
+    """Install the package and dependency groups of pyproject.toml, with any version of pip."""
     session.install(*package, *nox.project.dependency_groups(PYPROJECT, *groups))
-    # The checkout has a folder named like the package: import what is installed instead.
+    # Import the installed package, not the folder of the same name in the checkout.
     session.env["PYTHONSAFEPATH"] = "1"
 
 
@@ -53,7 +53,7 @@ def tests_anyio(session: nox.Session, anyio: str) -> None:
 
 @nox.session
 def coverage(session: nox.Session) -> None:
-    """Measure the branches that the tests reach; too few fail."""
+    """Measure branch coverage; fail if it is too low."""
     install(session, "test", package=("--editable", ".[trio]"))
     session.run("coverage", "run", "-m", "pytest", *session.posargs)
     session.run("coverage", "report")
@@ -61,7 +61,7 @@ def coverage(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check the style, and the rules of async code."""
+    """Check the style, and the rules for async code."""
     install(session, "lint", package=())
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
@@ -70,7 +70,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def typing(session: nox.Session) -> None:
-    """Check the types of the package, of its public face, and of the tests."""
+    """Check the types of the package, its public API, and the tests."""
     install(session, "typing")
     session.run("mypy")
     session.run("mypy", *BENCHMARKS, env={"MYPYPATH": "tests/benchmarks"})
@@ -87,7 +87,7 @@ def docs_examples(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Build the site into docs/_build/html; a link that leads nowhere fails."""
+    """Build the site into docs/_build/html; a broken link fails."""
     install(session, "docs")
     session.run("sphinx-build", "-n", "-W", "--keep-going", "-E", "docs", "docs/_build/html")
 
@@ -101,6 +101,6 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def profile(session: nox.Session) -> None:
-    """Show where the time goes; after ``--``: a program of profiling.py, and a backend."""
+    """Profile a program of profiling.py; its name and a backend follow ``--``."""
     install(session, "bench")
     session.run("python", "tests/benchmarks/profiling.py", *session.posargs)

@@ -1,4 +1,4 @@
-"""The demonstration on real text: ``python -m actorstream``."""
+"""The demo on real text: ``python -m actorstream``."""
 
 from actorstream._demo.cli import main
 

@@ -1,15 +1,15 @@
-"""Aborting from anywhere: a controller for the one who decides, a signal for those who obey.
+"""Cancellation from anywhere: a controller that aborts, and a signal for the code that stops.
 
-After the ``AbortController`` of the WHATWG DOM standard (section 3.1). ``abort()`` takes no
-lock, so that a signal handler or a ``__del__`` that interrupts any line of it is safe: the
+Modeled on ``AbortController`` of the WHATWG DOM standard (section 3.1). ``abort()`` takes no
+lock, so it is safe in a signal handler or a ``__del__`` that interrupts any line of it: the
 first reason wins through ``dict.setdefault``, and each callback is called once because it
 is taken out with ``dict.pop``; both are atomic.
 
-A signal with a time limit runs no timer. It knows its deadline, and whoever attaches to it
+A signal with a time limit runs no timer. It knows its deadline, and the code that attaches to it
 waits no longer than that.
 """
 
-# The classes of this module share what is nobody else's business.
+# The classes of this module use each other's private members.
 # pyright: reportPrivateUsage=false
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ _order = count()
 
 
 class _Abort(NamedTuple):
-    """When and why.
+    """When and why a signal was aborted.
 
-    ``when`` is on the clock of the event loop. In a thread without one there is no time: an
-    abort from there counts as later than what has one. ``order`` decides among equals.
+    ``when`` is on the clock of the event loop. A thread without an event loop has no clock: an
+    abort from there counts as later than any abort with a time. ``order`` breaks ties.
     """
 
     when: float
@@ -47,7 +47,7 @@ class _Abort(NamedTuple):
 def _now() -> float:
     try:
         return current_time()
-    except RuntimeError:  # no event loop runs in this thread: there is no time here
+    except RuntimeError:  # no event loop runs in this thread, so there is no clock
         return math.inf
 
 
@@ -66,14 +66,14 @@ class AbortSignal:
 
     @staticmethod
     def timeout(seconds: float) -> AbortSignal:
-        """Return a signal that aborts by itself.
+        """Return a signal that aborts after some time.
 
         Args:
-            seconds: From now, on the clock of the running event loop.
+            seconds: The time from now, on the clock of the running event loop.
 
         Raises:
-            TypeError, ValueError: ``seconds`` is no number of at least 0.
-            RuntimeError: No event loop is running (the class is AnyIO's).
+            TypeError, ValueError: ``seconds`` is not a number, or is below 0.
+            RuntimeError: No event loop is running (AnyIO raises a subclass).
         """
         if not isinstance(seconds, int | float) or isinstance(seconds, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"seconds is a number, not {seconds!r}; write AbortSignal.timeout(30)")
@@ -86,7 +86,7 @@ class AbortSignal:
         """Return a signal that aborts with the first of ``signals``, for its reason.
 
         Raises:
-            TypeError: One of them is no ``AbortSignal``.
+            TypeError: One of them is not an ``AbortSignal``.
         """
         sources = tuple(signals)
         for signal in sources:
@@ -99,12 +99,12 @@ class AbortSignal:
 
     @property
     def aborted(self) -> bool:
-        """Whether it has been aborted."""
+        """Whether the signal has been aborted."""
         return self._find_abort() is not None
 
     @property
     def reason(self) -> object:
-        """What ``abort()`` was given, unchanged; ``None`` before."""
+        """The object given to ``abort()``, unchanged; ``None`` before that."""
         found = self._find_abort()
         return None if found is None else found.reason
 
@@ -112,13 +112,13 @@ class AbortSignal:
         return math.inf
 
     def throw_if_aborted(self) -> None:
-        """Raise ``StreamAbortedError`` with the reason, if it has been aborted."""
+        """Raise ``StreamAbortedError`` with the reason, if the signal has been aborted."""
         found = self._find_abort()
         if found is not None:
             raise StreamAbortedError(found.reason)
 
     async def wait(self) -> None:
-        """Wait until it is aborted; return at once if it has been. May be cancelled freely."""
+        """Wait until the signal is aborted; return at once if it has been. Safe to cancel."""
         if self.aborted:
             return
         event = Event()
@@ -134,7 +134,7 @@ class AbortSignal:
         """Tie any code to the signal: ``with signal.cancel_scope() as scope: ...``.
 
         The scope is cancelled when the signal is aborted; code after the block goes on, and
-        may look at ``scope.cancelled_caught``.
+        can check ``scope.cancelled_caught``.
         """
         call_soon = current_call_soon()
         with CancelScope(deadline=self._find_deadline()) as scope:
@@ -145,7 +145,7 @@ class AbortSignal:
 
     @contextmanager
     def _attached(self, callback: Callback) -> Generator[None]:
-        """Have ``callback`` called, in the aborting thread, if an abort comes meanwhile."""
+        """Call ``callback``, in the aborting thread, if the signal is aborted in this block."""
         key = attach(self, callback)
         try:
             yield
@@ -154,7 +154,7 @@ class AbortSignal:
 
     def _attach(self, key: object, callback: Callback) -> None:
         self._callbacks[key] = callback
-        if self._abort:  # aborted in between: whoever pops the entry makes the call
+        if self._abort:  # aborted in between: the thread that pops the entry makes the call
             self._call(key)
 
     def _detach(self, key: object) -> None:
@@ -167,8 +167,8 @@ class AbortSignal:
         self._fire_at(_now(), reason)
 
     def _fire_at(self, when: float, reason: object) -> None:
-        mine = _Abort(when, next(_order), reason)
-        if self._abort.setdefault("", mine) is mine:
+        abort = _Abort(when, next(_order), reason)
+        if self._abort.setdefault("", abort) is abort:
             for key in list(self._callbacks):
                 self._call(key)
 
@@ -179,7 +179,7 @@ class AbortSignal:
 
 
 class _TimeoutSignal(AbortSignal):
-    """Aborts at a point of the event loop's time."""
+    """Aborts at a deadline on the event loop's clock."""
 
     __slots__ = ("_deadline", "_real_deadline", "_seconds")
 
@@ -200,15 +200,15 @@ class _TimeoutSignal(AbortSignal):
     def _is_due(self) -> bool:
         try:
             return current_time() >= self._deadline
-        except RuntimeError:  # no event loop runs in this thread: go by the real clock
+        except RuntimeError:  # no event loop runs in this thread: use the real clock
             return monotonic() >= self._real_deadline
 
 
 class _AnySignal(AbortSignal):
-    """Aborts with the first of its sources; attaching to it attaches to each of them.
+    """Aborts with the first of its sources. To attach to it is to attach to each of them.
 
-    It keeps nothing at its sources while nobody is attached to it, so a short-lived
-    combination leaves no trace at a long-lived source.
+    While nothing is attached, it keeps nothing at its sources, so a short-lived combination
+    leaves no trace at a long-lived source.
     """
 
     __slots__ = ("_sources",)
@@ -248,7 +248,7 @@ class AbortController:
     """Aborts its signal.
 
     Attributes:
-        signal: The signal to hand to streams and other code.
+        signal: The signal to pass to streams and other code.
     """
 
     __slots__ = ("__weakref__", "signal")
@@ -263,18 +263,18 @@ class AbortController:
         """Abort the signal; only the first call counts.
 
         May be called from any thread, from a signal handler, and from ``__del__``. It never
-        waits: those who obey the signal are woken in the next turn of their event loop.
+        waits: code that watches the signal is woken in the next turn of its event loop.
 
         Args:
-            reason: Any object; it reaches each consumer as ``StreamAbortedError.reason``.
+            reason: Any object; each consumer gets it as ``StreamAbortedError.reason``.
         """
         self.signal._fire(reason)
 
 
 def attach(signal: AbortSignal, callback: Callback) -> object:
-    """Have ``callback`` called once on abort, in the aborting thread; return a key.
+    """Call ``callback`` once on abort, in the aborting thread; return a key for ``detach()``.
 
-    A deadline calls nobody: look at ``deadline_of()``, too.
+    A deadline does not call it: check ``deadline_of()``, too.
     """
     key = object()
     signal._attach(key, callback)
@@ -282,10 +282,10 @@ def attach(signal: AbortSignal, callback: Callback) -> object:
 
 
 def detach(signal: AbortSignal, key: object) -> None:
-    """Forget the callback of that key, if it is still there."""
+    """Forget the callback of that key, if it has not been called."""
     signal._detach(key)
 
 
 def deadline_of(signal: AbortSignal) -> float:
-    """Return when a signal aborts by itself, on the event loop's clock; ``inf`` for never."""
+    """Return the deadline of a signal, on the event loop's clock; ``inf`` for none."""
     return signal._find_deadline()

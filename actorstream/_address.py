@@ -1,4 +1,4 @@
-"""Where an actor is reached: a plain value, passed anywhere."""
+"""The address of an actor: a plain value that can be passed anywhere."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ class Address:
 
 
 def address(to: str | Address) -> Address:
-    """Make an address of an actor's id.
+    """Make an address from an actor's id.
 
     ``address("a") == address("@(a)") == address(address("a"))``
 
     Args:
-        to: ``"actor-id"``, ``"@(actor-id)"``, or an address, which is given back.
+        to: ``"actor-id"``, ``"@(actor-id)"``, or an address, which is returned as it is.
 
     Raises:
         TypeError: ``to`` is neither a ``str`` nor an ``Address``.
-        ValueError: the id is empty.
+        ValueError: The id is empty.
     """
     if isinstance(to, Address):
         return to

@@ -1,4 +1,4 @@
-"""What an argument must be: the checks that several modules share."""
+"""Checks of arguments that several modules share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from actorstream._abort import AbortController, AbortSignal
 def validate(
     check: Callable[..., None], *args: Any
 ) -> Callable[[object, attrs.Attribute[Any], object], None]:
-    """Make a validator of an attrs field: ``check(name, value, *args)``."""
+    """Make a validator for an attrs field that calls ``check(name, value, *args)``."""
 
     def validator(_: object, field: attrs.Attribute[Any], value: object) -> None:
         check(field.name, value, *args)
@@ -22,7 +22,7 @@ def validate(
 
 
 def check_signal(name: str, value: object) -> None:
-    """Raise for what is no signal."""
+    """Raise ``TypeError`` unless a value is an ``AbortSignal`` or ``None``."""
     if isinstance(value, AbortController):
         raise TypeError(
             f"{name} takes a signal, not its controller; write {name}=controller.signal"
@@ -35,7 +35,7 @@ def check_signal(name: str, value: object) -> None:
 
 
 def check_count(name: str, value: object) -> None:
-    """Raise for what is no whole number of items, at least one."""
+    """Raise unless a value is a whole number of items, at least one."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{name} is a whole number of items (an int), not {value!r}")
     if value < 1:
@@ -43,7 +43,7 @@ def check_count(name: str, value: object) -> None:
 
 
 def check_name(name: str, value: object) -> None:
-    """Raise for what is no name of a port."""
+    """Raise unless a value is a name for a port."""
     if not isinstance(value, str):
         raise TypeError(f'{name} is a str such as "progress", not {value!r}')
     if not value.strip():
@@ -51,17 +51,17 @@ def check_name(name: str, value: object) -> None:
 
 
 def check_seconds(name: str, value: object) -> None:
-    """Raise for what is no time limit."""
+    """Raise unless a value is a time limit: seconds or ``None``."""
     if value is None:
         return
     if not is_number(value):
         raise TypeError(f"{name} is a number of seconds or None, not {value!r}")
-    if not value >= 0:  # nan is not, either
+    if not value >= 0:  # False for nan, too
         raise ValueError(f"{name} is 0 seconds or more, or None for no limit, not {value!r}")
 
 
 def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    """Raise for what is none of ``choices``."""
+    """Raise unless a value is one of ``choices``."""
     wanted = f"{name} is one of {', '.join(choices)}, not {value!r}"
     if not isinstance(value, str):
         raise TypeError(wanted)
@@ -70,7 +70,7 @@ def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
 
 
 def check_iterable(items: object) -> None:
-    """Raise ``TypeError`` for what is no iterable."""
+    """Raise ``TypeError`` unless ``items`` is an iterable."""
     if not isinstance(items, Iterable):
         raise TypeError(
             f"{items!r} ({type(items).__name__}) cannot be streamed; "

@@ -1,4 +1,4 @@
-"""Which request an actor is serving right now."""
+"""The request, actor and stream that the running code works for."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ current_request: ContextVar[Message | None] = ContextVar(
 )
 
 current_cell: ContextVar[Any] = ContextVar("actorstream.current_cell", default=None)
-"""In which cell's task this code runs; in none, if it is a stream's producer."""
+"""The cell of the actor whose task runs this code; ``None`` in a stream's producer."""
 
 current_channel: ContextVar[Any] = ContextVar("actorstream.channel", default=None)
-"""Where the running producer puts its items."""
+"""The channel into which the running producer puts its items."""
 
 
 def current_message() -> Message:
-    """Return the request that the running handler of an actor serves.
+    """Return the message that the running actor is handling.
 
     Works in the handler itself and in everything that it calls or starts.
 
     Raises:
-        LookupError: No actor is handling anything here.
+        LookupError: No actor is handling a message here.
     """
     message = current_request.get()
     if message is None:

@@ -1,7 +1,7 @@
-"""Every error of the library, each saying whose doing it was.
+"""Every error of the library, and whose mistake it is.
 
-``ActorStreamError`` is the base of them all. A second base makes each one fit where an
-author already catches the built-in kind: a lookup that failed is a ``LookupError``.
+``ActorStreamError`` is the base of all. A second base lets code that already catches the built-in
+kind catch the error, too: a failed lookup is a ``LookupError``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class ActorStreamError(Exception):
     """Base of every error that this library raises on purpose."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Python leaves the cause out, which is where the actor's own exception is.
+        # Python leaves out the cause, and the cause is the actor's own exception.
         how, args, *rest = cast("tuple[Any, ...]", super().__reduce__())
         state: dict[str, Any] = {} if not rest else rest[0]
         cause = portable(self.__cause__)
@@ -36,7 +36,7 @@ class ActorStreamError(Exception):
 
 
 class ActorNotFoundError(ActorStreamError, LookupError):
-    """Nobody is registered under that address: the caller's mistake."""
+    """No actor is registered under that address: the caller's mistake."""
 
 
 class PortNotFoundError(ActorStreamError, LookupError):
@@ -44,11 +44,11 @@ class PortNotFoundError(ActorStreamError, LookupError):
 
 
 class PortClosedError(ActorStreamError, ClosedResourceError):
-    """The port has been closed: nothing can be published there, and nobody can subscribe."""
+    """The port has been closed: it accepts neither values nor subscribers."""
 
 
 class StreamingNotSupportedError(ActorStreamError, TypeError):
-    """The actor has no way to stream, or its ``stream_async`` gave nothing to iterate."""
+    """The actor cannot stream, or its ``stream_async`` returned nothing to iterate over."""
 
 
 class StreamConsumedError(ActorStreamError, RuntimeError):
@@ -56,7 +56,7 @@ class StreamConsumedError(ActorStreamError, RuntimeError):
 
 
 class RouterClosedError(ActorStreamError, RuntimeError):
-    """The router is not running: not entered yet, or left already."""
+    """The router is not running: not entered yet, or already left."""
 
 
 class ActorStoppedError(ActorStreamError):
@@ -64,7 +64,7 @@ class ActorStoppedError(ActorStreamError):
 
 
 class ActorRestartedError(ActorStoppedError):
-    """The actor was restarted by its supervisor meanwhile; asking again may well succeed."""
+    """The actor's supervisor restarted it meanwhile; another try may well succeed."""
 
 
 class ActorError(ActorStreamError):
@@ -72,15 +72,15 @@ class ActorError(ActorStreamError):
 
 
 class AskTimeoutError(ActorStreamError, TimeoutError):
-    """No answer came in time; the handling has been cancelled."""
+    """No answer came in time; the handler has been cancelled."""
 
 
 class AskCycleError(ActorStreamError, RuntimeError):
-    """The answer would wait for the asker itself, directly or through others."""
+    """The ask would deadlock: it would wait for the asker itself, directly or through others."""
 
 
 class MailboxFullError(ActorStreamError):
-    """There is no room in the actor's mailbox, and the sender cannot wait."""
+    """The actor's mailbox is full, and the sender cannot wait."""
 
 
 class UnhandledMessageError(ActorStreamError, LookupError):
@@ -96,9 +96,9 @@ class UnhandledMessageError(ActorStreamError, LookupError):
 
 
 def claim_unhandled(error: UnhandledMessageError, message: Message) -> bool:
-    """Return whether an error is about this message, and not about one that was sent on from here.
+    """Return whether an error is about this message, and not about one that the handler sent on.
 
-    An error that an actor made itself is about the message that the actor handles.
+    An error that the actor itself raised is about the message that it handles.
     """
     if error.message is None:
         error.message = message
@@ -134,7 +134,7 @@ class StreamAbortedError(StreamError):
 
 
 class StreamTimeoutError(StreamError, TimeoutError):
-    """One of the stream's four time limits passed.
+    """One of the stream's four time limits expired.
 
     Attributes:
         kind: Which limit: ``"total"``, ``"first"``, ``"idle"`` or ``"stall"``.
@@ -144,11 +144,8 @@ class StreamTimeoutError(StreamError, TimeoutError):
 
     def __init__(self, kind: TimeoutKind, seconds: float, address: Address) -> None:
         super().__init__()
-        self.args: tuple[Any, ...] = (
-            kind,
-            seconds,
-            address,
-        )  # an OSError would take them for its own
+        # Not through __init__: an OSError would take them for an errno and its text.
+        self.args: tuple[Any, ...] = (kind, seconds, address)
         self.kind: TimeoutKind = kind
         self.seconds = seconds
         self.address = address
@@ -162,4 +159,4 @@ class StreamTimeoutError(StreamError, TimeoutError):
 
 
 class StreamOverflowError(StreamError):
-    """The buffer was full and ``overflow="fail"`` was asked for."""
+    """The buffer was full, and the stream has ``overflow="fail"``."""

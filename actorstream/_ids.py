@@ -1,8 +1,8 @@
 """Ids that are unique across processes and forks, sort in order, and cost nanoseconds.
 
 An id is a random prefix of the process and a counter. ``itertools.count`` hands out each
-number once even when threads race; the prefix is drawn anew in a forked child, which would
-otherwise go on with its parent's numbers.
+number once even when threads race. A forked child draws a new prefix, since it continues with its
+parent's numbers.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if hasattr(os, "register_at_fork"):  # pragma: no branch - there is no fork on W
 
 
 def generate_message_id() -> str:
-    """Make an id for a message: unique across processes, later ones sort after earlier ones."""
+    """Make an id for a message: unique across processes; later ids sort after earlier ones."""
     return f"msg-{_prefix}-{_next_number():012x}"
 
 

@@ -1,8 +1,8 @@
 """Fields of an event that are made when they are first read.
 
-Most events are read for their type and payload alone, so the router leaves out what it can make
-later of what the events of a stream share. ``__getattr__`` could do that, too, but would slow down
-every read of every field; a property over a field's slot slows down the reads of that field only.
+Most events are read for their type and payload alone, so the router leaves out the fields that can
+be made later from what a stream's events share. ``__getattr__`` could make them, too, but would
+slow down the reads of every field; a property over a field's slot slows down that field only.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from actorstream._ids import generate_message_id
 from actorstream._pickling import portable
 
 MISSING: Any = object()
-"""Stands in a field that was left out, and is made when it is read."""
+"""Marks a field that was left out; reading the field makes its value."""
 
 
 class StreamIdentity:
@@ -26,8 +26,8 @@ class StreamIdentity:
 
     Attributes:
         id: The ids of the events begin with it, and so sort after it.
-        correlation_id: Theirs.
-        sender: The actor.
+        correlation_id: Links the events with the request.
+        sender: The actor that streams.
     """
 
     __slots__ = ("correlation_id", "id", "sender")
@@ -38,28 +38,28 @@ class StreamIdentity:
         self.sender: Address = sender
 
     def after(self, own_id: str | None, correlation_id: str) -> StreamIdentity:
-        """Return what the events share after one that the actor made, which brought these along.
+        """Return what the events share after one that the actor made with these ids.
 
-        The ids that follow sort after an id that the actor gave.
+        Later ids sort after the actor's own id.
         """
         if not (own_id or correlation_id):
             return self
         return StreamIdentity(own_id or self.id, correlation_id or self.correlation_id, self.sender)
 
     def renamed(self, correlation_id: str) -> StreamIdentity:
-        """Return the same with another correlation id."""
+        """Return a copy with another correlation id."""
         return StreamIdentity(self.id, correlation_id, self.sender)
 
 
 class LazyFields:
-    """What the fields of an event are made of; the base of ``AsyncStreamMessage``.
+    """What the fields of an event are made from; the base of ``AsyncStreamMessage``.
 
-    A copy that an actor yields on behaves as the event itself would. So copies and pickles take
-    all of this along.
+    An actor may yield a copy of an event, which must behave like the event itself. So copies and
+    pickles keep all of this.
 
     Attributes:
-        exception: The one behind an error.
-        identity: What the event shares with the others of its stream, if it came out of one.
+        exception: The exception behind an error event.
+        identity: What the event shares with the others of its stream, if it came from a stream.
         number: Its place among them.
     """
 
@@ -93,7 +93,7 @@ class LazyFields:
     def _state(self) -> dict[str, Any]:
         kind: Any = type(self)
         state = {field.name: getattr(self, field.name) for field in attrs.fields(kind)}
-        state["exception"] = getattr(self, "exception", None)  # the router leaves it out of data
+        state["exception"] = getattr(self, "exception", None)  # data events of the router have none
         shared = self.identity
         if shared is not None:
             state["identity"] = (shared.id, shared.correlation_id, shared.sender)
@@ -107,12 +107,12 @@ def make_lazy(event_class: type[LazyFields]) -> None:
         ("id", _make_id, "Unique across processes; sorts in the order of the events."),
         ("correlation_id", _find_correlation_id, "The same for all events of one stream."),
         ("sender", _find_sender, "The actor that streams."),
-        ("error", _make_nothing, 'What went wrong, for ``"error"``.'),
+        ("error", _make_none, 'What went wrong, for ``"error"``.'),
     ):
-        setattr(event_class, name, _made_late(vars(event_class)[name], make, doc))
+        setattr(event_class, name, _lazy_property(vars(event_class)[name], make, doc))
 
 
-def _made_late(slot: Any, make: Callable[[Any], object], doc: str) -> property:
+def _lazy_property(slot: Any, make: Callable[[Any], object], doc: str) -> property:
     read, write = slot.__get__, slot.__set__
 
     def get(event: Any) -> object:
@@ -142,5 +142,5 @@ def _find_sender(event: LazyFields) -> Address | None:
     return None if event.identity is None else event.identity.sender
 
 
-def _make_nothing(_: LazyFields) -> None:
+def _make_none(_: LazyFields) -> None:
     return None

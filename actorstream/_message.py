@@ -1,4 +1,4 @@
-"""What travels: the request that opens a stream, and the events that come back."""
+"""The messages that actors get, and the events that their streams yield."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class Message:
     """A request, as the actor sees it through ``current_message()``.
 
     Attributes:
-        to: The actor that is asked.
+        to: The actor that gets the request.
         type: What is asked for, such as ``"query"``.
-        payload: What the caller sent along.
+        payload: What the caller passed.
         sender: The actor on whose behalf the call was made; ``None`` outside of actors.
         correlation_id: Links the request with every event of its stream.
         id: Unique across processes.
-        timestamp: When it was made, in seconds since the epoch.
+        timestamp: When the request was made, in seconds since the epoch.
     """
 
     to: Address
@@ -47,7 +47,7 @@ class Message:
 class AsyncStreamMessage(LazyFields, Generic[T]):
     """One event of a stream.
 
-    An actor may yield these to be explicit; whatever it leaves out, the router fills in.
+    An actor may yield events to be explicit; the router fills in what the actor leaves out.
     Not meant to be subclassed.
 
     Attributes:
@@ -57,11 +57,11 @@ class AsyncStreamMessage(LazyFields, Generic[T]):
         type: ``"data"``, ``"end"`` or ``"error"``.
         payload: The item, for ``"data"``.
         error: What went wrong, for ``"error"``.
-        timestamp: When the event was made, in seconds since the epoch: by the actor if it
-            made it, else where the consumer took it.
+        timestamp: When the actor made the event, or else when the consumer took it, in
+            seconds since the epoch.
 
     Raises:
-        ValueError: ``type`` is none of the three.
+        ValueError: ``type`` is not one of the three.
     """
 
     id: str
@@ -97,7 +97,7 @@ class AsyncStreamMessage(LazyFields, Generic[T]):
 
 
 blank_event: Callable[[], Any] = partial(object.__new__, AsyncStreamMessage)
-"""Makes an event without running its constructor, for the caller to fill in."""
+"""Makes an event without running its constructor; the caller sets the fields."""
 
 
 _read_id: Callable[[AsyncStreamMessage[Any]], Any] = vars(AsyncStreamMessage)["id"].__get__
@@ -105,23 +105,23 @@ make_lazy(AsyncStreamMessage)
 
 
 def end_event(identity: StreamIdentity, number: int) -> AsyncStreamMessage[Any]:
-    """Make the end event of a stream whose actor made none."""
+    """Make the end event of a stream whose actor did not make one."""
     event: Any = AsyncStreamMessage("end")
     event.identity = identity
     event.number = number
-    del event.correlation_id, event.sender  # found in the identity
+    del event.correlation_id, event.sender  # read from the identity instead
     return cast("AsyncStreamMessage[Any]", event)
 
 
 def error_event(exception: BaseException, **fields: Any) -> AsyncStreamMessage[Any]:
-    """Make an error event that knows the exception behind it."""
+    """Make an error event that keeps the exception behind it."""
     event: Any = AsyncStreamMessage("error", error=str(exception) or repr(exception), **fields)
     event.exception = exception
     return cast("AsyncStreamMessage[Any]", event)
 
 
 def is_event(item: object) -> TypeGuard[AsyncStreamMessage[Any]]:
-    """Return whether an item is an event of the actor's own making."""
+    """Return whether an item is an event that the actor made itself."""
     return type(item) is AsyncStreamMessage
 
 
@@ -130,11 +130,11 @@ def complete(
 ) -> tuple[AsyncStreamMessage[T], StreamIdentity]:
     """Fill in what an actor left out of its own event.
 
-    A correlation id in the actor's first event becomes that of the stream. An event that came out
-    of another stream becomes one of this stream.
+    A correlation id in the actor's first event becomes that of the stream. An event that came from
+    another stream becomes an event of this stream.
 
     Args:
-        event: The actor's.
+        event: The actor's event.
         identity: What the events of the stream have shared so far.
         number: The place of the event among them.
 
@@ -162,7 +162,7 @@ def complete(
 
 
 def _own_id_of(event: AsyncStreamMessage[Any]) -> str | None:
-    """Return the id that an actor gave to its event; one of another stream's has none."""
+    """Return the id that an actor gave to its event; an event of another stream has none."""
     if event.identity is not None:
         return None
     own_id = _read_id(event)

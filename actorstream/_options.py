@@ -1,4 +1,4 @@
-"""What a caller may ask of a stream, checked before anything runs."""
+"""The options of a stream, checked before anything runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from actorstream._checks import check_choice, check_count, check_seconds, check_
 
 Overflow = Literal["wait", "drop_oldest", "drop_newest", "fail"]
 NO_LIMIT = (None, math.inf)
-"""The values of a time limit that is none."""
+"""The values of a time limit that mean no limit."""
 
 
 @attrs.frozen(kw_only=True)
@@ -21,20 +21,20 @@ class StreamAsyncOptions:
 
     Attributes:
         signal: Cancels the stream when it is aborted.
-        buffer_size: Most items produced and not yet consumed; at least 1.
+        buffer_size: How many items may be produced and not yet consumed; at least 1.
         timeout: For the whole stream, from its start. At 0 the actor is never called.
         first_timeout: Until the first item.
-        idle_timeout: Between two items of the producer. The time that it spends blocked by
-            a slow consumer does not count.
+        idle_timeout: Between two items of the producer. Time that the producer spends
+            blocked by a slow consumer does not count.
         stall_timeout: How long the producer may stay blocked by a consumer that does not
-            read. Then the producer is cancelled, and the consumer's next read says so.
-        overflow: What a full buffer does: ``"wait"`` holds the producer up,
-            ``"drop_oldest"`` and ``"drop_newest"`` lose items and count them, ``"fail"``
+            read. Then the producer is cancelled, and the consumer's next read reports it.
+        overflow: What a full buffer does: ``"wait"`` blocks the producer,
+            ``"drop_oldest"`` and ``"drop_newest"`` drop items and count them, ``"fail"``
             ends the stream with ``StreamOverflowError``.
 
     Raises:
-        TypeError, ValueError: An option has the wrong kind or an impossible value; the
-            message names it.
+        TypeError, ValueError: An option has the wrong type or an impossible value; the
+            message names the option.
     """
 
     signal: AbortSignal | None = attrs.field(default=None, validator=validate(check_signal))
@@ -49,7 +49,7 @@ class StreamAsyncOptions:
 
 
 def needs_watch(options: StreamAsyncOptions) -> bool:
-    """Return whether something besides ``timeout`` may end the stream from outside."""
+    """Return whether a stream has a signal, or a time limit besides ``timeout``."""
     return (
         options.signal is not None
         or options.first_timeout not in NO_LIMIT

@@ -1,4 +1,4 @@
-"""What of an exception can be pickled."""
+"""Exceptions that can be pickled."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ def portable(exception: BaseException | None) -> BaseException | None:
     """Return an exception if it can be pickled and unpickled, else ``None``."""
     try:
         pickle.loads(pickle.dumps(exception))
-    except Exception:  # whatever its class does
+    except Exception:  # the exception's class may raise anything
         return None
     return exception

@@ -1,4 +1,4 @@
-"""What a look at a stream or a router shows."""
+"""Snapshots of streams, ports and routers, and a counter for all threads."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import attrs
 
 
 class ThreadSafeCounter:
-    """A number that any thread may raise at any point of a program; it takes no lock.
+    """A counter that any thread may raise at any point of a program; it takes no lock.
 
-    Only the event loop's thread may look at it.
+    Only the event loop's thread may read it.
     """
 
     __slots__ = ("_raised", "_reads")
@@ -20,11 +20,11 @@ class ThreadSafeCounter:
         self._reads = 0
 
     def add(self) -> None:
-        """Raise it by one."""
+        """Raise the counter by one."""
         next(self._raised)  # atomic, which `+=` is not
 
     def value(self) -> int:
-        """Return how often it has been raised."""
+        """Return how often ``add()`` has been called."""
         raised = next(self._raised) - self._reads
         self._reads += 1
         return raised
@@ -32,15 +32,15 @@ class ThreadSafeCounter:
 
 @attrs.frozen
 class StreamStatistics:
-    """A look at one stream.
+    """A snapshot of one stream.
 
     Attributes:
         buffered: Items produced and not yet consumed.
-        buffer_size: The most that there may be.
+        buffer_size: The limit of ``buffered``.
         delivered: Items that the consumer has taken.
-        dropped: Items lost to an ``overflow`` policy.
+        dropped: Items dropped by an ``overflow`` policy.
         producer_waiting: Whether the producer is blocked on a full buffer.
-        consumer_waiting: Whether the consumer is blocked on an empty one.
+        consumer_waiting: Whether the consumer is blocked on an empty buffer.
     """
 
     buffered: int
@@ -53,13 +53,13 @@ class StreamStatistics:
 
 @attrs.frozen
 class PortStatistics:
-    """A look at one port.
+    """A snapshot of one port.
 
     Attributes:
-        subscribers: How many are attached.
+        subscribers: How many subscribers are attached.
         published: How many values have been published.
-        dropped: How many values the subscribers have lost to their ``overflow`` policies,
-            in all; those that have left included.
+        dropped: How many values the ``overflow`` policies have dropped in total, including
+            those of subscribers that have left.
         publishers_waiting: How many calls of ``publish()`` wait for subscribers to read.
     """
 
@@ -71,15 +71,15 @@ class PortStatistics:
 
 @attrs.frozen
 class RouterStatistics:
-    """A look at a router.
+    """A snapshot of a router.
 
     Attributes:
-        actors: How many are registered.
-        active_streams: How many have a producer that is not gone yet.
-        opened_streams: How many there have been in all.
-        subscriptions: How many subscribe to ports.
-        dead_letters: How many messages have reached nobody.
-        restarts: How many times supervisors have started an actor anew.
+        actors: How many actors are registered.
+        active_streams: How many streams have a live producer, clean-up included.
+        opened_streams: How many streams have been opened in total.
+        subscriptions: How many subscriptions to ports there are.
+        dead_letters: How many messages have become dead letters.
+        restarts: How many times supervisors have restarted an actor.
         queued_messages: How many messages have been sent and not yet handled.
     """
 

@@ -1,15 +1,15 @@
-"""For tests of actors: a clock that jumps, an actor that records, a look at what is left.
+"""Tools for testing actors: virtual time, a probe that records messages, a leak check.
 
-Nothing here needs a test framework. The only door beside the package root::
+They need no test framework. This is the only public module besides the package root::
 
     from actorstream.testing import Probe, assert_nothing_left, run, settle, virtual_time
 
-In virtual time the clock stands still while any task runs. When all of them wait, it jumps to
-the next deadline, so an hour's timeout takes milliseconds, and the same order of events comes
-out at each run. What the clock cannot know is how long a thread, a socket or a process will
-take: while one of them works and a deadline is ahead, the clock jumps there at once, and
-``fail_after(5)`` around a call in a worker thread fails at once. With no deadline ahead such
-a wait is a real one. Leave tests with threads and sockets on the real clock.
+In virtual time the clock stands still while any task runs. When all tasks wait, it jumps to the
+next deadline, so an hour's timeout takes milliseconds, and every run has the same order of events.
+The clock cannot know how long a thread, a socket or a process will take: while one of them works
+and there is a deadline ahead, the clock jumps to it at once, and ``fail_after(5)`` around a call
+in a worker thread fails at once. Without a deadline ahead, the wait is real. Run tests with
+threads and sockets on the real clock.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 __all__ = ["Probe", "VirtualTimeLoop", "assert_nothing_left", "run", "settle", "virtual_time"]
 
-# What a router may still hold: an attribute of its statistics, and the word for one of them.
+# What a router may still hold: an attribute of its statistics, and the name of one such thing.
 _LEFT = (
     ("active_streams", "live stream"),
     ("subscriptions", "subscription"),
@@ -43,9 +43,9 @@ _LEFT = (
 
 
 class _SkippingSelector(selectors.DefaultSelector):
-    """Skip a wait that no I/O ends at once, and count it as time gone by.
+    """Skips a wait unless I/O is ready, and adds its length to the clock.
 
-    A wait without an end is a real one: only a thread or a socket can end it.
+    A wait without a timeout is real: only a thread or a socket can end it.
     """
 
     now = 0.0
@@ -60,8 +60,8 @@ class _SkippingSelector(selectors.DefaultSelector):
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
     """An event loop whose clock stands still while tasks run and jumps while all of them wait.
 
-    ``virtual_time()`` hands it to AnyIO; ``asyncio.Runner(loop_factory=VirtualTimeLoop)`` takes
-    it, too. Its clock begins at 0.
+    ``virtual_time()`` passes it to AnyIO; ``asyncio.Runner(loop_factory=VirtualTimeLoop)`` takes
+    it, too. Its clock starts at 0.
     """
 
     def __init__(self) -> None:
@@ -78,7 +78,7 @@ def run(main: Callable[..., Awaitable[T]], *args: Any, backend: str = "asyncio")
 
     Args:
         main: A coroutine function.
-        *args: What it is called with.
+        *args: The arguments of ``main``.
         backend: ``"asyncio"`` or ``"trio"``.
 
     Raises:
@@ -86,8 +86,8 @@ def run(main: Callable[..., Awaitable[T]], *args: Any, backend: str = "asyncio")
         ImportError: trio is not installed.
     """
     options = virtual_time(backend)
-    if backend == "trio":  # AnyIO before 4.14 does not hand the options on to trio
-        import trio  # it is optional
+    if backend == "trio":  # AnyIO before 4.14 does not pass the options on to trio
+        import trio  # trio is optional
 
         return trio.run(main, *args, **options)
     return anyio.run(main, *args, backend=backend, backend_options=options)
@@ -96,11 +96,11 @@ def run(main: Callable[..., Awaitable[T]], *args: Any, backend: str = "asyncio")
 def virtual_time(backend: str = "asyncio") -> dict[str, Any]:
     """Make the ``backend_options`` with which AnyIO's pytest plugin runs in virtual time.
 
-    ``anyio.run()`` takes them, too (for trio from AnyIO 4.14 on; ``run()`` works with all).
+    ``anyio.run()`` takes them, too (for trio since AnyIO 4.14; ``run()`` works with any version).
 
-    Together with the backend's name they are what AnyIO's pytest plugin takes as the value of
-    an ``anyio_backend`` fixture: ``("trio", virtual_time("trio"))``. Make them anew for each run:
-    a clock of trio's serves only one.
+    The plugin takes them, together with the backend's name, as the value of an ``anyio_backend``
+    fixture: ``("trio", virtual_time("trio"))``. Make new options for each run: a trio clock serves
+    only one.
 
     Args:
         backend: ``"asyncio"`` or ``"trio"``.
@@ -128,34 +128,34 @@ def _make_trio_clock() -> object:
 
 
 async def settle(turns: int = 5) -> None:
-    """Let every other task have ``turns`` turns of the event loop.
+    """Give every other task ``turns`` turns of the event loop.
 
-    For a test that wants to see what the others have done by then without waiting for a
-    time: a task that was started has begun, a task that was woken or cancelled has gone on.
-    It moves no clock. Being cancelled, it stops.
+    A test then sees what other tasks have done, without a sleep: a task that was started has
+    begun, a task that was woken or cancelled has gone on. The clock does not move. A cancellation
+    takes effect at the next turn.
     """
     for _ in range(turns):
         await checkpoint()
 
 
 class Probe(Actor):
-    """An actor that records its messages, for a test to wait for them, one after another.
+    """An actor that records its messages, so that a test can wait for them one after another.
 
-    ``expect()`` and ``expect_no_message()`` go through what came in its order. A message that
-    an expectation did not meet stays the next one: a failed or cancelled expectation takes
-    nothing. The reply to an ask is ``None``, unless ``reply_with()`` says otherwise.
+    ``expect()`` and ``expect_no_message()`` go through the messages in the order of arrival. A
+    failed or cancelled expectation takes no message: the next one stays the next one. The reply
+    to an ask is ``None``, unless ``reply_with()`` sets another.
 
     A subclass that has an ``__init__`` calls ``super().__init__()``.
 
     Attributes:
-        messages: All that came, in its order, whether expected yet or not.
+        messages: All messages in the order of arrival, whether expected yet or not.
     """
 
     def __init__(self) -> None:
         self.messages: list[Message] = []
         self._unexpected: deque[Message] = deque()
         self._replies: dict[str, Any] = {}
-        self._came: Event | None = None  # set at the next message, for whoever waits for it
+        self._arrived: Event | None = None  # set when the next message arrives
 
     def __repr__(self) -> str:
         where = "unregistered" if slot_of(self).cell is None else str(self.address)
@@ -165,7 +165,7 @@ class Probe(Actor):
         )
 
     async def receive(self, message: Message) -> Any:
-        """Record a message, and reply to it as ``reply_with()`` said."""
+        """Record a message, and reply to it as set by ``reply_with()``."""
         self._record(message)
         reply = self._replies.get(message.type)
         if _is_exception(reply):
@@ -176,28 +176,28 @@ class Probe(Actor):
         return await made if isawaitable(made) else made
 
     def reply_with(self, type: str, reply: object | Callable[[Message], object]) -> None:
-        """Say how to reply to the messages of a type from now on.
+        """Set the reply to the messages of a type from now on.
 
         Args:
-            type: The messages' type.
-            reply: The reply. A function is called with the message and returns it; a coroutine
-                function is awaited. An exception, or a class of exceptions, is raised: an asker
-                sees the failure of the actor, and after a ``tell`` the actor has failed.
+            type: The type of the messages.
+            reply: The reply. A function is called with the message and returns the reply; a
+                coroutine function is awaited. An exception, or an exception class, is raised: an
+                asker sees the actor's failure, and after a ``tell`` the actor has failed.
         """
         self._replies[type] = reply
 
     async def expect(self, type: str, *, timeout: float | None = 5.0) -> Message:
-        """Return the next message that no test has expected yet; it must be of this type.
+        """Return the next message that was not expected yet; it must be of this type.
 
         Like ``expectMsg`` of Akka's TestProbe: a message of another type is not skipped.
 
         Args:
-            type: What the message's type must be.
-            timeout: How long to wait for it, in seconds of the event loop's clock; ``None``: as
-                long as it takes. At 0 it must have come.
+            type: The type that the message must have.
+            timeout: How long to wait for it, in seconds on the event loop's clock; ``None`` for
+                no limit. At 0 the message must have arrived already.
 
         Raises:
-            AssertionError: A message of another type came next, or none in time.
+            AssertionError: The next message has another type, or none arrived in time.
         """
         message = await self._wait_next(timeout)
         if message is None:
@@ -212,15 +212,15 @@ class Probe(Actor):
         return self._unexpected.popleft()
 
     async def expect_no_message(self, *, within: float) -> None:
-        """Wait, and make sure that there is no message that no test has expected yet.
+        """Wait, and check that there is no message that was not expected yet.
 
-        Like ``expectNoMessage`` of Akka's TestProbe: what came before the call counts.
+        Like ``expectNoMessage`` of Akka's TestProbe: messages from before the call count.
 
         Args:
-            within: How long to wait, in seconds of the event loop's clock.
+            within: How long to wait, in seconds on the event loop's clock.
 
         Raises:
-            AssertionError: There was one, or one came.
+            AssertionError: There was such a message, or one arrived.
         """
         message = await self._wait_next(within)
         if message is not None:
@@ -229,30 +229,30 @@ class Probe(Actor):
             )
 
     async def _wait_next(self, timeout: float | None) -> Message | None:
-        """Return the next message without taking it, or ``None`` if none came in time."""
+        """Return the next message without taking it, or ``None`` if none arrives in time."""
         with move_on_after(timeout):
             while not self._unexpected:
-                self._came = self._came or Event()
-                await self._came.wait()
+                self._arrived = self._arrived or Event()
+                await self._arrived.wait()
         return self._unexpected[0] if self._unexpected else None
 
     def _record(self, message: Message) -> None:
         self.messages.append(message)
         self._unexpected.append(message)
-        if self._came is not None:
-            self._came.set()
-            self._came = None
+        if self._arrived is not None:
+            self._arrived.set()
+            self._arrived = None
 
     def _so_far(self) -> str:
         types = ", ".join(repr(message.type) for message in self.messages)
-        return f"; came so far: {types or 'nothing'}"
+        return f"; received so far: {types or 'nothing'}"
 
 
 def assert_nothing_left(router: MessageRouter) -> None:
-    """Make sure that a router holds no stream, subscription, queued message or running task.
+    """Check that a router holds no stream, subscription, queued message or running task.
 
-    For the end of a test, inside of the router's block or after it. A stream that was left by
-    ``break`` without ``async with`` needs a few turns of the loop to go: ``await settle()`` first.
+    For the end of a test, inside the router's block or after it. A stream that was left by
+    ``break`` without ``async with`` needs a few turns of the loop to end: ``await settle()`` first.
 
     Raises:
         AssertionError: Something is left; the message lists it.

@@ -286,8 +286,8 @@ def test_streams_that_end_early(
     path.write_text("one two")
     result = run(str(path), "--backend", backend)
     assert result.number("received", 2) == result.number("produced", 2) == 2
-    assert result.fact("reason", 2) == "none: the stream ended by itself"
-    assert result.fact("outcome", 5).startswith("none: the stream ended by itself, after ")
+    assert result.fact("reason", 2) == "none: the stream was read to its end"
+    assert result.fact("outcome", 5).startswith("none: the stream was read to its end, after ")
 
 
 # What it accepts

@@ -246,7 +246,7 @@ async def test_expect_does_not_skip(probe: Probe):
         await probe.expect("wanted")
     assert str(caught.value) == (
         "expected a message of type 'wanted' next, not one of type 'other' with payload 17; "
-        "came so far: 'other', 'wanted'"
+        "received so far: 'other', 'wanted'"
     )
 
 
@@ -266,13 +266,13 @@ async def test_expect_gives_up(probe: Probe, unit: float):
         await probe.expect("wanted", timeout=unit)
     assert str(caught.value) == (
         f"expected a message of type 'wanted' within {unit:g} s, but none came; "
-        "came so far: 'earlier'"
+        "received so far: 'earlier'"
     )
 
 
 async def test_expect_gives_up_if_nothing_came(probe: Probe):
     """With a timeout of 0 the message must be there already; the error says that nothing came."""
-    with pytest.raises(AssertionError, match="came so far: nothing"):
+    with pytest.raises(AssertionError, match="received so far: nothing"):
         await probe.expect("wanted", timeout=0)
 
 

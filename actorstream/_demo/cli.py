@@ -1,4 +1,4 @@
-"""The command line: arguments in, scenes run on each backend, facts out."""
+"""The command line: it parses the arguments, runs the scenes, and prints the facts."""
 
 import argparse
 import os
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: From the argument parser: after ``--help``, ``--version``, or a wrong argument.
     """
-    _escape_what_cannot_be_encoded()
+    _escape_unencodable()
     try:
         return _run(_parse(argv))
     except BrokenPipeError:
@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _fail("interrupted", INTERRUPTED)
     except BaseExceptionGroup as group:
-        # trio may hand over a Ctrl-C inside the group of a task group.
+        # trio may wrap a Ctrl-C in the exception group of a task group.
         if group.subgroup(KeyboardInterrupt) is None:
             raise
         return _fail("interrupted", INTERRUPTED)
@@ -72,7 +72,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     try:
         return _parser().parse_args(argv)
     finally:
-        # The help text leaves by SystemExit, and its reader may be gone, too.
+        # The help text ends with SystemExit; notice here that its reader went away.
         print(end="", flush=True)
 
 
@@ -141,7 +141,7 @@ def _show_backend(text: Text, query: str, backend: str) -> None:
 
 
 def _print_block(title: str, facts: dict[str, str]) -> None:
-    # Flushed, so that a reader who went away is noticed here and not at the interpreter's exit.
+    # Flush, to notice here that the reader went away, not at the interpreter's exit.
     print(block(title, facts, shutil.get_terminal_size().columns), flush=True)
 
 
@@ -154,13 +154,13 @@ def _fail(message: str, status: int) -> int:
     return status
 
 
-def _escape_what_cannot_be_encoded() -> None:
+def _escape_unencodable() -> None:
     reconfigure = getattr(sys.stdout, "reconfigure", None)
-    if reconfigure is not None:  # What stands in for stdout need not be a file.
+    if reconfigure is not None:  # A stand-in for stdout may not be a file.
         reconfigure(errors="backslashreplace")
 
 
 def _discard_output() -> None:
-    # What is still buffered would fail again when the interpreter flushes it at its exit.
+    # The interpreter's flush at exit would fail again on what is still buffered.
     with open(os.devnull, "wb") as nowhere:
         os.dup2(nowhere.fileno(), sys.stdout.fileno())

@@ -2,7 +2,7 @@
 
 ``WordCounter`` cuts the words into pieces and asks the workers to count them. Each worker is a
 child of a supervisor, which restarts the one that fails. Nothing is lost: the mailbox stays, and
-what is queued in it is for the fresh worker.
+the restarted worker handles the messages that are queued in it.
 """
 
 import logging
@@ -26,7 +26,7 @@ _MOST_PIECES = 60
 
 
 class BrokenDownError(Exception):
-    """A worker can do no more."""
+    """A worker cannot go on."""
 
 
 class Worker(Actor):
@@ -35,7 +35,7 @@ class Worker(Actor):
     @handles("count")
     async def count(self, payload: Sequence[str]) -> Counter[str]:
         counts = Counter(payload)
-        await anyio.lowlevel.checkpoint()  # counting never waits: give others their turn
+        await anyio.lowlevel.checkpoint()  # counting never waits: let other tasks run
         return counts
 
     @handles("break down")
@@ -52,11 +52,11 @@ class Progress:
 
 
 class WordCounter(Actor):
-    """Has workers count words, and publishes at its port `progress` how far they are.
+    """Has workers count words, and publishes their progress at its port `progress`.
 
-    Halfway it breaks one of them. It *tells* the worker to: nobody waits for an answer, so the
-    exception is the worker's failure, and its supervisor's affair. After an ask it would be the
-    asker's, and the worker would live on.
+    Halfway it breaks one of them. It *tells* the worker: no asker waits for an answer, so the
+    exception fails the worker, and its supervisor restarts it. After an ask the exception would go
+    to the asker, and the worker would go on.
     """
 
     def __init__(self, workers: Sequence[str]) -> None:
@@ -80,7 +80,7 @@ class WordCounter(Actor):
     async def have_counted(
         self, worker: str, numbered: Iterator[tuple[int, Sequence[str]]]
     ) -> None:
-        """Let a worker count the next piece, and another one, until none is left for anybody."""
+        """Let a worker count one piece after the other, until none is left."""
         for number, piece in numbered:
             if number == len(self.pieces) // 2:
                 await self.tell(worker, "break down")
@@ -90,7 +90,7 @@ class WordCounter(Actor):
 
 
 class Watcher:
-    """Reads the progress, and looks at the router as soon as an actor has been restarted."""
+    """Reads the progress, and keeps the router's tree from just after the first restart."""
 
     def __init__(self, router: MessageRouter) -> None:
         self.router = router
@@ -145,22 +145,22 @@ def _describe_count(text: Text, counted: Counter[str], watcher: Watcher) -> Fact
 
 @contextmanager
 def kept_log() -> Generator[list[str]]:
-    """Keep what the library logs, one line for each record, and let nobody else have it.
+    """Keep what the library logs, one line for each record, and hide it from other handlers.
 
-    Without this, and without a configuration of `logging`, a restart and its traceback appear on
-    stderr: a failure is never silent.
+    Otherwise, unless `logging` is configured, a restart and its traceback appear on stderr: a
+    failure is never silent.
     """
-    logger, keeper = logging.getLogger("actorstream"), _Keeper()
+    logger, handler = logging.getLogger("actorstream"), _ListHandler()
     propagated, logger.propagate = logger.propagate, False
-    logger.addHandler(keeper)
+    logger.addHandler(handler)
     try:
-        yield keeper.lines
+        yield handler.lines
     finally:
-        logger.removeHandler(keeper)
+        logger.removeHandler(handler)
         logger.propagate = propagated
 
 
-class _Keeper(logging.Handler):
+class _ListHandler(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
         self.lines: list[str] = []

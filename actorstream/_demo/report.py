@@ -8,11 +8,11 @@ _LIMIT = 160
 _WIDTHS = range(36, 89)
 
 Facts = dict[str, str]
-"""What a part measured: a label of at most nine characters, and what there is to say."""
+"""What a part measured: labels of at most nine characters, and their values."""
 
 
 def plain(text: str) -> str:
-    r"""Return a text from outside on one line, of a bearable length, and harmless to a terminal.
+    r"""Return a text from outside as one line, shortened, and harmless to a terminal.
 
     Example:
         `plain(" one\x1b[1m\n two ") == "one?[1m two"`
@@ -29,7 +29,7 @@ def quoted(text: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a time in milliseconds, or in seconds from one second on."""
+    """Return a time in milliseconds, or in seconds if it is one second or more."""
     if seconds >= 1:
         return f"{seconds:,.2f} s"
     milliseconds = seconds * 1000
@@ -37,19 +37,19 @@ def duration(seconds: float) -> str:
 
 
 def rate(count: int, unit: str, seconds: float) -> str:
-    """Return how many per second; a clock too coarse to see time go by counts as a nanosecond."""
+    """Return how many per second; a time too short for the clock counts as a nanosecond."""
     return f"{count / max(seconds, 1e-9):,.0f} {unit}/s"
 
 
 def block(title: str, facts: Mapping[str, str], columns: int) -> str:
-    """Return a title with its facts below it, wrapped to a terminal of so many columns."""
+    """Return a title with its facts below it, wrapped to the width of a terminal."""
     width = min(max(columns, _WIDTHS[0]), _WIDTHS[-1])
     rows = [_row(label, value, width) for label, value in facts.items()]
     return "\n".join([*textwrap.wrap(title, width), *rows, ""])
 
 
 def _row(label: str, value: str, width: int) -> str:
-    """Return a fact; each of its lines keeps its own indentation."""
+    """Return a fact; each line of its value keeps its own indentation."""
     indent = " " * 3
     first, *others = value.splitlines() or [""]
     lines = [(indent + label.ljust(_LABEL), first), *((indent + " " * _LABEL, o) for o in others)]

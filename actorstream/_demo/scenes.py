@@ -1,7 +1,6 @@
-"""What is shown, and in which order.
+"""The scenes, in their order.
 
-A part returns its facts and prints nothing: whoever reads the output, however slowly, changes no
-measurement.
+A part returns its facts and prints nothing, so a slow reader of the output changes no measurement.
 """
 
 from collections.abc import Awaitable, Callable

@@ -1,4 +1,4 @@
-"""The first scene, streams. Each part is a sample: an actor, a consumer, what was measured."""
+"""The first scene: streams. Each part is a sample: an actor, a consumer, the measurements."""
 
 import math
 from collections.abc import AsyncIterator, Sequence
@@ -30,7 +30,7 @@ _PAUSE = 0.03
 
 
 class SessionActor(Actor):
-    """Answers a query with the lines that contain it, whatever their case."""
+    """Streams the lines that contain the query, ignoring case."""
 
     def __init__(self, lines: Sequence[str]) -> None:
         self.lines = lines
@@ -41,7 +41,7 @@ class SessionActor(Actor):
             if query in line.casefold():
                 yield line
             elif number % 1000 == 0:
-                # A long search that finds little never waits at a `yield`: give others their turn.
+                # A long search that finds little never waits at a `yield`: let other tasks run.
                 await anyio.lowlevel.checkpoint()
 
 
@@ -50,7 +50,7 @@ class EndlessActor(Actor):
 
     Attributes:
         produced: How many items it has made.
-        stopped_at: When its `finally` ran, by `time.perf_counter()`; not a number before that.
+        stopped_at: When its `finally` ran, by `time.perf_counter()`; NaN before that.
     """
 
     def __init__(self, items: Sequence[str]) -> None:
@@ -69,14 +69,14 @@ class EndlessActor(Actor):
 
 @attrs.define
 class Lead:
-    """How far a producer is ahead of its consumer, as the two of them count it."""
+    """How far a producer is ahead of its consumer, as both count it."""
 
     produced: int = 0
     consumed: int = 0
     peak: int = 0
 
     def count_produced(self) -> None:
-        """Count an item that the producer holds in its hand."""
+        """Count an item that the producer is about to yield."""
         self.produced += 1
         self.peak = max(self.peak, self.produced - self.consumed)
 
@@ -86,7 +86,7 @@ class Lead:
 
 
 class CountingActor(Actor):
-    """Streams items over and over, and counts each one before it hands it over."""
+    """Streams items over and over, and counts each one before it yields it."""
 
     def __init__(self, items: Sequence[str], lead: Lead) -> None:
         self.items = items
@@ -139,13 +139,13 @@ def _describe_search(text: Text, query: str, found: Sequence[str], seconds: floa
 
 
 async def abort_words(text: Text, query: str) -> Facts:
-    """Read word by word, as one reads a language model, and abort when it is enough."""
+    """Read word by word, like the output of a language model, and abort after enough words."""
     actor = EndlessActor(text.words)
     router = MessageRouter()
     writer = router.register_actor("writer", actor)
     controller = AbortController()
     words: list[str] = []
-    reason, aborted_at = "none: the stream ended by itself", math.nan
+    reason, aborted_at = "none: the stream was read to its end", math.nan
     async with router, router.stream_async(writer, "write", signal=controller.signal) as stream:
         try:
             async for word in stream.payloads():
@@ -165,7 +165,7 @@ async def abort_words(text: Text, query: str) -> Facts:
 
 
 async def outrun_consumer(text: Text, query: str) -> Facts:
-    """Let a fast producer meet a slow consumer, and see how far ahead it ever is."""
+    """Let a slow consumer read from a fast producer; measure how far ahead the producer gets."""
     lead = Lead()
     router = MessageRouter()
     source = router.register_actor("source", CountingActor(text.words, lead))
@@ -179,7 +179,7 @@ async def outrun_consumer(text: Text, query: str) -> Facts:
     seconds = perf_counter() - started
     return {
         "consumer": f"{lead.consumed:,} items, with {duration(_SLOW_READ)} of work after each",
-        "producer": f"{lead.produced:,} items, as fast as it was let",
+        "producer": f"{lead.produced:,} items, as fast as backpressure allowed",
         "ahead": f"{lead.peak:,} items at the peak, of at most {_SMALL_BUFFER + 1:,}"
         f" (buffer_size {_SMALL_BUFFER:,} and one in hand)",
         "time": f"{duration(seconds)}, {rate(lead.consumed, 'items', seconds)}",
@@ -187,7 +187,7 @@ async def outrun_consumer(text: Text, query: str) -> Facts:
 
 
 async def stop_after_ten(text: Text, query: str) -> Facts:
-    """Leave the loop with `break`, and look at what is left of the stream: nothing."""
+    """Leave the loop with `break`, and check that nothing is left of the stream."""
     actor = EndlessActor(text.lines)
     received, left_at = 0, math.nan
     async with MessageRouter() as router:
@@ -208,10 +208,10 @@ async def stop_after_ten(text: Text, query: str) -> Facts:
 
 
 async def run_out_of_time(text: Text, query: str) -> Facts:
-    """Give an actor that pauses a fifth of a second in all."""
+    """Set a timeout of a fifth of a second on the stream of an actor that pauses."""
     router = MessageRouter()
     source = router.register_actor("source", PausingActor(text.words))
-    received, outcome = 0, "none: the stream ended by itself"
+    received, outcome = 0, "none: the stream was read to its end"
     started = perf_counter()
     async with router:
         stream: Stream[str] = router.stream_async(source, "read", timeout=_TIMEOUT)

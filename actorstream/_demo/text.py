@@ -1,4 +1,4 @@
-"""Where the real text comes from: files, or the documentation that CPython ships.
+"""The real text: from files, or from the documentation that CPython ships.
 
 Reading blocks, so all of it happens here, before any event loop runs.
 """
@@ -23,9 +23,9 @@ class Text:
     """A text, ready to be streamed.
 
     Attributes:
-        name: What the text is, in words for a heading.
-        lines: Its lines, without those that are blank.
-        words: Its words: what stands between white space; at least one.
+        name: A name of the text, for a heading.
+        lines: Its lines, without blank ones.
+        words: Its words, as separated by white space; at least one.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Text:
     words: tuple[str, ...]
 
     def commonest_word(self) -> str:
-        """Return the commonest word of five letters or more; if there is none, the first word."""
+        """Return the most common word of five letters or more; if there is none, the first word."""
         text = "\n".join(self.lines).casefold()
         counts = Counter(_LONG_WORD.findall(text))
         return next((word for word, _ in counts.most_common(1)), self.words[0])
@@ -43,10 +43,10 @@ def read_documentation() -> Text:
     """Read the language reference that CPython carries for its ``help()``.
 
     Raises:
-        TextError: This Python comes without it.
+        TextError: This Python does not include it.
     """
     try:
-        # Half a megabyte that nobody needs who names files, and that some distributions leave out.
+        # Half a megabyte, useless if files are given, and missing from some distributions.
         from pydoc_data.topics import topics
     except ImportError as error:
         raise TextError("this Python ships no documentation: name a text file") from error
@@ -57,7 +57,7 @@ def read_documentation() -> Text:
 def read_files(paths: Sequence[str]) -> Text:
     """Read text files as one text.
 
-    Bytes that are not UTF-8 become replacement characters: a stray one spoils no text.
+    Bytes that are not UTF-8 become replacement characters, so a stray byte is harmless.
 
     Args:
         paths: At least one file.
@@ -75,7 +75,7 @@ def _read_file(path: str) -> str:
     except OSError as error:
         raise TextError(f"cannot read {path!r}: {error.strerror}") from error
     if b"\0" in raw:
-        raise TextError(f"{path!r} is no text file: it contains a NUL byte")
+        raise TextError(f"{path!r} is not a text file: it contains a NUL byte")
     content = raw.decode("utf-8-sig", errors="replace")
     if not content.strip():
         raise TextError(f"{path!r} is empty: nothing to stream")

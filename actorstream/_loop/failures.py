@@ -1,4 +1,4 @@
-"""What of an exception is an actor's own failure, and what must go on its way."""
+"""Tells an actor's own failure from a cancellation or the end of the program."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from anyio import current_effective_deadline
 def split_failure(exc: BaseException) -> tuple[BaseException | None, BaseException | None]:
     """Return the failure, which stays with the actor, and the rest, which is raised again.
 
-    The rest is a cancellation of this task, or an end of the program. What only looks like a
-    cancellation is a failure: if nobody cancelled this task, the actor awaited something that
-    was cancelled.
+    The rest is a cancellation of this task, or the end of the program. A stray cancellation is a
+    failure: if this task was not cancelled, the actor awaited something that was.
     """
     failure, rest = _split(exc)
     if rest is not None and _is_stray(rest):

@@ -1,4 +1,4 @@
-"""What all parts of one router share: its state, its event loop, its timers, its tasks."""
+"""What all parts of one router share: its state, event loop, timers and tasks."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ RuntimeState = Literal["not entered", "open", "closing", "closed"]
 
 
 class Runtime:
-    """The event loop side of a router. It is opened once, in the loop where it is used.
+    """The event loop side of a router, opened once in the loop where the router is used.
 
     Attributes:
         state: ``"closing"`` while the actors end, ``"closed"`` when all of them are gone.
         timers: Runs callbacks at points in time.
-        observer: Told what happens in the router, if there is one.
+        observer: Told what happens in the router, unless ``None``.
     """
 
     def __init__(self, observer: object = None) -> None:
         self.state: RuntimeState = "not entered"
         self.observer = observer
-        self.timers: Timers  # this and what follows belong to an event loop: made by open()
+        self.timers: Timers  # this and the fields below belong to an event loop: set by open()
         self._tasks: TaskGroup
         self._context: Context
         self._call_soon: CallSoon
@@ -51,11 +51,11 @@ class Runtime:
         self.state = "open"
 
     def start_closing(self) -> None:
-        """The router is being left: actors end, and nothing new begins."""
+        """The router is being left: actors end, and nothing new starts."""
         self.state = "closing"
 
     def close(self) -> None:
-        """All actors are gone. Does no harm twice."""
+        """All actors are gone. May be called twice."""
         if self.state == "closing":
             self.timers.stop()
         self.state = "closed"
@@ -68,8 +68,8 @@ class Runtime:
     ) -> bool | None:
         """Leave the task group: wait for all tasks.
 
-        A task group would wrap the exception of the router's block, even alone. This does so
-        only if a task failed as well.
+        A task group would wrap the exception of the router's block in any case. This method
+        does so only if a task failed as well.
         """
         if exc is None or _is_cancellation(exc):
             return await self._tasks.__aexit__(exc_type, exc, traceback)
@@ -80,13 +80,13 @@ class Runtime:
             raise group.derive([exc, *group.exceptions]) from None
         return False
 
-    # What its parts use
+    # Tasks and callbacks
 
     def check_open(self, *, or_closing: bool = False) -> None:
         """Raise ``RouterClosedError`` unless the router runs, and in this event loop.
 
         Args:
-            or_closing: Whether a router that is being left will do.
+            or_closing: Whether a router that is being left is accepted, too.
         """
         if self.state != "open" and not (or_closing and self.state == "closing"):
             raise RouterClosedError(
@@ -112,7 +112,7 @@ class Runtime:
     ) -> None:
         """Start a task, in a copy of the context in which the router was entered.
 
-        An actor may be registered, or restarted, while a request is served that is not its own.
+        For actors: one may be registered, or restarted, by code that serves another request.
         """
         start = partial(self._tasks.start_soon, function, *args, name=name)
         self._context.copy().run(start)
@@ -122,7 +122,7 @@ class Runtime:
         self._call_soon(callback)
 
     def run_in_loop(self, callback: Callback) -> None:
-        """Run a callback at once in the event loop's thread, and soon from any other."""
+        """Run a callback: at once if this is the event loop's thread, else soon."""
         if self._is_in_loop():
             callback()
         else:

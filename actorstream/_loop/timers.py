@@ -1,8 +1,8 @@
-"""Timers: callbacks at points of the event loop's time, all run by one task.
+"""Timers: callbacks at points in the event loop's time, all run by one task.
 
-A timer costs a push onto a heap, so a stream can have a time limit without a task or a
-cancel scope for each. A cancelled timer forgets its callback at once, stays in the heap
-until it comes up, and is swept out when such entries become the majority.
+A timer costs one push onto a heap, so a stream can have a time limit without a task or a
+cancel scope of its own. A cancelled timer drops its callback at once, but stays in the heap
+until it is due, or until cancelled timers are the majority and are swept out.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _SWEEP_FROM = 64
 class Timer:
     """A callback that is due at ``when``."""
 
-    __slots__ = ("_callback", "_heap", "_order", "when")
+    __slots__ = ("_callback", "_order", "_timers", "when")
 
     def __init__(self, timers: Timers, when: float, order: int, callback: Callback) -> None:
         self.when: float = when
-        self._heap = timers
+        self._timers = timers
         self._order = order
         self._callback: Callback | None = callback
 
@@ -35,24 +35,24 @@ class Timer:
 
     @property
     def live(self) -> bool:
-        """Whether its callback is still to be called."""
+        """Whether the callback has yet to be called."""
         return self._callback is not None
 
     def cancel(self) -> None:
-        """Do not call; does nothing if the call has been made."""
+        """Drop the callback; does nothing if it has been called."""
         if self._callback is not None:
             self._callback = None
-            self._heap.forget_one()
+            self._timers.forget_one()
 
     def fire(self) -> None:
-        """Call now, once."""
+        """Call the callback, unless it has been called or dropped."""
         callback, self._callback = self._callback, None
         if callback is not None:
             callback()
 
 
 class Timers:
-    """Calls back at points in time while ``run()`` runs. The callbacks must not raise."""
+    """Runs callbacks at points in time while ``run()`` runs. The callbacks must not raise."""
 
     def __init__(self) -> None:
         self._heap: list[Timer] = []
@@ -63,7 +63,7 @@ class Timers:
         self._changed: Event | None = None
 
     def call_at(self, when: float, callback: Callback) -> Timer:
-        """Call ``callback`` at ``when``, on the event loop's timers."""
+        """Call ``callback`` at ``when``, in seconds on the event loop's clock."""
         timer = Timer(self, when, next(self._order), callback)
         heappush(self._heap, timer)
         if when < self._sleeping_until and self._changed is not None:
@@ -71,7 +71,7 @@ class Timers:
         return timer
 
     def forget_one(self) -> None:
-        """Count a cancelled timer, and sweep if they are the majority."""
+        """Count a cancelled timer; sweep if cancelled timers are the majority."""
         self._cancelled += 1
         if self._cancelled > _SWEEP_FROM and self._cancelled * 2 > len(self._heap):
             self._heap = [timer for timer in self._heap if timer.live]
@@ -79,7 +79,7 @@ class Timers:
             self._cancelled = 0
 
     async def run(self) -> None:
-        """Call what is due, until ``stop()``."""
+        """Run the callbacks that are due, until ``stop()``."""
         with self._scope:
             while True:
                 self._sleeping_until = self._fire_due()
@@ -88,11 +88,11 @@ class Timers:
                     await self._changed.wait()
 
     def stop(self) -> None:
-        """End ``run()``; nothing more is called."""
+        """End ``run()``; no more callbacks run."""
         self._scope.cancel()
 
     def _fire_due(self) -> float:
-        """Call what is due and return when the next one is."""
+        """Run the callbacks that are due; return when the next one is due."""
         now = current_time()
         while self._heap:
             timer = self._heap[0]

@@ -1,8 +1,8 @@
-"""Where one task waits until another task of the same event loop lets it go on.
+"""One task waits here until another task of the same event loop wakes it.
 
-``anyio.Event`` would do, at twice the price: a new event for each wait, and three layers of
-calls to wait on it. Two sides that take turns wait all the time, so this module, like
-``_loop/wakeup.py``, speaks to the two backends, each in its own primitive.
+``anyio.Event`` would do, at twice the cost: a new event for each wait, and three layers of
+calls to wait on it. A producer and a consumer that take turns wait all the time, so this module,
+like ``_loop/wakeup.py``, uses the primitives of each backend.
 """
 
 from __future__ import annotations
@@ -17,32 +17,32 @@ from anyio import get_cancelled_exc_class
 
 
 class Waiter(Protocol):
-    """Room for one waiting task, used again for each of its waits."""
+    """A slot for one waiting task, reused for each wait."""
 
     async def wait(self) -> None:
-        """Wait until ``unpark()``. May be cancelled freely."""
+        """Wait until ``wake()`` is called. Safe to cancel."""
         ...
 
     def wake(self) -> None:
-        """Let the task go on that waits here, if one does. It is not noted for the next."""
+        """Wake the waiting task, if there is one. A later wait is not affected."""
         ...
 
 
 class StrictWaiter(Waiter, Protocol):
-    """A waiter that tells at once when its task has been cancelled, before that task goes on."""
+    """A waiter that shows at once that its task was cancelled, before that task runs again."""
 
     @property
     def waiting(self) -> bool:
-        """Whether a task waits here, and has neither been let go on nor cancelled."""
+        """Whether a task waits here that has been neither woken nor cancelled."""
         ...
 
 
 class AsyncioWaiter:
     """A waiter on asyncio: one turn of the loop, and a future only if that was not enough.
 
-    Two sides that let each other go on in every turn then need no future at all. And AnyIO
-    can cancel a task that gave its turn away, but not one whose future is done already, as
-    it always would be between two such sides.
+    Two sides that wake each other in every turn then need no future at all. And AnyIO can
+    cancel a task that yielded its turn, but not one whose future is already done, as it
+    would always be between two such sides.
     """
 
     __slots__ = ("_future", "_woken")
@@ -52,9 +52,9 @@ class AsyncioWaiter:
         self._woken = False
 
     async def wait(self) -> None:
-        """Wait until ``unpark()``. May be cancelled freely."""
+        """Wait until ``wake()`` is called. Safe to cancel."""
         self._woken = False
-        await _one_turn()
+        await _yield_turn()
         if not self._woken:
             self._future = asyncio.get_running_loop().create_future()
             try:
@@ -63,24 +63,24 @@ class AsyncioWaiter:
                 self._future = None
 
     def wake(self) -> None:
-        """Let the task go on that waits here, if one does."""
+        """Wake the waiting task, if there is one."""
         self._woken = True
         if self._future is not None and not self._future.done():
             self._future.set_result(None)
 
 
 class AsyncioStrictWaiter(AsyncioWaiter):
-    """A waiter on asyncio: always a future, in which a cancellation shows at once."""
+    """A waiter on asyncio that always uses a future: it shows a cancellation at once."""
 
     __slots__ = ()
 
     @property
     def waiting(self) -> bool:
-        """Whether a task waits here, and has neither been let go on nor cancelled."""
+        """Whether a task waits here that has been neither woken nor cancelled."""
         return self._future is not None and not self._future.done()
 
     async def wait(self) -> None:
-        """Wait until ``unpark()``. May be cancelled freely."""
+        """Wait until ``wake()`` is called. Safe to cancel."""
         self._future = asyncio.get_running_loop().create_future()
         try:
             await self._future
@@ -89,19 +89,19 @@ class AsyncioStrictWaiter(AsyncioWaiter):
 
 
 @coroutine
-def _one_turn() -> Generator[None]:
+def _yield_turn() -> Generator[None]:
     yield
 
 
 def make_waiter() -> Waiter:
-    """Return a waiter in the event loop that is running now."""
+    """Return a waiter for the running event loop."""
     if get_cancelled_exc_class() is asyncio.CancelledError:
         return AsyncioWaiter()
     return _find_trio_waiter()()
 
 
 def make_strict_waiter() -> StrictWaiter:
-    """Return a waiter in the event loop that is running now."""
+    """Return a waiter for the running event loop."""
     if get_cancelled_exc_class() is asyncio.CancelledError:
         return AsyncioStrictWaiter()
     return _find_trio_waiter()()

@@ -1,4 +1,4 @@
-"""``_loop/waiter.py`` for trio."""
+"""The trio version of ``_loop/waiter.py``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from trio.lowlevel import Abort, Task, current_task, reschedule, wait_task_resch
 
 
 class TrioWaiter:
-    """A waiter on trio, which tells a task of its cancellation whenever it begins to wait."""
+    """A waiter on trio, which delivers a pending cancellation whenever a task starts to wait."""
 
     __slots__ = ("_task",)
 
@@ -15,20 +15,20 @@ class TrioWaiter:
 
     @property
     def waiting(self) -> bool:
-        """Whether a task waits here, and has neither been let go on nor cancelled."""
+        """Whether a task waits here that has been neither woken nor cancelled."""
         return self._task is not None
 
     async def wait(self) -> None:
-        """Wait until ``unpark()``. May be cancelled freely."""
+        """Wait until ``wake()`` is called. Safe to cancel."""
         self._task = current_task()
-        await wait_task_rescheduled(self._give_up)
+        await wait_task_rescheduled(self._on_cancel)
 
     def wake(self) -> None:
-        """Let the task go on that waits here, if one does."""
+        """Wake the waiting task, if there is one."""
         task, self._task = self._task, None
         if task is not None:
             reschedule(task)
 
-    def _give_up(self, _: object) -> Abort:
+    def _on_cancel(self, _: object) -> Abort:
         self._task = None
         return Abort.SUCCEEDED

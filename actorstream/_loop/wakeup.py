@@ -1,7 +1,7 @@
-"""Reaching into a running event loop from another thread, a signal handler, a ``__del__``.
+"""Calls into a running event loop from another thread, a signal handler or a ``__del__``.
 
-AnyIO has no call for it that neither waits nor needs a worker thread of its own, so this
-module, and it alone, speaks to the two backends.
+AnyIO has no such call that neither waits nor needs one of its own worker threads, so this module
+uses the two backends directly.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ CallSoon = Callable[[Callback], object]
 
 
 def watch_loop() -> Callable[[], bool]:
-    """Return a function that tells whether it is called in the loop that is running now."""
+    """Return a function that tells whether it is called in the loop that runs now."""
     find: Callable[[], object]
     if get_cancelled_exc_class() is asyncio.CancelledError:
         find = asyncio.get_running_loop
@@ -35,10 +35,10 @@ def watch_loop() -> Callable[[], bool]:
 
 
 def current_call_soon() -> CallSoon:
-    """Return a function that runs a callback soon in the loop that is running now.
+    """Return a function that runs a callback soon in the loop that runs now.
 
-    It may be called from any thread and at any point of a program, never blocks, and does
-    nothing once the loop is gone. The callback must not raise.
+    The function may be called from any thread and at any point of a program. It never blocks,
+    and does nothing once the loop is closed. The callback must not raise.
     """
     if get_cancelled_exc_class() is asyncio.CancelledError:
         call_soon: CallSoon = asyncio.get_running_loop().call_soon_threadsafe
@@ -47,10 +47,10 @@ def current_call_soon() -> CallSoon:
 
         call_soon = current_trio_token().run_sync_soon
 
-    def call_soon_or_never(callback: Callback) -> None:
+    def call_soon_unless_closed(callback: Callback) -> None:
         try:
             call_soon(callback)
         except RuntimeError:  # the loop is closed; trio's RunFinishedError is one, too
             return
 
-    return call_soon_or_never
+    return call_soon_unless_closed

@@ -1,8 +1,8 @@
-"""One thread for all the calls of one source.
+"""One worker thread for all the calls of one source.
 
-``anyio.to_thread`` may run each call in another thread, and much that blocks must stay in the
-thread where it began: a database connection, say. So a worker occupies one of AnyIO's threads
-for as long as it lives, and takes calls from a queue.
+``anyio.to_thread`` may run each call in another thread, but some blocking objects, such as a
+database connection, must stay in one thread. So a worker occupies one of AnyIO's threads for its
+whole life, and takes calls from a queue.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Call = Callable[[], Any]
 
 
 class ThreadCall:
-    """A call on its way: made in the thread, its answer taken in the event loop."""
+    """A call that is made in the thread, and whose result is taken in the event loop."""
 
     __slots__ = ("_answer", "_answered", "_call")
 
@@ -32,23 +32,23 @@ class ThreadCall:
         self._answer: Call | None = None
 
     def make(self, call_soon: CallSoon) -> None:
-        """Make the call, in the thread that this runs in."""
+        """Make the call, in the current thread."""
         self._answer = _make(self._call)
         call_soon(self._answered.set)
 
     def give_up(self) -> None:
-        """Let it be known that nobody will make the call."""
+        """Wake the waiting task: the call will never be made."""
         self._answered.set()
 
     async def wait(self) -> None:
         """Wait until the call has been made, or given up.
 
-        A call cannot be interrupted: a cancellation takes effect when it has returned. Only
-        asyncio's own comes in, and may leave the answer to whoever waits next.
+        A call cannot be interrupted: a cancellation takes effect when it has returned. Only a
+        cancellation by asyncio itself takes effect at once; a later wait may then get the answer.
         """
         with CancelScope(shield=True):
             await self._answered.wait()
-        if self._answer is None:  # most likely because this task's router was cancelled
+        if self._answer is None:  # most likely the router was cancelled, and this task, too
             await checkpoint_if_cancelled()
 
     def result(self) -> Any:
@@ -62,10 +62,10 @@ class WorkerThread:
     """Makes calls, one after the other, in one thread. Needs a task that runs ``serve()``.
 
     Args:
-        peers: Where it is listed until it is stopped.
+        peers: The workers that have not been stopped; this one is added.
 
     Attributes:
-        gone: Whether it takes no more calls.
+        gone: Whether the worker takes no more calls.
     """
 
     __slots__ = ("_call_soon", "_calls", "_peers", "gone")
@@ -78,15 +78,15 @@ class WorkerThread:
         peers[self] = None
 
     async def serve(self) -> None:
-        """Occupy a thread until ``stop()``, one that no limit of the program's counts."""
+        """Occupy a thread until ``stop()``, outside of the program's thread limit."""
         try:
             await to_thread.run_sync(self._work, limiter=CapacityLimiter(1))
         finally:
-            self._give_up_the_rest()
+            self._give_up_queued()
             self.stop()
 
     def submit(self, call: Call) -> ThreadCall:
-        """Have a call made after those before it."""
+        """Queue a call; the thread makes it after those before it."""
         thread_call = ThreadCall(call)
         if self.gone:
             thread_call.give_up()
@@ -95,18 +95,18 @@ class WorkerThread:
         return thread_call
 
     async def call(self, call: Call) -> Any:
-        """Make a call in the thread; raise what it raises. See ``ThreadCall.wait()``."""
+        """Make a call in the thread; return or raise what it does. See ``ThreadCall.wait()``."""
         thread_call = self.submit(call)
         await thread_call.wait()
         return thread_call.result()
 
     def stop(self) -> None:
-        """Let the thread go when it has made the calls that it has; does no harm twice."""
+        """End the thread once it has made the queued calls. May be called twice."""
         self.gone = True
         self._calls.put(None)
         self._peers.pop(self, None)
 
-    def _give_up_the_rest(self) -> None:
+    def _give_up_queued(self) -> None:
         with suppress(Empty):
             while True:
                 thread_call = self._calls.get_nowait()
@@ -119,10 +119,10 @@ class WorkerThread:
 
 
 def _make(call: Call) -> Call:
-    """Make a call, and return what gives its result or raises its exception."""
+    """Make a call; return a function that returns its result or raises its exception."""
     try:
         result = call()
-    except BaseException as exc:  # noqa: ASYNC103 - raised again where the call came from
+    except BaseException as exc:  # noqa: ASYNC103 - raised again in the event loop
         return partial(_throw, exc)  # noqa: ASYNC104
     return lambda: result
 
