@@ -1,1 +1,1 @@
-"""A value's way: from ``publish()`` to every subscriber."""
+"""Ports: the path of a value from ``publish()`` to every subscriber."""

@@ -1,9 +1,9 @@
-"""How a value reaches one subscriber: its channel is fed by ``publish()`` and not by a task.
+"""How a value reaches one subscriber: ``publish()``, not a task, feeds its channel.
 
-A value that finds a subscriber's buffer full, and that the policy ``"wait"`` keeps, waits in the
-buffer's backlog as a delivery. The subscriber itself moves it into the buffer when it takes a value
-out. So each subscriber gets the values in the order of publishing, as soon as *it* has room and
-whatever the other subscribers do; and a publisher waits for one event, however many are full.
+If the buffer of a subscriber is full and its policy is ``"wait"``, the value waits in the buffer's
+backlog, as a delivery. The subscriber itself moves it into the buffer when it takes a value out.
+So each subscriber gets the values in the order of publishing, as soon as *it* has room, whatever
+the other subscribers do; and a publisher waits for one event, however many buffers are full.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Delivery(Generic[T]):
     async def wait(self) -> None:
         """Wait until each subscriber has the value, or has left.
 
-        If cancelled, the value goes to no more subscribers; those that have it keep it.
+        If cancelled, no more subscribers get the value; those that have it keep it.
         """
         try:
             await self._settled.wait()
@@ -78,7 +78,7 @@ class BackloggedBuffer(Buffer[T]):
 
     def send_nowait(self, item: T) -> None:
         """Put an item in; see ``Buffer``."""
-        if self.put_turn_over:  # a publisher rests by its own count, not by this buffer's
+        if self.put_turn_over:  # a publisher counts its own turns; see Port.publish()
             self._begin_turn()
         super().send_nowait(item)
 
@@ -93,7 +93,7 @@ class BackloggedBuffer(Buffer[T]):
         return item
 
     def enqueue(self, delivery: Delivery[T]) -> None:
-        """Let a delivery wait for room. The buffer is full."""
+        """Put a delivery into the backlog. The buffer is full."""
         self._backlog.append(delivery)
         self._set_marks()
 
@@ -103,7 +103,7 @@ class BackloggedBuffer(Buffer[T]):
         self._set_marks()
 
     def end(self) -> None:
-        """Let nothing more in, nor what is in the backlog; see ``Buffer``."""
+        """Accept no more items, and lose the backlog; see ``Buffer``."""
         while self._backlog:
             self._backlog.popleft().settle(self, lost=True)
         super().end()
@@ -111,7 +111,7 @@ class BackloggedBuffer(Buffer[T]):
     def _set_marks(self) -> None:
         super()._set_marks()
         if self._backlog:
-            self.low = maxsize  # the consumer comes to receive_nowait()
+            self.low = maxsize  # make the consumer call receive_nowait()
 
 
 class SubscriptionChannel(Channel):
@@ -128,12 +128,12 @@ class SubscriptionChannel(Channel):
 
     @property
     def live(self) -> bool:
-        """Whether its port feeds it."""
+        """Whether the port feeds this channel."""
         return self._attached
 
     @property
     def backlog(self) -> BackloggedBuffer[Any]:
-        """The buffer, as what deliveries wait at."""
+        """The buffer, typed as the one where deliveries wait."""
         return cast("BackloggedBuffer[Any]", self.buffer)
 
     @property
@@ -145,14 +145,14 @@ class SubscriptionChannel(Channel):
         """The port feeds this channel from now on.
 
         Args:
-            runtime: The router's.
-            on_left: Called when the port is to stop.
+            runtime: The router's runtime.
+            on_left: Called when the port must stop feeding it.
         """
         self._attached = True
         self.start(runtime, on_left)
 
     def offer(self, value: Any) -> bool:
-        """Take a value if that needs no waiting; return whether the value is dealt with."""
+        """Take or drop a value; return ``False`` if the value must wait for room."""
         while not self.over:
             if not self.buffer.full:
                 self.buffer.send_nowait(value)

@@ -1,4 +1,4 @@
-"""What a port gives to its subscribers, and what one of them asks for."""
+"""The options of a port and of a subscription."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PortOverflow = Literal["wait", "drop_oldest", "drop_newest", "latest", "fail"]
 
 @attrs.frozen(kw_only=True)
 class PortOptions:
-    """What a port gives to a subscriber that asks for nothing else.
+    """What a subscriber gets that does not ask for something else.
 
     Attributes:
         buffer_size: Most values published and not yet read, for each subscriber; at least 1.
@@ -37,7 +37,7 @@ class PortOptions:
 
 @attrs.frozen(kw_only=True)
 class SubscriptionOptions:
-    """What one subscriber asks for; ``None`` leaves it to the port.
+    """What one subscriber asks for; ``None`` means the port's option.
 
     Attributes:
         buffer_size: See ``PortOptions``.
@@ -58,10 +58,10 @@ class SubscriptionOptions:
     signal: AbortSignal | None = attrs.field(default=None, validator=validate(check_signal))
 
     def on_top_of(self, port: PortOptions) -> StreamAsyncOptions:
-        """Return what a subscriber gets that asks for this at a port with those options."""
+        """Return these options, with the port's in place of ``None``."""
         size = port.buffer_size if self.buffer_size is None else self.buffer_size
         overflow = self.overflow or port.overflow
-        if overflow == "latest":  # which is to drop the oldest of one
+        if overflow == "latest":  # "latest" is "drop_oldest" with one slot
             size, overflow = 1, "drop_oldest"
         return StreamAsyncOptions(
             buffer_size=size, overflow=overflow, signal=self.signal, timeout=None

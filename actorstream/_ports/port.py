@@ -1,6 +1,6 @@
 """One producer, many subscribers: what is published at a port goes to each of them."""
 
-# Actors end ports and post to them, which users do not.
+# Actors end ports and post to them; these methods are not public.
 # pyright: reportPrivateUsage=false
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 class Port(Generic[T]):
-    """Where an actor publishes values to whoever subscribes.
+    """Where an actor publishes values to all subscribers.
 
     Make one with ``Actor.create_port()``. Each subscriber has a buffer of its own, and an
     ``overflow`` policy that says what happens when it is full::
@@ -44,7 +44,7 @@ class Port(Generic[T]):
     A port is used in the event loop of its router.
 
     Attributes:
-        name: The name under which to subscribe to it.
+        name: The name to subscribe to.
     """
 
     __slots__ = (
@@ -73,7 +73,7 @@ class Port(Generic[T]):
         self._closed = False
         self._published = 0
         self._rest_at = 0
-        self._dropped = 0  # by those that have left
+        self._dropped = 0  # by subscribers that have left
         self._waiting = 0
         self._changed: Event | None = None
         self._last_end: Callable[[], Outcome] | None = None
@@ -83,7 +83,7 @@ class Port(Generic[T]):
         return f"<Port {self.name!r}: {state}>"
 
     def statistics(self) -> PortStatistics:
-        """Return how many subscribe, and how many values have been published and lost."""
+        """Return the number of subscribers, and of values published and lost."""
         return PortStatistics(
             subscribers=len(self._channels),
             published=self._published,
@@ -91,38 +91,39 @@ class Port(Generic[T]):
             publishers_waiting=self._waiting,
         )
 
-    # The publisher's side
+    # Publishing
 
     async def publish(self, value: T) -> None:
-        """Hand a value to every subscriber; with none, it is gone.
+        """Hand a value to every subscriber; without subscribers, the value is lost.
 
-        Those with room have it at once. Then this waits, for those whose buffer is full and
-        whose policy is ``"wait"``, each of which gets it as soon as it reads. One that
-        leaves, or is cancelled, is waited for no longer. Each subscriber gets the values in
-        the order of the calls.
+        Subscribers with room get the value at once. Then this waits for those whose buffer
+        is full and whose policy is ``"wait"``; each of them gets the value as soon as it
+        reads. It does not wait any longer for one that leaves or is cancelled. Each
+        subscriber gets the values in the order of the calls.
 
-        If it is cancelled while it waits, those that got the value keep it, and the others
-        do not get it any more. Where it need not wait, it gives other tasks their turn, and
-        notices a cancellation, now and then: every 500 values at the latest.
+        If it is cancelled while it waits, subscribers that have the value keep it, and the
+        others do not get it. If it need not wait, it lets other tasks run, and notices a
+        cancellation, now and then: every 500 values at the latest.
 
         Raises:
-            PortClosedError: The port is closed, or was closed before everybody had room.
+            PortClosedError: The port is closed, or was closed before every subscriber had
+                room.
         """
         self._check_open()
         turn_over = self._published >= self._rest_at
-        if turn_over:  # two halves of a checkpoint: cancelled here, the value is not handed out,
+        if turn_over:  # a checkpoint in two halves: if cancelled here, the value is not handed out
             await checkpoint_if_cancelled()
             self._rest_at = self._published + TURN
         delivery = self._hand_out(value)
         if delivery is not None:
             await self._wait_for(delivery)
-        elif turn_over:  # and to yield before would let a later call overtake this one
+        elif turn_over:  # not before: a later call could overtake this one
             await cancel_shielded_checkpoint()
 
     def publish_nowait(self, value: T) -> None:
         """Hand a value to every subscriber, or to none.
 
-        To be called in the event loop's thread.
+        Call it in the event loop's thread.
 
         Raises:
             WouldBlock: A subscriber whose policy is ``"wait"`` has no room (the class is
@@ -135,12 +136,13 @@ class Port(Generic[T]):
         self._hand_out(value)
 
     async def wait_subscribers(self, n: int) -> None:
-        """Wait until at least ``n`` subscriptions are attached. May be cancelled freely.
+        """Wait until at least ``n`` subscriptions are attached. Cancelling it is safe.
 
         Raises:
-            TypeError, ValueError: ``n`` is no whole number of at least 1.
+            TypeError, ValueError: ``n`` is not a whole number of at least 1.
             PortClosedError: The port is closed, perhaps during the wait.
-            ActorStoppedError, RouterClosedError: Those went away during the wait.
+            ActorStoppedError, RouterClosedError: The actor or the router went away during the
+                wait.
         """
         check_count("n", n)
         last_end = self._last_end
@@ -155,16 +157,17 @@ class Port(Generic[T]):
             await self._changed.wait()
 
     def close(self) -> None:
-        """Close the port; does no harm twice.
+        """Close the port; closing twice is harmless.
 
-        Each subscription delivers what is in its buffer and then ends. Whoever publishes or
-        subscribes from now on, or waits in ``publish()``, gets ``PortClosedError``.
+        Each subscription delivers the values in its buffer and then ends. Publishing and
+        subscribing raise ``PortClosedError`` from now on, and so does a ``publish()`` that
+        waits.
         """
         self._closed = True
         self._end_all(lambda: ENDED)
 
     def _hand_out(self, value: T) -> Delivery[T] | None:
-        """Hand a value to all that need not be waited for; return what is left to do."""
+        """Hand a value to all subscribers with room; return the delivery to wait for, if any."""
         self._published += 1
         others: list[SubscriptionChannel] = []
         for channel in self._channels.values():
@@ -214,7 +217,7 @@ class Port(Generic[T]):
             self._changed.set()
             self._changed = None
 
-    # The subscribers' side
+    # Subscribing
 
     def subscribe(
         self,
@@ -225,12 +228,13 @@ class Port(Generic[T]):
     ) -> Subscription[T]:
         """Subscribe to what is published from now on.
 
-        If the port's actor is not registered with a router that is running, then from the
-        first pull or the entering on, which raises ``RouterClosedError`` if that is still so.
+        If the port's actor is not registered with a running router yet, the subscription
+        begins with the first read or on entering. That raises ``RouterClosedError`` if the
+        actor still is not registered.
 
         Args:
             buffer_size: The most values that may wait to be read; by default the port's.
-            overflow: What happens to more of them; by default the port's.
+            overflow: What happens to values beyond that; by default the port's.
             signal: Cancels the subscription when it is aborted.
 
         Raises:
@@ -250,7 +254,7 @@ class Port(Generic[T]):
 
         Raises:
             PortClosedError: The port is closed.
-            RouterClosedError: It is in no router that is running.
+            RouterClosedError: The port's actor is not in a running router.
         """
         self._check_open()
         to, runtime = self._locate()
@@ -270,22 +274,22 @@ class Port(Generic[T]):
 
 
 def end_port(port: Port[Any], make_outcome: Callable[[], Outcome]) -> None:
-    """End each subscription with an outcome of its own, for the port's actor is gone.
+    """End each subscription with an outcome of its own, because the port's actor is gone.
 
-    A ``publish()`` that waits goes on: there is nobody left to publish to. The port is not
-    closed: should its actor be registered again, it can be subscribed to again.
+    A ``publish()`` that waits returns: no subscriber is left. The port is not closed: once its
+    actor is registered again, it accepts subscribers again.
     """
     port._end(make_outcome)
 
 
 def post(port: Port[T], value: T) -> None:
-    """Hand a value to every subscriber, and wait for none.
+    """Hand a value to every subscriber without waiting.
 
-    At one whose policy is ``"wait"`` it lines up, however many do.
+    If a subscriber's policy is ``"wait"``, the value joins its backlog, which has no limit.
     """
     port._hand_out(value)
 
 
 def attach_to(port: Port[T]) -> Attach:
-    """Return what attaches a subscription to a port."""
+    """Return the function that attaches a subscription to a port."""
     return port._attach

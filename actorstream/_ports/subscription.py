@@ -30,7 +30,7 @@ Attach = Callable[[SubscriptionOptions], SubscriptionChannel]
 
 
 class Subscription(Reader[T]):
-    """What comes from a port, from the moment on at which it is attached to it.
+    """The values that a port publishes while the subscription is attached to it.
 
     An async iterator of the values, to be used once::
 
@@ -41,15 +41,15 @@ class Subscription(Reader[T]):
             async for value in values:
                 ...
 
-    In the bare form, it is detached from the port when the last reference to it goes, which
-    ``break`` does, within a few turns of the event loop; in the scoped form, when the block
-    ends. From then on no publisher waits for it. An exception of the block leaves it as it is.
+    In the bare form, it is detached from the port within a few turns of the event loop after
+    its last reference goes, as with ``break``; in the scoped form, when the block ends. From
+    then on no publisher waits for it. An exception of the block is raised unchanged.
 
     Reading raises ``StreamAbortedError`` (its signal, or ``cancel()``),
     ``StreamOverflowError`` (``overflow="fail"``), and ``ActorStoppedError`` and
-    ``RouterClosedError`` when those go away; if it was not attached from the first,
-    ``ActorNotFoundError`` and ``PortNotFoundError`` at the first pull or on entering. A read
-    may be cancelled at any time and loses nothing.
+    ``RouterClosedError`` when the actor or the router goes away; if it was not attached from
+    the start, ``ActorNotFoundError`` and ``PortNotFoundError`` at the first read or on
+    entering. Cancelling a read is safe at any time and loses nothing.
     """
 
     __slots__ = ("_early", "_entered", "_find_later", "_name", "_options", "_search")
@@ -79,26 +79,26 @@ class Subscription(Reader[T]):
 
     @property
     def dropped(self) -> int:
-        """How many values it has lost to its ``overflow`` policy."""
+        """How many values were lost to the ``overflow`` policy."""
         return 0 if self._channel is None else self._channel.dropped
 
     def statistics(self) -> StreamStatistics:
         """Return how full the buffer is, who waits, and how many values have passed.
 
-        Before it is attached, a ``buffer_size`` that was left to the port shows as 0.
+        Before the subscription is attached, a ``buffer_size`` left to the port shows as 0.
         """
         if self._channel is None:
             return StreamStatistics(0, self._options.buffer_size or 0, 0, 0, False, False)
-        now: StreamStatistics = self._channel.statistics()
-        return now
+        statistics: StreamStatistics = self._channel.statistics()
+        return statistics
 
     # Reading
 
     def __aiter__(self) -> Self:
-        """Iterate the values; after a ``break``, go on where it was left.
+        """Iterate the values; after a ``break``, go on with the next value.
 
         Raises:
-            StreamConsumedError: It has come to its end, or has been closed.
+            StreamConsumedError: The subscription has ended or has been closed.
         """
         if self._used_up:
             raise StreamConsumedError(f"{self!r} is over; call subscribe() again for a new one")
@@ -108,7 +108,7 @@ class Subscription(Reader[T]):
         """Return all values until the end as a list. Cancelling it closes the subscription.
 
         Raises:
-            StreamConsumedError: It has come to its end, or has been closed.
+            StreamConsumedError: The subscription has ended or has been closed.
         """
         async with AsyncExitStack() as stack:
             stack.push_async_exit(self)
@@ -117,15 +117,15 @@ class Subscription(Reader[T]):
     # Ending
 
     def cancel(self, reason: object = "cancel() was called") -> None:
-        """Abort it: its next read raises ``StreamAbortedError`` with ``reason``.
+        """Abort the subscription: its next read raises ``StreamAbortedError`` with ``reason``.
 
-        What is still buffered is discarded. Does nothing after the end. To be called in the
-        event loop's thread; from another one, abort a signal.
+        Buffered values are discarded. Does nothing after the end. Call it in the event loop's
+        thread; in another thread, abort a signal.
         """
         self._terminate(aborted(reason))
 
     async def aclose(self) -> None:
-        """Detach it from its port; a loop over it ends. Does no harm twice."""
+        """Detach from the port; a loop over the values ends. Closing twice is harmless."""
         if self._channel is None:
             self._early = None
             self._terminate(CLOSED)
@@ -165,16 +165,16 @@ class Subscription(Reader[T]):
     # Attaching
 
     def _attach(self, attach: Attach) -> None:
-        """Attach it to a port, unless it has ended before."""
+        """Attach to a port, unless the subscription has ended already."""
         if self._early is None:
             self._use(attach(self._options))
 
     async def _open(self) -> SubscriptionChannel:
-        """Attach it, and return its channel.
+        """Attach to the port, and return the channel.
 
         Raises:
-            ActorStreamError: It has ended before.
-            StopAsyncIteration: It has been closed before.
+            ActorStreamError: The subscription has ended before.
+            StopAsyncIteration: The subscription has been closed before.
         """
         if self._channel is None and self._early is None:
             await self._find_port()
@@ -185,7 +185,7 @@ class Subscription(Reader[T]):
         return channel
 
     async def _find_port(self) -> None:
-        """Find the port, and attach; an end that comes meanwhile interrupts the search."""
+        """Find the port, and attach to it; an end meanwhile interrupts the search."""
         if self._search is not None:
             raise StreamConsumedError(
                 f"two tasks read {self!r} at once; let one task read it, or call subscribe() "
@@ -193,7 +193,7 @@ class Subscription(Reader[T]):
             )
         signal = self._options.signal
         try:
-            with CancelScope() as self._search, self._heed_signal():
+            with CancelScope() as self._search, self._signal_scope():
                 await checkpoint_if_cancelled()  # the signal may have been aborted before
                 self._attach(await self._find_later())
         except Exception:
@@ -204,7 +204,7 @@ class Subscription(Reader[T]):
         if self._channel is None and self._early is None and signal is not None:
             self._early = aborted(signal.reason)
 
-    def _heed_signal(self) -> AbstractContextManager[object]:
+    def _signal_scope(self) -> AbstractContextManager[object]:
         signal = self._options.signal
         return nullcontext() if signal is None else signal.cancel_scope()
 

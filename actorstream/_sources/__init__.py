@@ -1,1 +1,1 @@
-"""Where items begin: iterables, threads, callbacks."""
+"""Sources of items: iterables, threads, callbacks."""

@@ -1,10 +1,10 @@
-"""Where other threads leave items for the event loop: bounded, in order, and without a lock.
+"""A bounded queue from any thread to the event loop, in order, in which no call blocks.
 
-``put()`` may interrupt any line of itself: it may be called in a signal handler, in a
-``__del__``, in many threads at once. So nothing here waits for anybody, and each step is one
-operation that Python makes atomic: an item needs a place before it goes in, places are counted
-by taking them from an iterator and a deque, the first ending wins through ``dict.setdefault``,
-and the right to wake the event loop is a lock that is tried and never waited for.
+``put()`` may interrupt itself at any line: it may be called in a signal handler, in a
+``__del__``, and in many threads at once. So nothing here waits, and each step is one operation
+that Python makes atomic: an item needs a slot before it goes in, slots are counted by taking
+them from an iterator and a deque, the first ending wins through ``dict.setdefault``, and the
+right to wake the event loop is a lock that is tried and never waited for.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ CallbackOverflow = Literal["drop_oldest", "drop_newest", "latest", "fail"]
 
 @attrs.frozen
 class Ending:
-    """What comes after the last item: the plain end, an event that says so, or a failure."""
+    """What comes after the last item: a plain end, an end or error event, or a failure."""
 
     event: AsyncStreamMessage[Any] | None = None
     error: Exception | None = None
@@ -40,15 +40,15 @@ OVERFLOWED = Ending()
 
 
 class CallbackQueue(Generic[T]):
-    """Items on their way from any thread to the event loop's; a ``Reserve`` of a buffer.
+    """Carries items from any thread to the event loop's thread; a ``Reserve`` of a buffer.
 
     Args:
-        size: The most items that may wait in it; at least 1.
-        overflow: What to do with an item for which there is no place.
+        size: The most items that may wait; at least 1.
+        overflow: What to do with an item when no slot is free.
         lost: Counts the items that were dropped.
-        call_soon: Reaches the event loop from anywhere.
-        on_news: Called in the event loop's thread, soon after anything has been put in,
-            once for all that came in meanwhile.
+        call_soon: Calls a function in the event loop, from any thread.
+        on_news: Called in the event loop's thread, soon after an item or the ending was put
+            in, once for all that came in meanwhile.
     """
 
     def __init__(
@@ -66,16 +66,16 @@ class CallbackQueue(Generic[T]):
         self._on_news: Callable[[], object] | None = on_news
         self._items: deque[T] = deque()
         self._slots = _Slots(self.size)
-        self._waking = Lock()  # taken while the event loop has been asked to wake up
+        self._waking = Lock()  # held while a wake-up of the event loop is pending
         self._ending: dict[str, Ending] = {}  # empty, or one entry
 
     def __len__(self) -> int:
         return len(self._items)
 
-    # From anywhere
+    # In any thread
 
     def put(self, item: T) -> None:
-        """Put an item in, or do what the overflow policy says; nothing after the ending."""
+        """Put an item in, or apply the overflow policy; does nothing after the ending."""
         if self._ending:
             return
         if self._slots.take() or self._make_room():
@@ -83,12 +83,12 @@ class CallbackQueue(Generic[T]):
         self._wake_soon()
 
     def end(self, ending: Ending) -> None:
-        """Let nothing more in; the first ending is the one that counts."""
+        """Accept no more items; only the first ending counts."""
         self._ending.setdefault("ending", ending)
         self._wake_soon()
 
     def _make_room(self) -> bool:
-        """Take the place of the oldest item, if that is the policy; return whether it was."""
+        """Take the slot of the oldest item, if the policy says so; return whether that worked."""
         if self._overflow == "fail":
             self._ending.setdefault("ending", OVERFLOWED)
             return False
@@ -97,7 +97,7 @@ class CallbackQueue(Generic[T]):
             return False
         try:
             self._items.popleft()
-        except IndexError:  # the places are held by calls that this one has interrupted
+        except IndexError:  # all slots belong to calls that this one has interrupted
             return False
         return True
 
@@ -109,11 +109,11 @@ class CallbackQueue(Generic[T]):
 
     @property
     def ending(self) -> Ending | None:
-        """What comes after the items. What was put in before it is in when it is seen."""
+        """What comes after the items; once it is seen, the items put before it are in the queue."""
         return self._ending.get("ending")
 
     def move(self, items: deque[T]) -> None:
-        """Append the oldest item to ``items``, if there is any."""
+        """Append the oldest item to ``items``, if there is one."""
         try:
             items.append(self._items.popleft())
         except IndexError:
@@ -121,36 +121,36 @@ class CallbackQueue(Generic[T]):
         self._slots.give_back()
 
     def drain(self, items: deque[T]) -> None:
-        """Append all items to ``items``, and take in no more."""
+        """Append all items to ``items``, and accept no more."""
         self.close()
         while self._items:
             self.move(items)
 
     def close(self) -> None:
-        """Take in no more, and tell of nothing more."""
+        """Accept no more items, and do not call ``on_news`` again."""
         self._ending.setdefault("ending", NATURAL)
-        self._on_news = None  # whoever keeps the callback shall not keep the stream
+        self._on_news = None  # a callback that is kept must not keep the stream alive
 
     def _wake(self) -> None:
-        self._waking.release()  # first, so that what comes now asks again
+        self._waking.release()  # first, so that a later put() can ask again
         if self._on_news is not None:
             self._on_news()
 
 
 class _Slots:
-    """So many places. Taking one and giving it back are atomic."""
+    """A number of slots. Taking one and giving it back are atomic."""
 
     def __init__(self, count: int) -> None:
         self._unused = repeat(True, min(count, sys.maxsize))
         self._given_back: deque[bool] = deque()
 
     def take(self) -> bool:
-        """Take a place; return whether there was one."""
+        """Take a slot; return whether one was free."""
         try:
             return self._given_back.pop()
         except IndexError:
             return next(self._unused, False)
 
     def give_back(self) -> None:
-        """Let somebody else have the place."""
+        """Free a slot."""
         self._given_back.append(True)

@@ -1,12 +1,12 @@
 """Callbacks of another library as a source.
 
-A callback cannot wait, so nothing holds it up: what comes faster than it is read is dealt with
-by an overflow policy. For the policy to see all that is unread, the items stay in one place, an
-``CallbackQueue``, until the consumer wants them::
+A callback cannot wait, so there is no backpressure: an overflow policy deals with items that
+come faster than they are read. The policy must see all unread items, so they stay in one place,
+a ``CallbackQueue``, until the consumer wants them::
 
     any thread: push(item) -> the queue, `buffer_size` items at most
         returned from `stream_async`:  the queue is the reserve of the stream's buffer; the
-                                       consumer takes each item out by itself
+                                       consumer takes each item out itself
         iterated in the actor:         the actor gets an item when the buffer is empty
         iterated by hand:              the reader gets an item when it asks for one
 
@@ -37,7 +37,7 @@ from actorstream._sources.callback_queue import (
     CallbackQueue,
     Ending,
 )
-from actorstream._sources.iterables import no_end_by_accident
+from actorstream._sources.iterables import reject_stop_iteration
 from actorstream._statistics import ThreadSafeCounter
 from actorstream._streams.buffer import TURN
 from actorstream._streams.channel import Channel, running_channel
@@ -54,10 +54,10 @@ logger = logging.getLogger("actorstream")
 
 
 class Push(Generic[T]):
-    """What to hook into a callback API: call it with each item.
+    """The function to hook into a callback API: call it with each item.
 
-    All of it may be called in any thread, in a signal handler, and in the event loop's thread;
-    it never blocks. After the end of the stream it does nothing.
+    It and its methods may be called in any thread, in a signal handler, and in the event loop's
+    thread; they never block. After the end of the stream they do nothing.
     """
 
     __slots__ = ("_queue",)
@@ -77,14 +77,14 @@ class Push(Generic[T]):
             self._queue.put(item)
 
     def end(self) -> None:
-        """End the stream after what has been pushed."""
+        """End the stream after the items that have been pushed."""
         self._queue.end(NATURAL)
 
     def fail(self, exception: Exception, /) -> None:
-        """Fail the stream with an exception, after what has been pushed.
+        """Fail the stream with an exception, after the items that have been pushed.
 
         Raises:
-            TypeError: It is no instance of ``Exception``.
+            TypeError: ``exception`` is not an instance of ``Exception``.
         """
         if not isinstance(exception, Exception):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(
@@ -98,11 +98,11 @@ Register = Callable[[Push[T]], Awaitable[Unhook | None] | Unhook | None]
 
 
 class CallbackSource(Source, Generic[T]):
-    """What a callback is called with, as an async iterator.
+    """The items that a callback is called with, as an async iterator.
 
     Args:
-        register: Hooks a ``Push`` in, when the first item is asked for. What it returns
-            unhooks it. Either may be a coroutine function.
+        register: Hooks a ``Push`` in, when the first item is asked for, and returns a function
+            that unhooks it, or ``None``. Either may be a coroutine function.
         overflow: What to do with an item that finds no room.
     """
 
@@ -119,7 +119,7 @@ class CallbackSource(Source, Generic[T]):
         self._overflow: CallbackOverflow = overflow
         self._registered = False
         self._over = False
-        self._fed = False  # whether a channel reads the queue, perhaps for longer than this
+        self._feeds_channel = False  # a channel reads the queue, perhaps after this is closed
         self._reads = 0
         self._news = _AutoResetEvent()
         self._channel: Channel | None = None
@@ -145,55 +145,55 @@ class CallbackSource(Source, Generic[T]):
             raise
 
     async def aclose(self) -> None:
-        """Unhook the callback, once; what that awaits is shielded, for it cleans up."""
+        """Unhook the callback, once; as a clean-up, this is shielded from cancellation."""
         self._over = True
         if self._queue is not None:
             self._queue.close()
-            if not self._fed:  # nobody reads what is left
+            if not self._feeds_channel:  # the items left will not be read
                 self._queue.drain(deque(maxlen=0))
-        self._news.set()  # should another task be reading, it comes to the end
+        self._news.set()  # a task that is reading reaches the end
         unhook, self._unhook = self._unhook, None
         if unhook is not None:
-            with no_end_by_accident(), CancelScope(shield=True):
-                told = unhook()
-                if isawaitable(told):
-                    await told
+            with reject_stop_iteration(), CancelScope(shield=True):
+                result = unhook()
+                if isawaitable(result):
+                    await result
 
     def __del__(self) -> None:
         if self._unhook is not None:  # read by hand, and dropped half-read
             self._call_soon(partial(_unhook_late, self._unhook))
 
     async def feed(self, channel: Channel) -> None:
-        """Have the consumer of a channel take the items out by itself, until their end."""
+        """Let the consumer of a channel take the items out itself, until they end."""
         queue = self._open(channel)
         channel.buffer.attach_reserve(queue)
-        self._fed = True
+        self._feeds_channel = True
         try:
             await self._hook_in(queue)
             while queue.ending is None:
                 await self._news.wait()
                 channel.note_item()
-            await _end(channel, queue, queue.ending)
+            await _end_channel(channel, queue, queue.ending)
         finally:
             await self.aclose()
 
     def _open(self, channel: Channel | None) -> CallbackQueue[T]:
-        """Make the queue, whose size and losses are those of the stream that it is for."""
+        """Make the queue, with the size and the loss counter of its stream, if it has one."""
         size, overflow, lost = DEFAULTS.buffer_size, self._overflow, ThreadSafeCounter()
         if channel is not None:
             size = channel.buffer.size
             lost = channel.lost_counter()
-            if channel.options.overflow != "wait":  # the consumer's own wish
+            if channel.options.overflow != "wait":  # the consumer's choice wins
                 overflow = channel.options.overflow
         self._channel = channel
         self._call_soon = current_call_soon()
-        on_news = self._news.set if channel is None else partial(_tell, self._news, channel)
+        on_news = self._news.set if channel is None else partial(_notify, self._news, channel)
         self._queue = CallbackQueue(size, overflow, lost, self._call_soon, on_news)
         return self._queue
 
     async def _hook_in(self, queue: CallbackQueue[T]) -> None:
         await checkpoint_if_cancelled()
-        with no_end_by_accident():
+        with reject_stop_iteration():
             made = self._register(Push(queue))
             unhook = await made if isawaitable(made) else made
         self._registered = True
@@ -209,9 +209,9 @@ class CallbackSource(Source, Generic[T]):
         if self._reads % TURN == 0:  # threads may push faster than this reader reads
             await checkpoint()
         while True:
-            ending = queue.ending  # looked at first: what was pushed before it is in then
+            ending = queue.ending  # read first: then no item before it can be missed
             if len(queue) > 0:
-                await self._wait_wanted()
+                await self._wait_consumed()
                 taken: deque[T] = deque(maxlen=1)
                 queue.move(taken)
                 if taken:
@@ -219,17 +219,17 @@ class CallbackSource(Source, Generic[T]):
             elif ending is None:
                 await self._news.wait()
             else:
-                return await self._last(queue, ending)
+                return await self._finish(queue, ending)
 
-    async def _wait_wanted(self) -> None:
-        """Wait until the consumer has read what the actor has made of the items before."""
+    async def _wait_consumed(self) -> None:
+        """Wait until the consumer has read what the actor made of the earlier items."""
         channel = self._channel
         if channel is not None:
             while channel.buffer.items and not channel.over:
                 await channel.wait_writable()
 
-    async def _last(self, queue: CallbackQueue[T], ending: Ending) -> T:
-        """Do at the end what it says: give an event, or raise."""
+    async def _finish(self, queue: CallbackQueue[T], ending: Ending) -> T:
+        """Close, then return the event of the ending, or raise."""
         await self.aclose()
         if ending.event is not None:
             return cast("T", ending.event)
@@ -239,15 +239,15 @@ class CallbackSource(Source, Generic[T]):
                 await checkpoint()  # the producer has been cancelled
             raise _overflow_error(queue)
         if ending.error is not None:
-            with no_end_by_accident():
+            with reject_stop_iteration():
                 raise ending.error
         raise StopAsyncIteration
 
 
 class _AutoResetEvent:
-    """An event that happens again and again, for one task that waits for it.
+    """An event for one waiting task, which resets when the task has seen it.
 
-    Only the event loop's thread may ring it; no event loop's task need be running then.
+    Set it in the event loop's thread only; no task of the loop need be running then.
     """
 
     def __init__(self) -> None:
@@ -260,21 +260,21 @@ class _AutoResetEvent:
             self._event.set()
 
     async def wait(self) -> None:
-        """Wait until it has been rung since the last time."""
+        """Wait until the event has been set since the last wait."""
         if not self._is_set:
             self._event = Event()
             await self._event.wait()
         self._is_set = False
 
 
-def _tell(news: _AutoResetEvent, channel: Channel) -> None:
-    """Something was pushed: wake the consumer, who can take it, and the producer."""
+def _notify(news: _AutoResetEvent, channel: Channel) -> None:
+    """Wake the consumer, which takes what was pushed, and the producer."""
     channel.buffer.wake_consumer()
     news.set()
 
 
-async def _end(channel: Channel, queue: CallbackQueue[Any], ending: Ending) -> None:
-    """End a channel that an queue feeds; what is unread stays readable."""
+async def _end_channel(channel: Channel, queue: CallbackQueue[Any], ending: Ending) -> None:
+    """End a channel that a queue feeds; unread items stay readable."""
     if ending is OVERFLOWED:
         channel.terminate(Outcome(error=_overflow_error(queue)))
     elif ending.error is not None:
@@ -291,15 +291,15 @@ def _overflow_error(queue: CallbackQueue[Any]) -> StreamOverflowError:
 
 
 def _unhook_late(unhook: Unhook) -> None:
-    """Unhook the callback of a stream that was dropped half-read. Nobody can be told."""
+    """Unhook the callback of a stream that was dropped half-read; errors can only be logged."""
     try:
-        told = unhook()
+        result = unhook()
     except Exception:
         logger.exception("%r failed for a callback stream that was dropped half-read", unhook)
         return
-    if isawaitable(told):
-        if iscoroutine(told):
-            told.close()
+    if isawaitable(result):
+        if iscoroutine(result):
+            result.close()
         logger.error(
             "%r was not awaited: its callback stream was dropped half-read; "
             "write `async with aclosing(...)` around the loop",

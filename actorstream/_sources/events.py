@@ -1,6 +1,6 @@
 """Items as events: data events, then one end or error event.
 
-A class and not an async generator, so that dropping it half-read is no warning.
+A class and not an async generator, so that dropping it half-read does not cause a warning.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ T = TypeVar("T")
 
 
 class EventIterator(Source, Generic[T]):
-    """Items as events.
+    """Iterates items as events.
 
     An exception of the items becomes an error event; an item that is an
     ``AsyncStreamMessage`` already is passed on as it is.
 
     Args:
-        items: What to read. They are closed when this is.
+        items: The items to read. They are closed with this iterator.
         sender: The actor, if it is registered.
-        correlation_id: For the events; by default that of the stream, or a new one for items
-            that are read outside of a stream.
+        correlation_id: The events' own; by default the stream's, or a new one for items that are
+            read outside of a stream.
     """
 
     def __init__(
@@ -37,10 +37,10 @@ class EventIterator(Source, Generic[T]):
         self._items = items
         self._sender = sender
         self._correlation_id = correlation_id or ""
-        self._id_outside = ""  # the correlation id of what is read outside of a stream
+        self._id_outside = ""  # the correlation id outside of a stream
         self._started = False
         self._over = False
-        self._closed = False  # whether the items are events, and have brought their own end
+        self._has_closing_event = False  # the items include their own end or error event
         self._owner: ProducerTask | None = None  # closes this if the actor leaves it half-read
 
     def __repr__(self) -> str:
@@ -57,26 +57,26 @@ class EventIterator(Source, Generic[T]):
         return await self._event_of(anext(self._items))
 
     async def athrow(self, exception: BaseException) -> AsyncStreamMessage[T]:
-        """Throw an exception into the items at their ``yield``, if they have one."""
+        """Throw an exception into the items at their ``yield``; without one, raise it."""
         if self._over:
             raise exception
         return await self._event_of(throw_into(self._items, exception))
 
     async def aclose(self) -> None:
-        """Close the items, if they can be closed and have not come to their end."""
+        """Close the items, if they can be closed and have not ended."""
         if self._over:
             return
         self._retire()
         await close(self._items)
 
     async def feed(self, channel: Channel) -> None:
-        """Put the bare items into a channel, which makes the same events of them.
+        """Put the bare items into a channel, which makes the same events from them.
 
         This is how the runtime reads a source that ``stream_async`` returned.
         """
         if self._correlation_id:
             channel.rename(self._correlation_id)
-        self._over = True  # read here, once, and nowhere else
+        self._over = True  # only this call reads the items
         if isinstance(self._items, Source):
             await self._items.feed(channel)
         else:
@@ -87,7 +87,7 @@ class EventIterator(Source, Generic[T]):
             item = await step
         except StopAsyncIteration:
             self._retire()
-            if self._closed:
+            if self._has_closing_event:
                 raise
             return AsyncStreamMessage("end", **self._signature())
         except Exception as exc:  # becomes an event
@@ -95,7 +95,7 @@ class EventIterator(Source, Generic[T]):
             return error_event(exc, **self._signature())
         if not is_event(item):
             return AsyncStreamMessage("data", item, **self._signature())
-        self._closed = self._closed or item.type != "data"
+        self._has_closing_event = self._has_closing_event or item.type != "data"
         return item
 
     def _signature(self) -> dict[str, Any]:

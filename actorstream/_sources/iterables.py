@@ -1,7 +1,7 @@
-"""What an actor can stream from: items, items with an eye on backpressure, a blocking iterable.
+"""Iterables as sources: bare items, and items with a check for backpressure.
 
-Each is an object that makes events of its items: data events, then one end or error event.
-They are classes and not async generators, so that dropping one half-read is no warning.
+They are classes and not async generators, so that dropping one half-read does not cause a
+warning.
 """
 
 from __future__ import annotations
@@ -32,16 +32,17 @@ _EXHAUSTED: Any = object()
 
 
 @contextmanager
-def no_end_by_accident() -> Generator[None]:
-    """Let no ``StopAsyncIteration`` of the user's code pass for the end of the items.
+def reject_stop_iteration() -> Generator[None]:
+    """Turn a ``StopAsyncIteration`` of the user's code into a ``RuntimeError``.
 
-    Python does the same for generators (PEP 479, PEP 525).
+    Otherwise it would end the items silently. Python does the same for generators (PEP 479,
+    PEP 525).
     """
     try:
         yield
     except StopAsyncIteration as exc:
         raise RuntimeError(
-            "StopAsyncIteration was raised where an item was to come; "
+            "StopAsyncIteration was raised where an item was expected; "
             "write `return` to end the items"
         ) from exc
 
@@ -56,7 +57,7 @@ class IterableSource(Source, Generic[T]):
         return self
 
     async def __anext__(self) -> T:
-        with no_end_by_accident():
+        with reject_stop_iteration():
             item = next(self._iterator, _EXHAUSTED)
         if item is _EXHAUSTED:
             raise StopAsyncIteration
@@ -69,9 +70,9 @@ class IterableSource(Source, Generic[T]):
             close()
 
     async def feed(self, channel: Channel) -> None:
-        """Put all items into a channel, as many in one go as there is room for.
+        """Put all items into a channel, as many at a time as there is room for.
 
-        What came before an exception is put first.
+        Items that came before an exception are put first.
         """
         buffer = channel.buffer
         fetched: list[T] = []
@@ -79,19 +80,19 @@ class IterableSource(Source, Generic[T]):
         try:
             while failure is None:
                 room = buffer.high - len(buffer.items)
-                wanted = max(room, 1)  # without room, one by one: putting it waits
+                wanted = max(room, 1)  # without room, one at a time: putting it waits
                 try:
                     fetched.extend(islice(self._iterator, wanted))
                 except Exception as exc:
                     failure = exc
-                over = len(fetched) < wanted
+                exhausted = len(fetched) < wanted
                 if room > 0 and AsyncStreamMessage not in {*map(type, fetched)}:
                     buffer.items.extend(fetched)
                 else:
                     for item in fetched:
                         await put(channel, item)
                 fetched.clear()
-                if over and failure is None:
+                if exhausted and failure is None:
                     return
             raise failure
         finally:
@@ -99,13 +100,13 @@ class IterableSource(Source, Generic[T]):
 
 
 class WatchedSource(Generic[T]):
-    """Items that are read with an eye on whether the consumer holds their reader up.
+    """Items whose reader checks at intervals whether the consumer holds it up.
 
     Args:
-        items: What to read.
-        check_interval: Look each time that so many items have been read.
-        on_backpressure: Called with whether the producer had to wait since the last look,
-            or would have to now. May be a coroutine function.
+        items: The items to read.
+        check_interval: How many items to read between two checks.
+        on_backpressure: Called at each check with whether the producer had to wait since the
+            last check, or would have to now. May be a coroutine function.
     """
 
     def __init__(
@@ -131,14 +132,14 @@ class WatchedSource(Generic[T]):
             self._count += 1
             if self._count > self._check_interval:
                 self._count = 1
-                with no_end_by_accident():
-                    told = self._on_backpressure(self._is_paused())
-                    if isawaitable(told):
-                        await told
+                with reject_stop_iteration():
+                    result = self._on_backpressure(self._is_paused())
+                    if isawaitable(result):
+                        await result
         return await anext(self._items)
 
     async def athrow(self, exception: BaseException) -> T:
-        """Throw an exception into the items at their ``yield``, if they have one."""
+        """Throw an exception into the items at their ``yield``; without one, raise it."""
         return await throw_into(self._items, exception)
 
     async def aclose(self) -> None:
@@ -148,7 +149,7 @@ class WatchedSource(Generic[T]):
     def _is_paused(self) -> bool:
         channel = running_channel()
         if channel is None:
-            return False  # read by hand: nothing stands between this and its reader
+            return False  # read by hand: there is no buffer
         buffer = channel.buffer
         waits, self._waits = self._waits, buffer.waits
         return buffer.waits > waits or buffer.full

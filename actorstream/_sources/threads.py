@@ -9,7 +9,7 @@ from anyio import CancelScope, to_thread
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from actorstream._loop.worker import ThreadCall, WorkerThread
-from actorstream._sources.iterables import no_end_by_accident
+from actorstream._sources.iterables import reject_stop_iteration
 from actorstream._streams.producer_task import running_task
 
 T = TypeVar("T")
@@ -22,9 +22,8 @@ class ThreadSource(Generic[T]):
 
     One item is fetched at a time, and only when it is asked for, so the thread is never
     ahead of the stream's buffer. A fetch cannot be interrupted: a cancellation takes effect
-    when it returns. The thread belongs to the producer that reads first, and goes with it.
-    Outside of a producer there is no task that could keep a thread, and each fetch takes the
-    next one that is free.
+    when it returns. The thread belongs to the producer that reads first, and stops with it.
+    Outside of a producer, no task can keep a thread, and each fetch runs in any free one.
     """
 
     def __init__(self, iterable: Iterable[T]) -> None:
@@ -38,7 +37,7 @@ class ThreadSource(Generic[T]):
 
     async def __anext__(self) -> T:
         try:
-            with no_end_by_accident():
+            with reject_stop_iteration():
                 item = await self._next()
         except Exception:
             self._stop()
@@ -49,7 +48,7 @@ class ThreadSource(Generic[T]):
         return cast("T", item)
 
     async def aclose(self) -> None:
-        """Close the iterator in its thread, if it is a generator; shielded, for it cleans up."""
+        """Close the iterator in its thread, if it is a generator; shielded from cancellation."""
         try:
             with CancelScope(shield=True):
                 if self._thread_call is not None:
@@ -77,7 +76,7 @@ class ThreadSource(Generic[T]):
         try:
             await thread_call.wait()
         except BaseException:
-            self._thread_call = thread_call  # its item is for the next reader
+            self._thread_call = thread_call  # keep its item for the next reader
             raise
         return thread_call.result()
 
@@ -93,7 +92,7 @@ class ThreadSource(Generic[T]):
         return next(self._iterator, _EXHAUSTED)
 
     def _stop(self) -> None:
-        self._iterator = None  # it is at its end, and need not be closed again
+        self._iterator = None  # it has ended, and need not be closed again
         self._thread_call = None
         if self._worker is not None:
             self._worker.stop()

@@ -1,1 +1,1 @@
-"""An item's way: from an actor's ``yield`` to its consumer's ``async for``."""
+"""Streams: the path of an item from an actor's ``yield`` to its consumer's ``async for``."""

@@ -1,22 +1,22 @@
 """The bounded buffer between one producer and one consumer.
 
-It keeps the interface and the semantics of AnyIO's memory object streams, both ends in one
-object, and adds what makes this library fast: marks that either side can test without a call.
+It keeps the interface and the semantics of AnyIO's memory object streams, with both ends in
+one object, and adds what makes this library fast: marks that a side can test without a call.
 
 The fast path. A side that need not wait does one comparison and one operation on a deque::
 
     producer:  if len(buffer.items) < buffer.high: buffer.items.append(item)
     consumer:  if len(buffer.items) > buffer.low:  buffer.items.popleft()
 
-Whenever anything else is to be done, the marks are set so that the comparison fails, and the
-side comes to the methods below: the buffer is full or empty, somebody waits, it is closed, it
-is paused, or the side has had its turn. A turn is ``TURN`` items; ``high`` and ``low`` are
-never further than that from the fill at the last rest, and since a side that does not rest
-runs alone, neither handles many more items than that before the other tasks of the loop get
-theirs. So fairness costs nothing per item.
+In every other case the marks are set so that the comparison fails, and the side takes the
+slow path, the methods below: the buffer is full, empty, closed or paused, the other side
+waits, or this side has used up its turn. A turn is ``TURN`` items; ``high`` and ``low`` are
+never further than that from the fill at the last rest. A side that does not rest runs alone,
+so neither side handles many more items than that before the other tasks of the loop get their
+turn. So fairness costs nothing per item.
 
-An item is in the producer's hand, in the buffer, or with the consumer. Each side waits until
-it is woken and then tries again, so a wait that is cancelled on the way can lose nothing.
+An item is with the producer, in the buffer, or with the consumer. Each side waits until it is
+woken and then tries again, so a cancelled wait cannot lose an item.
 """
 
 from __future__ import annotations
@@ -42,31 +42,31 @@ _NEVER = sys.maxsize  # more items than there can be
 
 
 class Reserve(Protocol[T]):
-    """Items that stay elsewhere until the consumer comes for them."""
+    """Items that stay outside the buffer until the consumer takes them."""
 
     def __len__(self) -> int: ...
 
     def move(self, items: deque[T]) -> None:
-        """Append the oldest one to ``items``, if there is any."""
+        """Append the oldest item to ``items``, if there is one."""
 
     def drain(self, items: deque[T]) -> None:
-        """Append all of them to ``items``, and take in no more."""
+        """Append all items to ``items``, and accept no more."""
 
 
 class Buffer(ObjectStream[T]):
-    """Hands items over, in order, at most ``size`` of them waiting.
+    """Passes items on in order; at most ``size`` of them wait.
 
     Attributes:
-        items: What is in it.
+        items: The buffered items.
         high: The producer may append while there are fewer items; see the fast path above.
         low: The consumer may take while there are more.
-        size: The most items that may wait in it; at least 1.
+        size: The most items that may wait; at least 1.
         delivered: How many items have been taken.
-        ended: Whether nothing more may be put in.
+        ended: Whether the buffer accepts no more items.
         waits: How often a producer had to wait for room.
-        paused: Whether both sides are to look before they go on, until ``resume()``.
-        reserve: Where the consumer looks when there is nothing in it, if anywhere. Whoever
-            puts something there calls ``wake_consumer()``.
+        paused: Whether both sides must leave the fast path, until ``resume()``.
+        reserve: What the consumer takes from when the buffer is empty, if set. Code that adds
+            to the reserve calls ``wake_consumer()``.
     """
 
     __slots__ = (
@@ -99,20 +99,20 @@ class Buffer(ObjectStream[T]):
         self.reserve: Reserve[T] | None = None
         self._closed = False
         self._held = False
-        self._reader: Waiter | None = None  # where the consumer waits, if it does
+        self._reader: Waiter | None = None  # set while the consumer waits
         self._writers: list[Waiter] = []
-        self._spare_reader: Waiter | None = None  # for its next wait
+        self._spare_reader: Waiter | None = None  # reused for the next wait
         self._spare_writer: Waiter | None = None
         self.high: int = size if size < TURN else TURN
         self.low: int = 0
         self._put_until = TURN
         self._take_until = -TURN
 
-    # What it looks like
+    # Properties
 
     @property
     def fill(self) -> int:
-        """How many items wait for the consumer, those in reserve included."""
+        """How many items wait for the consumer, the reserve included."""
         return len(self.items) + (0 if self.reserve is None else len(self.reserve))
 
     @property
@@ -127,11 +127,11 @@ class Buffer(ObjectStream[T]):
 
     @property
     def producer_waiting(self) -> bool:
-        """Whether a producer waits for room, and has found none yet."""
+        """Whether a producer waits for room and has not been woken yet."""
         return bool(self._writers)
 
     def statistics(self) -> MemoryObjectStreamStatistics:
-        """Return how it stands, in AnyIO's terms."""
+        """Return the fill and the waiting tasks, in AnyIO's terms."""
         return MemoryObjectStreamStatistics(
             current_buffer_used=len(self.items),
             max_buffer_size=self.size,
@@ -141,14 +141,14 @@ class Buffer(ObjectStream[T]):
             tasks_waiting_receive=int(self.consumer_waiting),
         )
 
-    # Handing over: a synchronous core, and a shell that waits
+    # Sending, receiving, waiting
 
     def send_nowait(self, item: T) -> None:
         """Put an item in.
 
         Raises:
             WouldBlock: The buffer is full.
-            ClosedResourceError: It has been ended or closed.
+            ClosedResourceError: The buffer has been ended or closed.
         """
         if self.ended:
             raise ClosedResourceError
@@ -162,13 +162,13 @@ class Buffer(ObjectStream[T]):
         """Take the oldest item out.
 
         Raises:
-            WouldBlock: There is none yet.
-            EndOfStream: There will be none, for it has been ended.
-            ClosedResourceError: It has been closed.
+            WouldBlock: There is no item yet.
+            EndOfStream: There is no item, and the buffer has been ended.
+            ClosedResourceError: The buffer has been closed.
         """
         if not self.items and self.reserve is not None:
             self.reserve.move(self.items)
-            self._take_until += 1  # one more of this turn that no producer's turn put in
+            self._take_until += 1  # counts in this turn, though the fill stays the same
         if not self.items:
             if self._closed:
                 raise ClosedResourceError
@@ -179,10 +179,10 @@ class Buffer(ObjectStream[T]):
         return self.items.popleft()
 
     async def send(self, item: T) -> None:
-        """Put an item in; wait while the buffer is full. If cancelled, it was not put in.
+        """Put an item in; wait while the buffer is full. If cancelled, the item was not put in.
 
         Raises:
-            ClosedResourceError: It has been ended or closed, perhaps during the wait.
+            ClosedResourceError: The buffer has been ended or closed, perhaps during the wait.
         """
         await self.rest()
         while True:
@@ -192,11 +192,11 @@ class Buffer(ObjectStream[T]):
                 await self.wait_writable()
 
     async def receive(self) -> T:
-        """Take the oldest item out; wait while there is none. If cancelled, none was taken.
+        """Take the oldest item out; wait while there is none. If cancelled, no item was taken.
 
         Raises:
-            EndOfStream: There will be none, for it has been ended.
-            ClosedResourceError: It has been closed, perhaps during the wait.
+            EndOfStream: There is no item, and the buffer has been ended.
+            ClosedResourceError: The buffer has been closed, perhaps during the wait.
             BusyResourceError: Another task is waiting for an item.
         """
         await self.rest()
@@ -207,7 +207,7 @@ class Buffer(ObjectStream[T]):
                 await self.wait_readable()
 
     async def wait_writable(self) -> None:
-        """Wait until it is worth trying to put again."""
+        """Wait until there may be room, or the buffer ends."""
         self.waits += 1
         waiter, self._spare_writer = self._spare_writer or make_waiter(), None
         self._writers.append(waiter)
@@ -215,13 +215,13 @@ class Buffer(ObjectStream[T]):
         try:
             await waiter.wait()
         finally:
-            if waiter in self._writers:  # it gave up
+            if waiter in self._writers:  # not woken but cancelled
                 self._writers.remove(waiter)
             self._spare_writer = waiter
             self._begin_turn()
 
     async def wait_readable(self) -> None:
-        """Wait until it is worth trying to take again.
+        """Wait until there may be an item, or the buffer ends.
 
         Raises:
             BusyResourceError: Another task is waiting for an item.
@@ -234,13 +234,13 @@ class Buffer(ObjectStream[T]):
         try:
             await waiter.wait()
         finally:
-            if self._reader is waiter:  # it gave up
+            if self._reader is waiter:  # not woken but cancelled
                 self._reader = None
             self._spare_reader = waiter
             self._begin_turn()
 
     def wake_consumer(self) -> None:
-        """Let the consumer look again, if it waits."""
+        """Wake the consumer, if it waits."""
         if self._reader is not None:
             self._reader.wake()
             self._reader = None
@@ -256,16 +256,16 @@ class Buffer(ObjectStream[T]):
 
     @property
     def put_turn_over(self) -> bool:
-        """Whether a producer is to rest before it puts more."""
+        """Whether a producer must rest before it puts more."""
         return len(self.items) >= self._put_until
 
     @property
     def take_turn_over(self) -> bool:
-        """Whether the consumer is to rest before it takes more."""
+        """Whether the consumer must rest before it takes more."""
         return len(self.items) <= self._take_until
 
     async def rest(self) -> None:
-        """Let other tasks have their turn; a checkpoint. It counts even if cancelled."""
+        """Let other tasks run: a checkpoint. Even if cancelled, it begins a new turn."""
         try:
             await checkpoint()
         finally:
@@ -282,14 +282,14 @@ class Buffer(ObjectStream[T]):
         busy = self._reader is not None or self._held or self.ended
         self.high = 0 if busy else size if size < put_until else put_until
         self.low = _NEVER if self._writers else take_until if take_until > 0 else 0
-        if self.paused:  # looked at last: another thread may have just set it
+        if self.paused:  # checked last: another thread may have just set it
             self.high = 0
             self.low = _NEVER
 
-    # Out of the ordinary
+    # Holding, pausing, ending
 
     def hold(self) -> None:
-        """Have the producer come to ``send_nowait()`` for each item, from now on."""
+        """Make the producer call ``send_nowait()`` for each item, until ``release()``."""
         self._held = True
         self.high = 0
 
@@ -299,7 +299,7 @@ class Buffer(ObjectStream[T]):
         self._set_marks()
 
     def pause(self) -> None:
-        """Have both sides leave the fast path until ``resume()``. Any thread may call this."""
+        """Make both sides leave the fast path until ``resume()``. Any thread may call this."""
         self.paused = True
         self.high = 0
         self.low = _NEVER
@@ -310,15 +310,15 @@ class Buffer(ObjectStream[T]):
         self._set_marks()
 
     def attach_reserve(self, reserve: Reserve[T]) -> None:
-        """Let the consumer look there, too, when there is nothing in the buffer."""
+        """Let the consumer take from a reserve when the buffer is empty."""
         self.reserve = reserve
 
     def drop_oldest(self) -> None:
-        """Throw the oldest item away to make room."""
+        """Drop the oldest item to make room."""
         self.items.popleft()
 
     def end(self) -> None:
-        """Let nothing more in; what is in can still be taken. Wakes everybody."""
+        """Accept no more items; buffered ones can still be taken. Wakes both sides."""
         reserve, self.reserve = self.reserve, None
         if reserve is not None:
             reserve.drain(self.items)
@@ -328,17 +328,17 @@ class Buffer(ObjectStream[T]):
         self._wake_producers()
 
     async def send_eof(self) -> None:
-        """Do as ``end()``, under AnyIO's name."""
+        """Like ``end()``, under AnyIO's name."""
         self.end()
         await checkpoint()
 
     def close(self) -> None:
-        """Let nothing in or out any more; what is in is thrown away. Wakes everybody."""
+        """Accept no more items, and discard the buffered ones. Wakes both sides."""
         self._closed = True
         self.end()
         self.items.clear()
 
     async def aclose(self) -> None:
-        """Do as ``close()``."""
+        """Like ``close()``, under AnyIO's name."""
         self.close()
         await checkpoint()

@@ -1,6 +1,6 @@
-"""The life of one stream: from its request, through its buffer, to its one outcome.
+"""One stream, from its request, through its buffer, to its one outcome.
 
-An item's way::
+The path of an item::
 
     actor's `yield item`              producer.py takes it from the generator
         -> put(channel, item)         waits while the buffer is full
@@ -49,7 +49,7 @@ from actorstream._streams.producer_task import ProducerTask
 from actorstream._streams.watchdog import Watchdog
 
 END: Any = object()
-"""What a consumer takes from a stream that has no more items."""
+"""What a consumer takes when there are no more items."""
 
 logger = logging.getLogger("actorstream")
 
@@ -58,17 +58,17 @@ class Channel:
     """One stream, from its start to its end.
 
     Args:
-        request: What the consumer asks, and of which actor.
+        request: What the consumer asks for, and from which actor.
         options: The limits of the stream.
 
     Attributes:
         identity: What the events of the stream share.
         task: The producer's task; ``None`` if the stream was over before it started.
-        began: When it started, on the event loop's clock.
+        began: When the stream started, on the event loop's clock.
         dropped: Items lost to the overflow policy.
-        concluded: Whether the consumer has come to the end.
-        closing_event: The actor's own end or error event, kept until the actor is done. So a
-            consumer that sees the end knows that the producer is done.
+        concluded: Whether the consumer has reached the end.
+        closing_event: The actor's own end or error event, kept until the actor is done, so
+            that a consumer that sees the end knows that the producer is done.
     """
 
     opened_by: ClassVar[str] = "stream_async()"
@@ -99,7 +99,7 @@ class Channel:
         self.buffer: Buffer[Any] = Buffer(options.buffer_size)
         self.task: ProducerTask | None = None
         self.dropped: int = 0
-        self._lost: ThreadSafeCounter | None = None  # before they reached the event loop
+        self._lost: ThreadSafeCounter | None = None  # items lost on the way to the loop
         self.closing_event: AsyncStreamMessage[Any] | None = None
         self.concluded = False
         self._runtime: Runtime | None = None
@@ -119,12 +119,12 @@ class Channel:
 
     @property
     def over(self) -> bool:
-        """Whether the outcome is decided. The consumer may not have come to it yet."""
+        """Whether the outcome is decided. The consumer may not have reached it yet."""
         return self._outcome is not None
 
     @property
     def state(self) -> str:
-        """Where the stream is in its life, in a few words."""
+        """The state of the stream, in words."""
         if self.concluded:
             return "ended" if not self.live else "ended, producer cleaning up"
         return "ending" if self.over else "open"
@@ -140,7 +140,7 @@ class Channel:
             consumer_waiting=self.buffer.consumer_waiting,
         )
 
-    # Start and end of the producer
+    # Starting and leaving
 
     def start(
         self,
@@ -148,7 +148,7 @@ class Channel:
         on_left: Callable[[Channel], object],
         task: ProducerTask | None = None,
     ) -> None:
-        """Begin to heed the signal and the time limits; ``task``, if any, is about to run."""
+        """Start to watch the signal and the time limits; ``task``, if any, is about to run."""
         self.task = task
         self._runtime = runtime
         self._on_left = on_left
@@ -179,7 +179,7 @@ class Channel:
         self.buffer.hold()
 
     def make_room(self) -> bool:
-        """Apply the overflow policy, which is not to wait; return whether to try again."""
+        """Apply an overflow policy other than ``"wait"``; return whether to try again."""
         policy = self.options.overflow
         if policy == "fail":
             self.terminate(overflowed(self.request, self.buffer.size))
@@ -190,7 +190,7 @@ class Channel:
         return policy == "drop_oldest"
 
     async def wait_writable(self) -> None:
-        """Wait until it is worth trying to put again: the consumer holds the producer up."""
+        """Wait until there may be room; this is how backpressure reaches the producer."""
         await (self.buffer if self._watchdog is None else self._watchdog).wait_writable()
 
     def note_item(self) -> None:
@@ -199,12 +199,12 @@ class Channel:
             self._watchdog.on_item()
 
     def lost_counter(self) -> ThreadSafeCounter:
-        """Return what counts the items that are lost before they reach the event loop."""
+        """Return the counter of items that are lost before they reach the event loop."""
         self._lost = self._lost or ThreadSafeCounter()
         return self._lost
 
     def rename(self, correlation_id: str) -> None:
-        """Give the events to come another correlation id."""
+        """Give later events another correlation id."""
         self.identity = self.identity.renamed(correlation_id)
 
     # The consumer's side
@@ -215,7 +215,7 @@ class Channel:
         Cancelling it loses nothing.
 
         Returns:
-            The item, or ``END`` where there are no more.
+            The item, or ``END`` when there are no more.
 
         Raises:
             StreamConsumedError: Another task is waiting for an item.
@@ -223,7 +223,7 @@ class Channel:
         buffer = self.buffer
         while True:
             if buffer.paused:
-                self.heed_signal()
+                self.apply_abort()
             if buffer.take_turn_over:
                 await buffer.rest()
             try:
@@ -232,7 +232,7 @@ class Channel:
                 await buffer.wait_readable()
             except (EndOfStream, ClosedResourceError):
                 if self._outcome and isinstance(self._outcome.error, RouterClosedError):
-                    await checkpoint_if_cancelled()  # what ended the router may be around both
+                    await checkpoint_if_cancelled()  # what cancelled the router may cancel this
                 return END
             except BusyResourceError:
                 raise StreamConsumedError(
@@ -246,7 +246,7 @@ class Channel:
         return completed
 
     def take_closing_event(self) -> AsyncStreamMessage[Any] | None:
-        """Return the event that closes the stream, once. The consumer has come to the end."""
+        """Return the event that closes the stream, once. The consumer has reached the end."""
         outcome = self._conclude()
         number = self.buffer.delivered + 1
         if outcome is ENDED:
@@ -258,7 +258,7 @@ class Channel:
         return self.complete(outcome.event, number)
 
     def take_closing_error(self) -> ActorStreamError | None:
-        """Return the error that ended the stream, once. The consumer has come to the end."""
+        """Return the error that ended the stream, once. The consumer has reached the end."""
         outcome = self._conclude()
         self._outcome = CLOSED
         return outcome.error
@@ -271,19 +271,19 @@ class Channel:
         return self._outcome
 
     def close(self) -> None:
-        """End the stream because its consumer wants no more of it."""
+        """End the stream because its consumer is done with it."""
         self.terminate(CLOSED)
         self.take_closing_error()
 
-    # From anywhere
+    # Ending
 
     def terminate(self, outcome: Outcome) -> None:
         """End the stream from outside: cancel the producer, wake the consumer.
 
-        Does nothing if the consumer has come to the end already. An outcome that discards
+        Does nothing if the consumer has reached the end already. An outcome that discards
         overrides one that still waits behind buffered items.
         """
-        if self._watchdog is not None:  # an abort that came first may be on its way
+        if self._watchdog is not None:  # an earlier abort may not have arrived yet
             outcome = self._watchdog.find_abort() or outcome
         waiting = self._outcome
         if self.concluded or (waiting and not outcome.overrides(waiting)):
@@ -295,7 +295,7 @@ class Channel:
             self.task.cancel()
 
     def abandon(self) -> None:
-        """Close the stream soon, since its iterator is gone. Any thread may call this."""
+        """Close the stream soon, because its iterator is gone. Any thread may call this."""
         if self.concluded:
             return
         if self._watchdog is not None:
@@ -305,10 +305,10 @@ class Channel:
         else:
             self._runtime.call_soon(self.close)
 
-    def heed_signal(self) -> None:
-        """End the stream for its signal's reason: the buffer was paused by an abort."""
+    def apply_abort(self) -> None:
+        """End the stream with its signal's reason: an abort has paused the buffer."""
         if self._watchdog is not None:
-            self._watchdog.heed_signal()
+            self._watchdog.apply_abort()
 
     def end(self, outcome: Outcome) -> None:
         """Decide the outcome. The producer, if it is live, is not cancelled."""
@@ -327,6 +327,6 @@ class Channel:
 
 
 def running_channel() -> Channel | None:
-    """Return the channel of the producer that this code runs for, while that producer is live."""
+    """Return the channel of the producer that runs this code, while that producer is live."""
     channel: Channel | None = current_channel.get()
     return channel if channel is not None and channel.live else None

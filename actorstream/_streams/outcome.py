@@ -13,7 +13,7 @@
 | abort     | -                 | `StreamAbortedError`  | discarded              |
 | closed    | -                 | -                     | discarded              |
 
-An outcome that discards comes from somebody who wants nothing more, so it overrides one that
+An outcome that discards comes from a caller who wants nothing more, so it overrides one that
 is still waiting behind buffered items.
 """
 
@@ -45,12 +45,12 @@ logger = logging.getLogger("actorstream")
 
 @attrs.frozen(kw_only=True)
 class Outcome:
-    """What the consumer finds where the items end.
+    """What the consumer gets after the last item.
 
     Attributes:
-        event: Shown first, to those who iterate events.
-        error: Raised next, once; without one the iteration stops.
-        discards: Whether what is still buffered is thrown away.
+        event: Shown first, to a consumer that iterates events.
+        error: Raised next, once; without an error, the iteration stops.
+        discards: Whether the items that are still buffered are thrown away.
     """
 
     event: AsyncStreamMessage[Any] | None = None
@@ -58,14 +58,14 @@ class Outcome:
     discards: bool = False
 
     def overrides(self, waiting: Outcome) -> bool:
-        """Whether this outcome, from outside, counts more than one that the consumer will see."""
+        """Whether this outcome, from outside, replaces one that waits for the consumer."""
         return self.discards and not waiting.discards
 
     def log_unseen(self, request: Message) -> None:
-        """Log a failure of the actor that is overridden before its consumer has seen it."""
+        """Log a failure of the actor that is overridden before the consumer has seen it."""
         if self.event is not None and self.error is not None:
             logger.warning(
-                "%s failed unseen by the consumer of its stream of %r",
+                "%s failed while it streamed %r, and the consumer has not seen the error",
                 request.to,
                 request.type,
                 exc_info=self.error.__cause__,
@@ -74,11 +74,11 @@ class Outcome:
 
 CLOSED = Outcome(discards=True)
 ENDED = Outcome()
-"""The natural end; its event is made when the consumer comes to it."""
+"""The natural end; its event is made when the consumer reaches it."""
 
 
 def done(request: Message, closing_event: AsyncStreamMessage[Any] | None) -> Outcome:
-    """The actor came to its natural end; it may have yielded an end or error event of its own."""
+    """Return the outcome of an actor that finished, perhaps with a closing event of its own."""
     if closing_event is None:
         return ENDED
     if closing_event.type == "end":
@@ -91,12 +91,12 @@ def done(request: Message, closing_event: AsyncStreamMessage[Any] | None) -> Out
 
 
 def unsupported(error: StreamingNotSupportedError) -> Outcome:
-    """The actor gave nothing that could be streamed: the library's finding, not the actor's."""
+    """Return the outcome of an actor in which the library found nothing to stream."""
     return Outcome(event=error_event(error), error=error)
 
 
 def failed(request: Message, exception: BaseException) -> Outcome:
-    """The actor raised."""
+    """Return the outcome of an actor that raised an exception."""
     error = StreamError(
         f"{request.to} failed while it streamed {request.type!r}: "
         f"{type(exception).__name__}: {exception}"
@@ -106,19 +106,19 @@ def failed(request: Message, exception: BaseException) -> Outcome:
 
 
 def aborted(reason: object) -> Outcome:
-    """Somebody cancelled the stream."""
+    """Return the outcome of a stream that was cancelled."""
     return Outcome(error=StreamAbortedError(reason), discards=True)
 
 
 def timed_out(kind: TimeoutKind, options: StreamAsyncOptions, to: Address) -> Outcome:
-    """A time limit passed."""
+    """Return the outcome of a time limit that passed."""
     option = "timeout" if kind == "total" else f"{kind}_timeout"
     error = StreamTimeoutError(kind, getattr(options, option), to)
     return Outcome(error=error, discards=kind == "stall")
 
 
 def overflowed(request: Message, buffer_size: int) -> Outcome:
-    """The buffer was full, and the caller wanted no waiting and no loss."""
+    """Return the outcome of a full buffer whose overflow policy is ``"fail"``."""
     return Outcome(
         error=StreamOverflowError(
             f"{request.to} produced {request.type!r} faster than it was read: more than "
@@ -128,21 +128,21 @@ def overflowed(request: Message, buffer_size: int) -> Outcome:
 
 
 def actor_stopped(to: Address, failure: BaseException | None = None) -> Outcome:
-    """The actor is gone."""
+    """Return the outcome of an actor that was stopped."""
     error = ActorStoppedError(f"{to} was stopped while it streamed")
     error.__cause__ = failure
     return Outcome(error=error)
 
 
 def actor_restarted(to: Address, failure: BaseException | None) -> Outcome:
-    """The actor is gone, and a fresh one takes its place."""
+    """Return the outcome of an actor that was replaced by a fresh one."""
     error = ActorRestartedError(f"{to} was restarted while it streamed")
     error.__cause__ = failure
     return Outcome(error=error)
 
 
 def router_closed(to: Address) -> Outcome:
-    """The router was left, or cancelled."""
+    """Return the outcome of a router that was left or cancelled."""
     return Outcome(
         error=RouterClosedError(
             f"the router was closed while {to} streamed; "

@@ -1,10 +1,10 @@
-"""The producer's task: drives an actor's source from first to last, and closes it.
+"""What the producer's task runs: it reads an actor's source to the end, and closes it.
 
 One task does all of it, so an actor may hold cancel scopes and task groups open across a
-``yield``. PEP 789 tells what breaks otherwise: a scope that is entered in one task and left
+``yield``. PEP 789 explains what breaks otherwise: a scope that is entered in one task and left
 in another. For the same reason, an exception that hits this task while it hands an item over
-(a scope of the actor's own may have expired) is thrown into the source at its ``yield``,
-where that scope can catch it.
+(a scope in the actor may have expired) is thrown into the source at its ``yield``, where that
+scope can catch it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from actorstream._streams.outcome import Outcome, done, failed, router_closed, u
 from actorstream._streams.producer_task import Closeable, ProducerTask
 
 Opener = Callable[[Channel, Callable[..., Any]], Awaitable[Awaitable[None]]]
-"""Calls a method of an actor, and gives what puts all that the method makes into a channel."""
+"""Calls a method of an actor, and returns an awaitable that puts its items into a channel."""
 
 T = TypeVar("T")
 
@@ -44,7 +44,7 @@ async def produce(
         channel: Where the items go.
         task: The task that this runs in.
         opener: Calls the method.
-        method: The actor's.
+        method: The actor's method.
     """
     current_request.set(channel.request)
     current_channel.set(channel)
@@ -68,21 +68,21 @@ async def produce(
 
 
 async def _close_half_read(sources: Iterable[Closeable]) -> None:
-    """Close the sources that the actor left half-read: an ``async for`` closes nothing."""
+    """Close the sources that the actor left half-read: an ``async for`` does not close them."""
     async with AsyncExitStack() as stack:
         for source in sources:
             stack.push_async_callback(source.aclose)
 
 
 class NothingToStreamError(Exception):
-    """The library's own finding about this actor; every other exception is the actor's.
+    """The library found nothing to stream in this actor.
 
-    An actor that consumes another's stream may raise ``StreamingNotSupportedError``, too.
+    Not a ``StreamingNotSupportedError``: an actor that consumes another stream may raise that.
     """
 
 
 def _settle(outcome: Outcome, channel: Channel, task: ProducerTask) -> None:
-    """End the stream as its actor did; an error after its end is one of the clean-up."""
+    """End the stream with the actor's outcome; an error after the end is a clean-up error."""
     if not channel.over and current_effective_deadline() == -inf:
         channel.end(router_closed(channel.request.to))  # cancelled from outside, but it returned
     if not channel.over:
@@ -92,7 +92,7 @@ def _settle(outcome: Outcome, channel: Channel, task: ProducerTask) -> None:
 
 
 def _forward(exc: BaseException, channel: Channel, task: ProducerTask) -> None:
-    """Tell the consumer of the actor's failure; raise again what is not the actor's."""
+    """Pass the actor's failure on to the consumer; raise again what is not the actor's."""
     if isinstance(exc, NothingToStreamError):
         _settle(unsupported(StreamingNotSupportedError(*exc.args)), channel, task)
         return
@@ -107,7 +107,7 @@ def _forward(exc: BaseException, channel: Channel, task: ProducerTask) -> None:
 
 
 class Source(ABC):
-    """An async iterable that can put its items into a channel by itself, and faster."""
+    """An async iterable that can put its items into a channel itself, which is faster."""
 
     @abstractmethod
     async def feed(self, channel: Channel) -> None:
@@ -165,15 +165,15 @@ async def pump(iterator: AsyncIterator[Any], channel: Channel) -> None:
                 return
     except BaseException:
         # A generator that raised is closed already; another kind of iterator may not be.
-        await close(iterator)  # noqa: ASYNC102 - where it is cancelled, closing is, too
+        await close(iterator)  # noqa: ASYNC102 - a cancellation cancels the closing, too
         raise
 
 
 async def _hand_over(item: Any, channel: Channel, iterator: AsyncIterator[Any]) -> bool:
-    """Hand an item over, throwing what comes in between into the source at its ``yield``.
+    """Hand an item over; an exception meanwhile is thrown into the source at its ``yield``.
 
     Returns:
-        Whether the source goes on; it may end where something is thrown into it.
+        Whether the source goes on; it may end when an exception is thrown into it.
     """
     while True:
         try:
@@ -183,11 +183,11 @@ async def _hand_over(item: Any, channel: Channel, iterator: AsyncIterator[Any]) 
             try:
                 item = await throw_into(iterator, exc)  # noqa: ASYNC102 - the source decides
             except StopAsyncIteration:
-                return False  # noqa: ASYNC104 - it took the exception for its end
+                return False  # noqa: ASYNC104 - the source ended on the exception
 
 
 async def throw_into(iterator: AsyncIterator[T], exception: BaseException) -> T:
-    """Throw an exception into an iterator at its ``yield``; raise it if it has none."""
+    """Throw an exception into an iterator at its ``yield``; without one, raise it."""
     throw: Callable[[BaseException], Awaitable[T]] | None = getattr(iterator, "athrow", None)
     if throw is None:
         raise exception
@@ -204,11 +204,11 @@ async def close(iterator: AsyncIterator[Any]) -> None:
 async def put(channel: Channel, item: Any) -> None:
     """Hand an item over; wait while the buffer is full. The slow path of the producer.
 
-    If the wait raises, a cancellation above all, the item was not handed over. Once the stream
-    is over, this is a checkpoint and the item is dropped.
+    If the wait raises, for example a cancellation, the item was not handed over. Once the
+    stream is over, this is a checkpoint and the item is dropped.
 
     Raises:
-        RuntimeError: The actor has yielded its end event already.
+        RuntimeError: The actor has yielded its end or error event already.
     """
     if channel.closing_event is not None:
         await checkpoint()  # other tasks run even if the actor keeps yielding
@@ -223,7 +223,7 @@ async def put(channel: Channel, item: Any) -> None:
     buffer = channel.buffer
     while not channel.over:
         if buffer.paused:
-            channel.heed_signal()
+            channel.apply_abort()
         elif buffer.put_turn_over:
             await buffer.rest()
         elif len(buffer.items) < buffer.size:

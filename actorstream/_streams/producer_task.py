@@ -1,7 +1,7 @@
-"""The task of one producer, as others see it: they cancel it, wait for it, and learn its error.
+"""The task of one producer, for others to cancel it, wait for it, and get its clean-up error.
 
 The task also owns what the actor opened and may leave behind: worker threads, and sources that
-it did not read to their end.
+it did not read to the end.
 """
 
 from __future__ import annotations
@@ -61,10 +61,10 @@ class ProducerTask:
         if self.live:
             self.scope.cancel()
 
-    # What the actor opens
+    # Worker threads and sources
 
     def open_worker(self) -> WorkerThread:
-        """Start a worker thread. It is stopped with this task, if not before."""
+        """Start a worker thread, which is stopped with this task at the latest."""
         if self._workers is None:
             self._workers = {}
         worker = WorkerThread(self._workers)
@@ -78,7 +78,7 @@ class ProducerTask:
         self._half_read[source] = None
 
     def release(self, source: Closeable) -> None:
-        """Forget a source that has come to its end, or is closed already."""
+        """Forget a source that has ended or is closed already."""
         if self._half_read is not None:
             self._half_read.pop(source, None)
 
@@ -87,10 +87,10 @@ class ProducerTask:
         adopted, self._half_read = self._half_read, None
         return list(adopted or ())
 
-    # Its end
+    # Ending
 
     def finish(self) -> None:
-        """The task has ended. Its worker threads go, and those who wait for it go on."""
+        """The task has ended: stop its worker threads, and wake the tasks that wait for it."""
         self.live = False
         if self._workers:
             for worker in list(self._workers):
@@ -105,7 +105,7 @@ class ProducerTask:
         self._cleanup_error = error
 
     def will_be_awaited(self) -> None:
-        """Somebody is going to call ``join()``, so the log need not tell of a clean-up error."""
+        """``join()`` will be called and return a clean-up error, so do not log it."""
         self._is_awaited = True
 
     async def wait(self) -> None:
@@ -121,7 +121,7 @@ class ProducerTask:
         The task itself does not wait: an actor may close the stream that it produces.
 
         Returns:
-            What the task raised in its clean-up, to whoever asks first.
+            What the task raised in its clean-up; only one call gets it.
         """
         self._is_awaited = True
         here = current_channel.get()
@@ -138,7 +138,7 @@ class ProducerTask:
     async def _wait_shielded(self) -> None:
         """Wait, then let a cancellation through.
 
-        A shield holds off AnyIO's cancellations. Those of asyncio itself come through it.
+        A shield holds off AnyIO's cancellations, but not those of asyncio itself.
         """
         cancelled: BaseException | None = None
         with CancelScope(shield=True):
@@ -164,7 +164,7 @@ class ProducerTask:
 
 
 def running_task() -> ProducerTask | None:
-    """Return the task of the producer that this code runs for, while that task is live."""
+    """Return the task of the producer that runs this code, while that task is live."""
     channel = current_channel.get()
     task: ProducerTask | None = None if channel is None else channel.task
     return task if task is not None and task.live else None

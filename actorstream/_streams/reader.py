@@ -1,9 +1,9 @@
 """The consumer's iterators: of values, and of events.
 
 They are classes and not async generators. A generator that holds a scope open while it yields to
-the consumer breaks when the consumer leaves, and one that is dropped half-read is a warning on
-trio. A reader holds nothing but its channel. When the last reference to the reader goes, which is
-what ``break`` does, its ``__del__`` asks the event loop to close the channel.
+the consumer breaks when the consumer leaves, and one that is dropped half-read causes a warning
+on trio. A reader holds only its channel. When the last reference to the reader goes, as with
+``break``, its ``__del__`` asks the event loop to close the channel.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ EMPTY_BUFFER: Buffer[Any] = Buffer(1)
 
 
 class Reader(ABC, Generic[R]):
-    """Takes the items out of a channel, and gives them as they are.
+    """Takes the items out of a channel.
 
     A traceback keeps the frames that it passed through. Those frames must not keep the reader,
-    whose end is what tells the channel that it is not read any more; hence ``del self``.
+    because the channel is closed when the reader is dropped; hence ``del self``.
     """
 
     __slots__ = ("__weakref__", "_buffer", "_channel")
@@ -65,11 +65,11 @@ class Reader(ABC, Generic[R]):
 
     @abstractmethod
     async def _open(self) -> Channel:
-        """Open the channel, where the reader is first read, and return it."""
+        """Open the channel, at the first read, and return it."""
 
     @abstractmethod
     def _unwrap(self, event: AsyncStreamMessage[Any]) -> R:
-        """Return what is given for an event that the actor made itself."""
+        """Return what the reader gives for an event that the actor made itself."""
 
     def _use(self, channel: Channel) -> Channel:
         """Read this channel from now on."""
@@ -78,7 +78,7 @@ class Reader(ABC, Generic[R]):
         return channel
 
     def _finish(self) -> R:
-        """Return what comes after the items, or raise it."""
+        """Return or raise what comes after the last item."""
         return stop(self._channel.take_closing_error())
 
 
@@ -92,7 +92,7 @@ class StreamReader(Reader[R]):
         self._start: Callable[[], Channel] | None = start
 
     async def aclose(self) -> None:
-        """Close the stream and wait until its producer is gone.
+        """Close the stream and wait until its producer has ended.
 
         Raises:
             Exception: What the producer raised in its clean-up.
@@ -104,14 +104,14 @@ class StreamReader(Reader[R]):
                 raise error
 
     async def _open(self) -> Channel:  # noqa: ASYNC124 - a subscription waits for its port
-        start, self._start = self._start, None  # the stream need not be kept
+        start, self._start = self._start, None  # do not keep the stream alive
         if start is None:
             raise StopAsyncIteration
         return self._use(start())
 
 
 class PayloadReader(StreamReader[T]):
-    """Gives bare payloads."""
+    """Iterates the bare payloads."""
 
     __slots__ = ()
 
@@ -120,7 +120,7 @@ class PayloadReader(StreamReader[T]):
 
 
 class EventReader(StreamReader[AsyncStreamMessage[T]]):
-    """Gives events, the closing one included."""
+    """Iterates the events, the closing one included."""
 
     __slots__ = ()
 
@@ -142,7 +142,7 @@ class EventReader(StreamReader[AsyncStreamMessage[T]]):
             number = self._buffer.delivered
         if type(item) is AsyncStreamMessage:
             return self._unwrap(item)  # pyright: ignore[reportUnknownArgumentType]
-        # The constructor would make what few consumers ask for; see AsyncStreamMessage.
+        # The constructor would fill in fields that few consumers read; see AsyncStreamMessage.
         event = blank_event()
         event.type = "data"
         event.payload = item
@@ -162,13 +162,13 @@ class EventReader(StreamReader[AsyncStreamMessage[T]]):
 
 
 async def close_and_wait(channel: Channel) -> BaseException | None:
-    """Close a channel, wait for its producer, and return what that raised in its clean-up."""
+    """Close a channel, wait for its producer, and return its clean-up error."""
     channel.close()
     return None if channel.task is None else await channel.task.join()
 
 
 def stop(error: BaseException | None) -> NoReturn:
-    """Raise what an iterator raises where there are no more items."""
+    """Raise what an iterator raises after its last item."""
     try:
         raise StopAsyncIteration if error is None else error
     finally:

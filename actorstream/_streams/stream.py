@@ -22,9 +22,9 @@ Launch = Callable[[Message, StreamAsyncOptions, Outcome | None], Channel]
 
 
 class Stream(Generic[T]):
-    """What an actor streams.
+    """The stream of an actor's items.
 
-    Nothing runs until it is iterated or entered, once::
+    Nothing runs until the stream is iterated or entered, which works once::
 
         async for event in router.stream_async("actor", "query"):  # bare
             ...
@@ -34,15 +34,15 @@ class Stream(Generic[T]):
                 ...
 
     In the bare form, leaving the loop early stops the producer within a few turns of the
-    event loop. In the scoped form the producer is gone when the block ends, its clean-up
+    event loop. In the scoped form the producer has ended when the block ends, its clean-up
     included; that wait is shielded from cancellation, just as a task group waits for its
-    tasks. An exception of the block leaves it as it is.
+    tasks. An exception of the block is raised unchanged.
 
-    Reading raises ``StreamError`` (the actor failed; after its error event) and its kinds
+    Reading raises ``StreamError`` (the actor failed; after its error event) and its subclasses
     ``StreamAbortedError``, ``StreamTimeoutError`` and ``StreamOverflowError``;
-    ``ActorNotFoundError`` and ``StreamingNotSupportedError`` at the first pull;
-    ``ActorStoppedError`` and ``RouterClosedError`` when those go away. A read may be
-    cancelled at any time and loses nothing.
+    ``ActorNotFoundError`` and ``StreamingNotSupportedError`` at the first read;
+    ``ActorStoppedError`` and ``RouterClosedError`` when the actor or the router goes away.
+    Cancelling a read is safe at any time and loses nothing.
     """
 
     __slots__ = (
@@ -88,7 +88,7 @@ class Stream(Generic[T]):
         """Iterate the events.
 
         Raises:
-            StreamConsumedError: It has been iterated, or closed, before.
+            StreamConsumedError: The stream has been iterated, or closed, before.
         """
         self._claim_iteration()
         return EventReader[T](self._start)
@@ -106,7 +106,7 @@ class Stream(Generic[T]):
         """Return all payloads as a list. Cancelling it closes the stream.
 
         Raises:
-            StreamError: The actor failed; what had been collected is lost.
+            StreamError: The actor failed; the payloads collected so far are lost.
             StreamConsumedError: The stream has been iterated, or closed, before.
         """
         payloads = self.payloads()
@@ -117,8 +117,8 @@ class Stream(Generic[T]):
     def cancel(self, reason: object = "cancel() was called") -> None:
         """Abort this stream: its next read raises ``StreamAbortedError`` with ``reason``.
 
-        What is still buffered is discarded. Does nothing after the end. To be called in the
-        event loop's thread; from another one, abort a signal.
+        Buffered items are discarded. Does nothing after the end. Call it in the event loop's
+        thread; in another thread, abort a signal.
         """
         if self._channel is not None:
             self._channel.terminate(aborted(reason))
@@ -126,7 +126,7 @@ class Stream(Generic[T]):
             self._early = aborted(reason)
 
     async def aclose(self) -> None:
-        """Close the stream and wait until its producer is gone; does no harm twice.
+        """Close the stream and wait until its producer has ended; closing twice is harmless.
 
         A loop over the stream ends. The wait is shielded from cancellation.
 
@@ -142,7 +142,7 @@ class Stream(Generic[T]):
             raise StreamConsumedError(
                 f"{self!r} is in use already; call stream_async() again for a new stream"
             )
-        self._entered = self._iterated = True  # should it not start, it is used up
+        self._entered = self._iterated = True  # used up, even if it fails to start
         channel = self._start()
         if channel.task is not None:
             channel.task.will_be_awaited()

@@ -1,8 +1,7 @@
-"""What may end a stream from outside, if its caller asks: three time limits, an abort signal.
+"""Ends a stream from outside, if its caller asks for it: three time limits and an abort signal.
 
-All of it leads to one call, ``end(outcome)``. An option that is not used costs nothing: a stream
-without such options has no ``Watchdog``, and one that does not count items leaves the buffer's
-fast path alone.
+All of them lead to one call, ``end(outcome)``. An unused option costs nothing: a stream without
+such options has no ``Watchdog``, and one that does not watch items keeps the buffer's fast path.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from actorstream._streams.outcome import Outcome, aborted, timed_out
 
 
 def _ignore(_: Outcome) -> None:
-    """Stands in for ``end`` when the stream is over."""
+    """Replaces ``end`` when the stream is over."""
 
 
 def find_early_outcome(options: StreamAsyncOptions, to: Address) -> Outcome | None:
@@ -40,13 +39,13 @@ def find_early_outcome(options: StreamAsyncOptions, to: Address) -> Outcome | No
 
 
 class Watchdog:
-    """Watches over one running stream: everything but its ``timeout``.
+    """Watches one running stream: all limits but its ``timeout``.
 
     Args:
         options: The limits and the signal.
         to: The actor, for the errors.
-        buffer: Its producer reports each item, as long as items are counted.
-        runtime: The router's.
+        buffer: The stream's; held while the producer must report each item.
+        runtime: The router's runtime.
         end: Called in the event loop with the outcome when a limit passes.
     """
 
@@ -89,7 +88,7 @@ class Watchdog:
             self._signal_key = attach(options.signal, self._interrupt)
             deadline = deadline_of(options.signal)
             if deadline < math.inf:
-                self._signal_timer = runtime.timers.call_at(deadline, self.heed_signal)
+                self._signal_timer = runtime.timers.call_at(deadline, self.apply_abort)
         watches_idle = options.idle_timeout not in NO_LIMIT
         self._watches_items = watches_idle or self._first is not None
         self._watches_blocking = watches_idle or options.stall_timeout not in NO_LIMIT
@@ -97,23 +96,23 @@ class Watchdog:
             buffer.hold()
 
     def _interrupt(self) -> None:
-        """Let nothing more pass, and end the stream soon. Runs in the aborting thread."""
+        """Pause the buffer, and end the stream soon. Runs in the aborting thread."""
         self._buffer.pause()
-        self._runtime.call_soon(self.heed_signal)
+        self._runtime.call_soon(self.apply_abort)
 
-    def heed_signal(self) -> None:
-        """End the stream for the signal's reason: the signal has been aborted, or is due."""
+    def apply_abort(self) -> None:
+        """End the stream with the signal's reason: the signal has been aborted, or is due."""
         assert self._options.signal is not None
         self._buffer.resume()
         self._end(aborted(self._options.signal.reason))
 
     def find_abort(self) -> Outcome | None:
-        """Return the outcome that the signal asks for, if it does."""
+        """Return the outcome of an abort, if the signal has been aborted."""
         signal = self._options.signal
         return aborted(signal.reason) if signal is not None and signal.aborted else None
 
     def on_item(self) -> None:
-        """The producer has made an item: the time limits between items start anew."""
+        """The producer has made an item: restart the time limits between items."""
         if not self._watches_items:
             return
         if self._first is not None:
@@ -126,7 +125,7 @@ class Watchdog:
             self._start_idle()
 
     async def wait_writable(self) -> None:
-        """Wait until it is worth trying to put again; meanwhile, idle time stands still."""
+        """Wait until there may be room; meanwhile, the idle time does not run."""
         if not self._watches_blocking:
             await self._buffer.wait_writable()
             return
@@ -152,21 +151,21 @@ class Watchdog:
             self._start_idle()
 
     def stop_timers(self) -> None:
-        """Stop measuring time: the producer is at its end."""
+        """Stop measuring time: the outcome is decided."""
         for timer in (self._first, self._idle, self._stall):
             if timer is not None:
                 timer.cancel()
         self._watches_items = self._watches_blocking = False
 
     def detach(self) -> None:
-        """Forget the signal, too: the consumer is at its end."""
+        """Forget the signal, too: the consumer has reached the end."""
         self.forget_signal()
         if self._signal_timer is not None:
             self._signal_timer.cancel()
-        self._end = _ignore  # a bound method of the one that holds this: no cycle remains
+        self._end = _ignore  # it is a bound method of this object's owner: break the cycle
 
     def forget_signal(self) -> None:
-        """Be called by the signal no more. Any thread may call this."""
+        """Stop listening to the signal. Any thread may call this."""
         if self._options.signal is not None:
             detach(self._options.signal, self._signal_key)
 
@@ -185,7 +184,7 @@ class Watchdog:
         self._end(timed_out(kind, self._options, self._to))
 
     def _check_idle(self) -> None:
-        """End the stream if nothing came for too long, or look again when that could be."""
+        """End the stream if it has been idle for too long, or check again when it could be."""
         seconds = self._options.idle_timeout
         assert seconds is not None
         due = self._last_item + seconds
