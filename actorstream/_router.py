@@ -1,7 +1,4 @@
-"""The router: where actors are registered, told, asked, streamed from and subscribed to.
-
-It is entered and left, and hands everything on.
-"""
+"""The router, the public face of the runtime: it only delegates to other modules."""
 
 from __future__ import annotations
 
@@ -30,7 +27,7 @@ from actorstream._supervision.supervisor import make_behavior
 class MessageRouter:
     """Registers actors, sends them messages, and opens streams to them.
 
-    It works inside of ``async with``::
+    Use the router in ``async with``::
 
         async with MessageRouter() as router:
             router.register_actor("greeter", Greeter())
@@ -40,12 +37,12 @@ class MessageRouter:
 
     All actors and producers run in the router's task group. Leaving the router ends open streams
     with ``RouterClosedError``, stops every actor, and waits until all are gone. An exception of
-    the block propagates unchanged. A router is entered once, and used in that event loop.
+    the block propagates unchanged. A router is entered once, and used only in that event loop.
 
     Args:
         on_failure: What happens when an actor without a supervisor fails: with ``"raise"``, its
-            exception leaves the router, in the group that the task group makes; with
-            ``"stop"``, the actor is stopped, and its exception is logged.
+            exception leaves the router, in the task group's exception group; with ``"stop"``,
+            the actor is stopped, and its exception is logged.
 
     Raises:
         ValueError: ``on_failure`` has another value.
@@ -90,7 +87,7 @@ class MessageRouter:
         mailbox_size: int = 100,
         stop_timeout: float | None = 5.0,
     ) -> Address:
-        """Register an actor under an id, and return its address. In an open router, it starts.
+        """Register an actor under an id, and return its address. An open router starts it.
 
         Args:
             id: The actor's id; may be a path such as ``"workers/a"``.
@@ -167,7 +164,7 @@ class MessageRouter:
         sent. An undeliverable message goes to ``dead_letters`` and to the log.
 
         Raises:
-            MailboxFullError: The mailbox is full, and its actor waits for this very tell.
+            MailboxFullError: The mailbox is full, and its actor waits for this tell.
             RouterClosedError: The router is not open.
             TypeError, ValueError: The address or the type is not valid.
         """
@@ -193,7 +190,7 @@ class MessageRouter:
         Args:
             to: The actor's address or id.
             type: The type of the message.
-            payload: Anything.
+            payload: Any object.
             timeout: Seconds until the reply, including the wait for room in the mailbox;
                 ``None`` for no limit.
             signal: Ends the wait when it is aborted.
@@ -254,7 +251,7 @@ class MessageRouter:
 
         The calls never overlap. While a coroutine function ``on_chunk`` waits, the actor is held
         up. If ``on_chunk`` raises, the stream is stopped, and the exception is raised here. The
-        producer is gone when this returns or raises; cancelling it closes the stream.
+        producer is gone when this returns or raises; cancelling this closes the stream.
 
         Raises:
             StreamError: The actor failed, or the stream was aborted or timed out.
@@ -281,7 +278,7 @@ class MessageRouter:
     ) -> Subscription[Any]:
         """Subscribe to what an actor publishes at one of its ports from now on.
 
-        If the port is not there yet, the subscription begins where it is entered or first read;
+        If the port is not there yet, the subscription begins when it is entered or first read;
         that raises ``RouterClosedError``, ``ActorNotFoundError`` or ``PortNotFoundError``.
 
         Args:

@@ -1,4 +1,4 @@
-"""What users subclass."""
+"""``Actor``, which users subclass."""
 
 from __future__ import annotations
 
@@ -38,16 +38,17 @@ T = TypeVar("T")
 class Actor:
     """An actor; subclass it, and register an instance with a router.
 
-    It handles messages if it has ``receive()``, or methods that are marked with ``@handles``. It
-    streams if it has methods that are marked with ``@streams``, or one of two methods:
+    An actor handles messages with ``receive()``, or with methods that are marked with
+    ``@handles``. It streams with methods that are marked with ``@streams``, or with one of:
 
     - ``stream_async(self, payload)``: an async generator function, a coroutine function that
-      returns an async iterable, or a plain method that does. An item that is no
+      returns an async iterable, or a plain method that does. An item that is not an
       ``AsyncStreamMessage`` becomes a data event.
     - ``async def stream(self, payload, on_chunk)``, the older form: ``await
       on_chunk(chunk)`` for each item.
 
-    Either serves all callers. There is no need to call ``super().__init__()``.
+    Both forms serve ``router.stream_async()`` and ``router.stream_ask()``. There is no need to
+    call ``super().__init__()``.
     """
 
     _actorstream: ActorSlot | None = None
@@ -63,10 +64,10 @@ class Actor:
 
     @property
     def address(self) -> Address:
-        """The address under which it is registered.
+        """The address that the actor is registered under.
 
         Raises:
-            AttributeError: It is not registered.
+            AttributeError: The actor is not registered.
         """
         cell = slot_of(self).cell
         if cell is None:
@@ -75,10 +76,10 @@ class Actor:
 
     @property
     def router(self) -> MessageRouter:
-        """The router with which it is registered.
+        """The router that the actor is registered with.
 
         Raises:
-            AttributeError: It is not registered.
+            AttributeError: The actor is not registered.
         """
         registry = slot_of(self).registry
         if registry is None:
@@ -86,31 +87,31 @@ class Actor:
         router: MessageRouter = registry.router
         return router
 
-    # What an actor may do, for a subclass to say
+    # Hooks
 
     async def on_start(self) -> None:
-        """Prepare. It has returned before the first message and the first stream come."""
+        """Prepare; the first message and the first stream come after this has returned."""
 
     async def on_stop(self, reason: str | BaseException) -> None:
-        """Clean up; runs at every end, when the actor's streams are gone.
+        """Clean up; runs however the actor ends, after its streams are gone.
 
-        It is shielded from cancellation for ``stop_timeout`` seconds, then it is cancelled.
+        This is shielded from cancellation for ``stop_timeout`` seconds, then cancelled.
 
         Args:
             reason: ``"normal"`` (stopped when its mailbox was empty), ``"shutdown"`` (stopped
                 at once: the router was left, or its supervisor stopped it), or the exception
-                with which the actor failed.
+                that the actor failed with.
         """
 
     async def receive(self, message: Message) -> Any:
         """Handle a message for which no method is marked with ``@handles``.
 
-        Messages are handled one at a time, in the order in which they were sent. What it
-        returns is the reply to an ask. What it raises reaches the asker as the cause of an
-        ``ActorError``; after a tell it is the failure of this actor.
+        Messages are handled one at a time, in the order in which they were sent. The return
+        value is the reply to an ask. An exception reaches the asker as the cause of an
+        ``ActorError``; after a tell, this actor fails with it.
 
         Raises:
-            UnhandledMessageError: Always, unless it is overridden.
+            UnhandledMessageError: Always, unless a subclass overrides this.
         """
         known = ", ".join(types_of(tables_of(type(self)).handlers)) or "none"
         raise UnhandledMessageError(
@@ -119,15 +120,15 @@ class Actor:
             message,
         )
 
-    # Talking to others
+    # Messages
 
     async def tell(self, to: str | Address, type: str, payload: Any = None) -> None:
-        """Do as ``MessageRouter.tell()``, with this actor as the sender."""
-        await tell(_joined(self), make_message(to, type, payload, self.address))
+        """Like ``MessageRouter.tell()``, but with this actor as the sender."""
+        await tell(_registry_of(self), make_message(to, type, payload, self.address))
 
     def tell_nowait(self, to: str | Address, type: str, payload: Any = None) -> None:
-        """Do as ``MessageRouter.tell_nowait()``, with this actor as the sender."""
-        tell_nowait(_joined(self), make_message(to, type, payload, self.address))
+        """Like ``MessageRouter.tell_nowait()``, but with this actor as the sender."""
+        tell_nowait(_registry_of(self), make_message(to, type, payload, self.address))
 
     async def ask(
         self,
@@ -138,28 +139,28 @@ class Actor:
         timeout: float | None = 30.0,
         signal: AbortSignal | None = None,
     ) -> Any:
-        """Do as ``MessageRouter.ask()``, with this actor as the sender."""
-        registry = _joined(self)
+        """Like ``MessageRouter.ask()``, but with this actor as the sender."""
+        registry = _registry_of(self)
         message = make_message(to, type, payload, self.address)
         return await ask(registry, message, timeout, signal)
 
-    # What it can stream from
+    # Streams and ports
 
     def create_async_stream(
         self, items: Iterable[T] | AsyncIterable[T], correlation_id: str | None = None
     ) -> EventIterator[T]:
-        """Make a stream of events of any iterable or async iterable.
+        """Make a stream of events from any iterable or async iterable.
 
-        Return it from ``stream_async``, or iterate it there. It gives data events, then an
+        Return the stream from ``stream_async``, or iterate it there. It gives data events, then an
         end event, or an error event if ``items`` raises.
 
         Args:
             items: What to stream. A generator is closed if the stream ends early.
-            correlation_id: For the events; by default that of the stream. If they are read
-                outside of any stream, one is made for them.
+            correlation_id: For the events; by default the stream's. Events that are read
+                outside any stream share a new one.
 
         Raises:
-            TypeError: ``items`` is no iterable.
+            TypeError: ``items`` is not an iterable.
         """
         return EventIterator(iterate(items), _own_address(self), correlation_id)
 
@@ -171,16 +172,16 @@ class Actor:
         on_backpressure: OnBackpressure | None = None,
         correlation_id: str | None = None,
     ) -> EventIterator[T]:
-        """Do as ``create_async_stream()``, and tell when the consumer is slow.
+        """Like ``create_async_stream()``, but report when the consumer is slow.
 
         Args:
             source: What to stream.
-            check_interval: After how many items to look, each time.
-            on_backpressure: Called with whether the consumer holds the stream up: the
-                producer had to wait since the last look, or would have to now. A coroutine
-                function is awaited. What it raises becomes an error event.
-            correlation_id: For the events; by default that of the stream. If they are read
-                outside of any stream, one is made for them.
+            check_interval: Number of items between two checks.
+            on_backpressure: Called at each check with whether the consumer holds the stream
+                up: the producer had to wait since the last check, or would have to now. May be
+                a coroutine function. Its exception becomes an error event.
+            correlation_id: For the events; by default the stream's. Events that are read
+                outside any stream share a new one.
 
         Raises:
             TypeError, ValueError: An argument is of the wrong kind; the message names it.
@@ -191,17 +192,17 @@ class Actor:
     def create_thread_stream(
         self, iterable: Iterable[T], correlation_id: str | None = None
     ) -> EventIterator[T]:
-        """Do as ``create_async_stream()`` for an iterable that blocks.
+        """Like ``create_async_stream()``, but for an iterable that blocks.
 
-        It is iterated in a worker thread, so the event loop goes on meanwhile: a synchronous
-        LLM client, a file, a database cursor. It is never ahead of the stream's buffer.
+        The iterable (a synchronous LLM client, a file, a database cursor) runs in a worker thread,
+        so the event loop stays free. The thread is never ahead of the stream's buffer.
 
         A blocking fetch cannot be interrupted. When the stream ends early, its consumer is
-        told at once; the producer is gone when the fetch has returned, and a generator has
-        been closed, in a thread, too.
+        told at once; the producer is gone when the fetch has returned and a generator has been
+        closed, also in a thread.
 
         Raises:
-            TypeError: ``iterable`` is no iterable.
+            TypeError: ``iterable`` is not an iterable.
         """
         check_iterable(iterable)
         return EventIterator(ThreadSource(iterable), _own_address(self), correlation_id)
@@ -213,27 +214,27 @@ class Actor:
         overflow: CallbackOverflow = "drop_oldest",
         correlation_id: str | None = None,
     ) -> EventIterator[T]:
-        """Make a stream of events of what a callback of another library is called with.
+        """Make a stream of events from the calls of another library's callback.
 
         ``register(push)`` is called in the event loop, when the stream is first read. It hooks
         ``push`` in: ``push(item)`` puts an item into the stream, ``push.end()`` ends it, and
-        ``push.fail(exception)`` fails it, both after what has been pushed. All three may be
-        called in any thread, in a signal handler, and in the event loop; they never block,
-        and do nothing after the end.
+        ``push.fail(exception)`` fails it, both after the items pushed before. All three may be
+        called from any thread, from a signal handler, and from the event loop; they never
+        block, and do nothing after the end.
 
         A callback cannot wait, so a consumer that reads too slowly loses items; they are
-        counted in ``stream.statistics().dropped``. As many as ``buffer_size`` wait for it, or
-        100 where no consumer's stream is around this.
+        counted in ``stream.statistics().dropped``. Up to ``buffer_size`` items wait for the
+        consumer, or 100 outside any consumer's stream.
 
         Args:
-            register: Hooks the callback in. It may return a function that unhooks it, which
-                is called once, in the event loop, however the stream ends. Both may be
-                coroutine functions; the second one is shielded from cancellation.
+            register: Hooks the callback in. May return a function that unhooks it, which is
+                called once, in the event loop, however the stream ends. Both may be coroutine
+                functions; the one that unhooks is shielded from cancellation.
             overflow: What to do with an item when too many are unread: ``"drop_oldest"`` and
-                ``"drop_newest"`` lose one, ``"latest"`` keeps none but the newest, ``"fail"``
-                ends the stream with ``StreamOverflowError``. A consumer that asks for an
-                ``overflow`` other than ``"wait"`` has its own way instead.
-            correlation_id: For the events; by default that of the stream.
+                ``"drop_newest"`` lose one, ``"latest"`` keeps only the newest, ``"fail"``
+                ends the stream with ``StreamOverflowError``. If the consumer asks for an
+                ``overflow`` other than ``"wait"``, that applies instead.
+            correlation_id: For the events; by default the stream's.
 
         Raises:
             TypeError, ValueError: An argument is of the wrong kind; the message names it.
@@ -244,21 +245,21 @@ class Actor:
     def create_port(
         self, name: str, *, buffer_size: int = 100, overflow: PortOverflow = "wait"
     ) -> Port[Any]:
-        """Make a port: what is published there goes to everybody who subscribes to it.
+        """Make a port, which passes every published value to all its subscribers.
 
-        It may be made before the actor is registered, and in ``__init__``. When the actor is
+        This works before the actor is registered, and in ``__init__``. When the actor is
         unregistered, or the router left, the subscriptions end with an error.
 
         Args:
-            name: For ``router.subscribe()``.
-            buffer_size: The most values that may wait to be read, for each subscriber.
-            overflow: What happens to more of them, unless a subscriber asks otherwise:
+            name: What ``router.subscribe()`` finds the port by.
+            buffer_size: Most values that wait to be read, for each subscriber.
+            overflow: What a full buffer does, unless a subscriber asks otherwise:
                 ``"wait"`` holds ``publish()`` up, ``"drop_oldest"`` and ``"drop_newest"``
-                lose values and count them, ``"latest"`` keeps the newest only, and
+                lose values and count them, ``"latest"`` keeps only the newest, and
                 ``"fail"`` ends that subscription with ``StreamOverflowError``.
 
         Raises:
-            ValueError: There is a port of that name, or an option has an impossible value.
+            ValueError: The actor has a port of that name, or an option has an impossible value.
             TypeError: An argument is of the wrong kind; the message names it.
         """
         options = PortOptions(buffer_size=buffer_size, overflow=overflow)
@@ -272,7 +273,7 @@ class Actor:
         return port
 
 
-def _joined(actor: Actor) -> Registry:
+def _registry_of(actor: Actor) -> Registry:
     registry = slot_of(actor).registry
     if registry is None:
         raise RouterClosedError(_unregistered(actor, "router"))
@@ -285,7 +286,7 @@ def _own_address(actor: Actor) -> Address | None:
 
 
 def _locate_port(find_actor: Callable[[], Actor | None], name: str) -> tuple[Address, Runtime]:
-    """Return where a port is: the address of its actor, and the runtime of its router."""
+    """Return the address of a port's actor, and the runtime of its router."""
     actor = find_actor()
     slot = None if actor is None else slot_of(actor)
     if slot is None or slot.registry is None or slot.cell is None:

@@ -22,17 +22,17 @@ async def run_actor(cell: Cell) -> None:
     """Run the actor that is in a cell to its end.
 
     Raises:
-        BaseException: What ends the router, too: a failure that nothing supervises, a
+        BaseException: What also ends the router: a failure without a supervisor, a
             cancellation, a ``KeyboardInterrupt``.
     """
     current_cell.set(cell)
-    current_request.set(None)  # it may have been registered in another actor's handler
+    current_request.set(None)  # the actor may be registered in another actor's handler
     is_fatal = False
     try:
         # A cancellation of the router does not reach a child: its supervisor stops it in turn.
         with cell.incarnation.open_scope(shield=cell.supervisor is not None):
             await _live(cell)
-    except BaseException as exc:  # what comes from around the cell ends the router, too
+    except BaseException as exc:  # neither a failure nor a stop of this actor: the router ends
         cell.note_router_closing()
         is_fatal = not isinstance(exc, get_cancelled_exc_class())
         raise
@@ -59,7 +59,7 @@ async def _live(cell: Cell) -> None:
 
 
 async def _end(cell: Cell, *, is_fatal: bool) -> None:
-    """End the incarnation: whoever waits is told, and the actor cleans up."""
+    """End the incarnation: fail waiting asks, and let the actor clean up."""
     cell.start_stopping()
     try:
         with CancelScope(shield=True):
@@ -82,7 +82,7 @@ async def _clean_up(cell: Cell, *, is_fatal: bool) -> None:
 @contextmanager
 def _limit(cell: Cell, warning: str) -> Generator[None]:
     seconds = cell.stop_timeout
-    if seconds is not None and seconds > sys.float_info.max:  # an int that no time can be added to
+    if seconds is not None and seconds > sys.float_info.max:  # an int too large for a deadline
         seconds = None
     with move_on_after(seconds) as scope:
         yield
@@ -91,28 +91,28 @@ def _limit(cell: Cell, warning: str) -> Generator[None]:
 
 
 async def _stop(cell: Cell, *, is_fatal: bool) -> None:
-    """Call ``on_stop()``. Its failure is the actor's, unless there is one already."""
+    """Call ``on_stop()``. The actor fails with its exception, unless it has failed already."""
     incarnation = cell.incarnation
     try:
         await cell.behavior.stop(incarnation.failure or incarnation.ending)
     except BaseException as exc:  # noqa: ASYNC103 - kept, or raised again
         failure, rest = split_failure(exc)
         if failure is not None:
-            _fail_in_hook(cell, failure, is_told=is_fatal or incarnation.failure is not None)
+            _fail_in_hook(cell, failure, has_failed=is_fatal or incarnation.failure is not None)
         del failure  # break the cycle traceback -> frame -> error
         if rest is not None:
             raise rest from None  # noqa: ASYNC104 - what is a failure is kept
 
 
-def _fail_in_hook(cell: Cell, failure: BaseException, *, is_told: bool) -> None:
-    if is_told:  # of another failure, which comes first
+def _fail_in_hook(cell: Cell, failure: BaseException, *, has_failed: bool) -> None:
+    if has_failed:  # the first failure counts
         logger.error("%s failed in its on_stop(), too", cell.address, exc_info=failure)
     else:
         cell.incarnation.fail(failure)
 
 
 def _as_exception(address: Address, failure: BaseException) -> Exception:
-    """Return a failure as what no task group takes for the end of a cancellation."""
+    """Return a failure, wrapped if a task group would mistake it for a cancellation."""
     if isinstance(failure, Exception):
         return failure
     error = ActorError(f"{address} failed: {failure!r}, though it was not cancelled")

@@ -1,4 +1,4 @@
-"""Sending a message, and asking for an answer."""
+"""Sending a message, and asking for an answer: what the router and actors share."""
 
 from __future__ import annotations
 
@@ -46,15 +46,15 @@ def make_message(
 
 
 def _running_actor() -> Address | None:
-    served = current_request.get()
-    if served is not None:
-        return served.to
+    request = current_request.get()
+    if request is not None:
+        return request.to
     cell = current_cell.get()  # in an actor's on_start() or on_stop()
     return None if cell is None else cell.address
 
 
 def tell_nowait(registry: Registry, message: Message) -> None:
-    """Send a message, if there is room."""
+    """Send a message; raise ``MailboxFullError`` if the mailbox is full."""
     cell = _receiver(registry, message)
     if cell is None:
         return
@@ -64,7 +64,7 @@ def tell_nowait(registry: Registry, message: Message) -> None:
 
 
 async def tell(registry: Registry, message: Message) -> None:
-    """Send a message; wait while there is no room. If cancelled then, it was not sent."""
+    """Send a message; wait while the mailbox is full. A cancelled wait sends nothing."""
     cell = _receiver(registry, message)
     if cell is None:
         await checkpoint()
@@ -73,7 +73,8 @@ async def tell(registry: Registry, message: Message) -> None:
     teller = serving_cell() if cell.mailbox.full else None
     if teller is not None and find_cycle(teller, cell):
         raise _mailbox_full(
-            cell, "its actor waits for this very message to be sent; give it a larger mailbox_size"
+            cell,
+            "this tell would deadlock, since its actor waits for it; give it a larger mailbox_size",
         )
     if cell.mailbox.add(envelope):
         if registry.count_tell():
@@ -84,7 +85,7 @@ async def tell(registry: Registry, message: Message) -> None:
 
 
 def _receiver(registry: Registry, message: Message) -> Cell | None:
-    """Return where a message goes; one to nobody is a dead letter."""
+    """Return the cell that a message goes to; without one, the message is a dead letter."""
     registry.runtime.check_open(or_closing=True)
     cell = registry.get(message.to)
     if cell is not None and cell.accepting:
@@ -98,7 +99,7 @@ def _receiver(registry: Registry, message: Message) -> Cell | None:
 async def ask(
     registry: Registry, message: Message, timeout: float | None, signal: AbortSignal | None
 ) -> Any:
-    """Send a message and wait for the answer. Cancelling it cancels the handling."""
+    """Send a message and wait for the answer. Cancelling this cancels the handling."""
     check_seconds("timeout", timeout)
     check_signal("signal", signal)
     registry.runtime.check_open(or_closing=True)
@@ -108,21 +109,21 @@ async def ask(
     if signal is not None:
         signal.throw_if_aborted()
     if timeout == 0:
-        raise _too_late(message, timeout)
+        raise _timeout_error(message, timeout)
     asker = serving_cell()
     if asker is None and signal is None:
         return await _send_and_wait(registry, cell, message, Reply(), timeout)
     if asker is not None:
         _check_no_cycle(asker, cell)
     reply = Reply()
-    with waiting_for(asker, cell), _obeying(registry, signal, reply):
+    with waiting_for(asker, cell), _fails_on_abort(registry, signal, reply):
         return await _send_and_wait(registry, cell, message, reply, timeout)
 
 
 async def _send_and_wait(
     registry: Registry, cell: Cell, message: Message, reply: Reply, timeout: float | None
 ) -> Any:
-    """Do it, and give up when the time is over, or when cancelled."""
+    """Send a message and wait for the reply, until the timeout passes."""
     envelope = Envelope(message, reply)
     timer = None
     if timeout not in NO_LIMIT:
@@ -141,10 +142,10 @@ async def _send_and_wait(
 
 
 def _expire(reply: Reply, message: Message, timeout: float) -> None:
-    reply.fail(_too_late(message, timeout))
+    reply.fail(_timeout_error(message, timeout))
 
 
-def _too_late(message: Message, timeout: float) -> AskTimeoutError:
+def _timeout_error(message: Message, timeout: float) -> AskTimeoutError:
     return AskTimeoutError(
         f"{message.to} did not answer {message.type!r} within {timeout:g} s; "
         "allow more with timeout=..., or None for no limit"
@@ -152,8 +153,10 @@ def _too_late(message: Message, timeout: float) -> AskTimeoutError:
 
 
 @contextmanager
-def _obeying(registry: Registry, signal: AbortSignal | None, reply: Reply) -> Generator[None]:
-    """Have a reply fail when the signal is aborted."""
+def _fails_on_abort(
+    registry: Registry, signal: AbortSignal | None, reply: Reply
+) -> Generator[None]:
+    """Fail the reply when the signal is aborted."""
     if signal is None:
         yield
         return
@@ -184,5 +187,5 @@ def _check_no_cycle(asker: Cell, cell: Cell) -> None:
 
 def _mailbox_full(cell: Cell, advice: str) -> MailboxFullError:
     return MailboxFullError(
-        f"the mailbox of {cell.address} is full: {cell.mailbox.size} messages wait; {advice}"
+        f"the mailbox of {cell.address} is full (mailbox_size={cell.mailbox.size}); {advice}"
     )

@@ -1,4 +1,4 @@
-"""What the actor in a cell does, as the cell sees it: which of its methods is called when."""
+"""How a cell calls the actor in it: which method runs when."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class ActorBehavior:
 
     Args:
         actor: The actor.
-        registry: Where it is registered.
+        registry: Where the actor is registered.
 
     Attributes:
-        cell: The cell that it is in; ``attach()`` sets it.
+        cell: The cell that the actor is in; set by ``attach()``.
     """
 
     def __init__(self, actor: Actor, registry: Registry) -> None:
@@ -68,21 +68,21 @@ class ActorBehavior:
         return await result if isawaitable(result) else result
 
     async def stop_children(self) -> None:
-        """A plain actor has no children."""
+        """Do nothing: a plain actor has no children."""
 
     async def stop(self, reason: str | BaseException) -> None:
         """Call ``on_stop()``."""
         await self.actor.on_stop(reason)
 
     def detach(self, outcome: Callable[[], Outcome]) -> None:
-        """End the subscriptions of the actor's ports, and take its address away."""
+        """End the subscriptions of the actor's ports, and clear its address."""
         for port in self.ports.values():
             end_port(port, outcome)
         slot_of(self.actor).leave()
 
 
 class NotStarted:
-    """Is in a cell before its first actor is made."""
+    """The behavior of a cell whose first actor has not been made."""
 
     kind = "no actor yet"
     ports: Mapping[str, Port[Any]] = MappingProxyType({})
@@ -92,7 +92,7 @@ class NotStarted:
         return f"<{self.kind}>"
 
     def attach(self, cell: Cell) -> None:
-        """There is no actor to tell."""
+        """Do nothing: there is no actor."""
 
     async def start(self) -> None:
         """Never called."""
@@ -107,14 +107,14 @@ class NotStarted:
         """Never called."""
 
     def detach(self, outcome: Callable[[], Outcome]) -> None:
-        """There is no actor to leave."""
+        """Do nothing: there is no actor."""
 
 
 def actor_in(cell: Cell) -> Actor:
     """Return the actor in a cell.
 
     Raises:
-        ActorNotFoundError: It has not been made yet.
+        ActorNotFoundError: The actor has not been made yet.
     """
     if not isinstance(cell.behavior, ActorBehavior):
         raise ActorNotFoundError(
@@ -125,7 +125,7 @@ def actor_in(cell: Cell) -> Actor:
 
 
 def check_actor(actor: object) -> Actor:
-    """Return an actor that is free to be registered.
+    """Return ``actor``, if it can be registered.
 
     Raises:
         TypeError: It is not an ``Actor``.
@@ -145,7 +145,7 @@ def check_actor(actor: object) -> Actor:
 
 
 def _call_handler(actor: Actor, message: Message) -> Any:
-    """Call the method that handles a message, and return what that returns."""
+    """Call the method that handles a message, and return its result."""
     entry = tables_of(type(actor)).handlers.get(message.type)
     if entry is None:
         return actor.receive(message)
@@ -154,7 +154,7 @@ def _call_handler(actor: Actor, message: Message) -> Any:
 
 
 def find_streamer(actor: Actor, request: Message) -> tuple[Opener, Callable[..., Any]]:
-    """Return the method that makes a stream's items, and what calls it.
+    """Return the method that makes a stream's items, and the opener that calls it.
 
     Raises:
         StreamingNotSupportedError: The actor has no such method.

@@ -1,7 +1,7 @@
-"""The place of one actor: its address, its mailbox, its state, its task.
+"""A cell: the address, mailbox, state and streams of one actor, across its restarts.
 
 A cell outlives the actor in it. A supervisor that restarts an actor puts a fresh one into the same
-cell: the address and what is queued stay. Each actor in a cell is one incarnation.
+cell: the address and the queued messages stay. Each actor in a cell is one incarnation.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from actorstream._streams.outcome import Outcome, actor_restarted, actor_stopped
 
 
 class Behavior(Handler, Protocol):
-    """What a cell needs of the actor in it."""
+    """What a cell calls on the actor in it."""
 
     @property
     def kind(self) -> str:
-        """The name of the actor's class, for people to read."""
+        """The name of the actor's class."""
         ...
 
     @property
     def ports(self) -> Mapping[str, Port[Any]]:
-        """Where the actor publishes, by name."""
+        """The actor's ports, by name."""
         ...
 
     @property
@@ -45,11 +45,11 @@ class Behavior(Handler, Protocol):
         ...
 
     def attach(self, cell: Cell) -> None:
-        """The actor is in this cell from now on."""
+        """Enter a cell."""
         ...
 
     async def start(self) -> None:
-        """Prepare; no message comes before."""
+        """Prepare; no message comes before this has returned."""
         ...
 
     async def stop_children(self) -> None:
@@ -57,16 +57,16 @@ class Behavior(Handler, Protocol):
         ...
 
     async def stop(self, reason: str | BaseException) -> None:
-        """Clean up; no message comes after."""
+        """Clean up; no message comes after this."""
         ...
 
     def detach(self, outcome: Callable[[], Outcome]) -> None:
-        """Leave the cell; what others still hold of the actor ends with this outcome."""
+        """Leave the cell; the subscriptions to the actor end with this outcome."""
         ...
 
 
 class Parent(DeadLetters, Protocol):
-    """What decides about a cell: its supervisor, or else the registry."""
+    """What decides whether a cell is restarted: its supervisor, or else the registry."""
 
     @property
     def cell(self) -> Cell | None:
@@ -74,28 +74,28 @@ class Parent(DeadLetters, Protocol):
         ...
 
     def should_restart(self, cell: Cell, ending: Ending) -> bool:
-        """Whether a fresh actor is to come after this one."""
+        """Return whether a restart follows this end."""
         ...
 
     def on_terminated(self, cell: Cell) -> None:
-        """This incarnation is over; raises what is to leave the router."""
+        """Handle the end of an incarnation; raise a failure that ends the router."""
         ...
 
 
 class Cell:
-    """The place of one actor, from its registration until it is stopped for good.
+    """What stays of an actor across restarts, from registration until the final stop.
 
     Args:
         parent: Decides whether the actor is restarted.
         mailbox_size: Most messages that wait for the actor.
-        stop_timeout: Seconds for the clean-up of its streams, and then for its own.
+        stop_timeout: Seconds for the clean-up of the streams, and then for ``on_stop()``.
 
     Attributes:
-        behavior: The actor's; ``put_actor()`` sets it.
-        channels: Its open streams, in the order of opening.
-        incarnation: The actor that is in the cell, or the last one that was.
-        messages: Handles its messages.
-        router_closing: Whether it ends because the router does.
+        behavior: How the actor is called; set by ``put_actor()``.
+        channels: The open streams, in the order of opening.
+        incarnation: The current one, or the last one.
+        messages: Handles the messages.
+        router_closing: Whether the cell ends because the router does.
     """
 
     __slots__ = (
@@ -125,48 +125,48 @@ class Cell:
 
     @property
     def supervisor(self) -> Cell | None:
-        """The cell of its supervisor, if it has one."""
+        """The supervisor's cell, if there is one."""
         return self.parent.cell
 
     @property
     def accepting(self) -> bool:
-        """Whether messages are queued: also while one actor ends and another is to come."""
+        """Whether messages are queued; this includes the time of a restart."""
         return self.state in ACCEPTS or (self.state == "stopping" and self.will_restart)
 
     @property
     def will_restart(self) -> bool:
-        """Whether a fresh actor comes after this one, as far as that is decided."""
+        """Whether a restart follows; False while that is undecided."""
         return self.incarnation.will_restart and not self.router_closing
 
     @property
     def waits_for(self) -> Iterable[Node]:
-        """The actors that its running code waits for."""
+        """The actors that the running code waits for."""
         return self.messages.waits_for
 
     def note_waits(self) -> WaitsFor:
-        """Return where to note for whom its running code waits."""
+        """Return where to note the actors that the running code waits for."""
         return self.messages.note_waits()
 
     def is_busy_with(self, request: Message | None) -> bool:
-        """Whether it handles no other message before the code that serves ``request`` is done.
+        """Return whether the next message waits for the code that serves ``request``.
 
-        Without a request, that is the code of ``on_start()`` and ``on_stop()``.
+        ``None`` stands for the code of ``on_start()`` and ``on_stop()``.
         """
         in_hand = self.messages.message_in_hand
         if in_hand is None:
             return request is None and self.state in ("starting", "stopping")
         return in_hand is request
 
-    # Waiting for its states
+    # Waiting
 
     async def wait_started(self) -> bool:
-        """Wait until this incarnation has started; return False if it ended before."""
+        """Wait until this incarnation has started; return False if it ended first."""
         while self.state == "starting":
             await self._wait_changed()
         return self.incarnation.has_started
 
     async def wait_running(self) -> bool:
-        """Wait until an actor runs here, this one or a fresh one; return False if none will."""
+        """Wait until this or a later incarnation runs; return False if none will."""
         while self.state != "running":
             if self.state == "draining" or not self.accepting:
                 return False
@@ -189,7 +189,7 @@ class Cell:
             self._changed = Event()
         await self._changed.wait()
 
-    def _go(self, transition: Transition) -> None:
+    def _apply(self, transition: Transition) -> None:
         self.state = next_state(self.state, transition)
         if self._changed is not None:
             self._changed.set()
@@ -198,27 +198,27 @@ class Cell:
     # Commands
 
     def put_actor(self, behavior: Behavior) -> None:
-        """Put an actor into the cell, a fresh one after a restart."""
+        """Put the first actor, or a fresh one for a restart, into the cell."""
         self.behavior = behavior
         behavior.attach(self)
 
     def launch(self) -> None:
-        """The task of the actor is about to run."""
+        """Begin an incarnation, whose task is about to run."""
         self.incarnation = Incarnation(self.incarnation.number + 1)
         self.mailbox.reopen()
-        self._go("launch")
+        self._apply("launch")
         if self.behavior.starts_at_once:
             self.note_started()
 
     def note_started(self) -> None:
-        """The actor comes to its messages now."""
+        """Note that the actor handles messages from now on."""
         self.incarnation.note_started()
-        self._go("started")
+        self._apply("started")
 
     def drain(self) -> None:
-        """End when the queued messages have been handled; the streams end now.
+        """Stop when the queued messages have been handled; the streams end now.
 
-        The parent decides now whether a fresh actor comes next.
+        The parent decides now whether a restart follows.
         """
         self.incarnation.decide(restart=self.parent.should_restart(self, "normal"))
         if self.state in ("registered", "restarting"):
@@ -235,15 +235,15 @@ class Cell:
 
     def _start_draining(self) -> None:
         self.incarnation.end_normally()
-        self._go("drain")
+        self._apply("drain")
         self.end_streams()
         self._refuse(self.mailbox.end())
 
     def stop(self, *, restart: bool | None = None, router_closing: bool = False) -> None:
-        """End now.
+        """Stop now.
 
         Args:
-            restart: What the supervisor orders; without an order, the parent is asked.
+            restart: What the supervisor orders; ``None`` asks the parent.
             router_closing: Whether the supervisor ends because the router does.
         """
         self.router_closing = self.router_closing or router_closing
@@ -259,59 +259,59 @@ class Cell:
             if self.state != "stopping":
                 self.incarnation.end_at_once()
             self.incarnation.cancel()
-            self.mailbox.put_system(checkpoint)  # here an actor that never waits is cancelled
+            self.mailbox.put_system(checkpoint)  # so that an actor that never waits is cancelled
 
     def note_router_closing(self) -> None:
-        """Everything ends because the router does."""
+        """Note that the router ends, and no restart follows."""
         self.router_closing = True
 
     def start_stopping(self) -> None:
-        """The actor handles no more messages: whoever waits for an answer is told."""
+        """Handle no more messages, and fail the asks that get no answer."""
         if not self.incarnation.is_decided:
             restart = self.parent.should_restart(self, self.incarnation.ending)
             self.incarnation.decide(restart=restart)
-        self._go("stop")
+        self._apply("stop")
         self.messages.drop(self.stopped_error)
         if not self.will_restart:
             self._refuse(self.mailbox.end() + self.mailbox.clear())
 
     def leave(self) -> None:
-        """The actor is gone; a fresh one may come."""
+        """End the incarnation: wait for a restart, or stop for good."""
         if self.will_restart:
             self.behavior.detach(self.interruption)
-            self._go("restart")
+            self._apply("restart")
         else:
             self.finish()
 
     def close_with_router(self) -> None:
-        """The router is being left: streams and subscriptions end, and no fresh actor comes."""
+        """End streams and subscriptions, and allow no restart: the router is being left."""
         self.router_closing = True
         self.end_streams()
         for port in self.behavior.ports.values():
             end_port(port, self.interruption)
 
     def finish(self) -> None:
-        """Stop for good: whoever waits for the actor is told."""
+        """Stop for good: end the streams, and fail the asks that still wait."""
         self.incarnation.decide(restart=False)
-        has_left = self.state == "restarting"
-        self._go("finish")
+        is_detached = self.state == "restarting"
+        self._apply("finish")
         self._refuse(self.mailbox.end() + self.mailbox.clear())
         self.end_streams()
-        if not has_left:
+        if not is_detached:
             self.behavior.detach(self.interruption)
 
     def open_stream(self, channel: Channel) -> None:
-        """A stream of the actor has been opened."""
+        """Add a stream that has been opened."""
         self.channels[channel] = None
 
     def on_stream_left(self, channel: Channel) -> None:
-        """The producer of a stream has ended."""
+        """Forget a stream whose producer has ended."""
         del self.channels[channel]
 
-    # What others get when it ends
+    # Outcomes and errors
 
     def interruption(self) -> Outcome:
-        """Return what the streams of the actor end with."""
+        """Return the outcome of the streams that the actor's end cuts short."""
         if self.router_closing:
             return router_closed(self.address)
         if self.will_restart:
@@ -319,7 +319,7 @@ class Cell:
         return actor_stopped(self.address, self.incarnation.failure)
 
     def stopped_error(self) -> ActorStoppedError:
-        """Make the error for whoever waits for an answer; the cause is the actor's failure."""
+        """Make the error for an asker without an answer; its cause is the actor's failure."""
         error: ActorStoppedError
         if self.will_restart:
             error = ActorRestartedError(f"{self.address} was restarted before it answered")
@@ -334,7 +334,7 @@ class Cell:
             stream.terminate(self.interruption())
 
     def _refuse(self, envelopes: list[Envelope]) -> None:
-        """Answer those who wait, and send the rest where dead letters go."""
+        """Fail the asks, and make dead letters of the tells."""
         for envelope in envelopes:
             if envelope.reply is not None:
                 envelope.reply.fail(self.stopped_error())
@@ -343,7 +343,7 @@ class Cell:
 
 
 def serving_cell() -> Cell | None:
-    """Return the cell that handles no other message before the code that runs here is done."""
+    """Return the cell whose next message waits for the running code, if there is one."""
     cell: Cell | None = current_cell.get()
     if cell is None or not cell.is_busy_with(current_request.get()):
         return None

@@ -1,7 +1,7 @@
-"""Which method of an actor handles which type: ``@handles`` and ``@streams``.
+"""``@handles`` and ``@streams``: which method of an actor serves which message type.
 
-A class has one table for each of the two. They are built when the class is made, so that two
-methods for one type are noticed there.
+A class has one table for each decorator. Both are built when the class is defined, so two methods
+for one type fail there.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from actorstream._message import Message
 F = TypeVar("F", bound=Callable[..., Any])
 
 Table = dict[str, tuple[str, bool]]
-"""For each type, the method's name and whether it takes the whole message."""
+"""For each type, the method's name, and whether the method takes the whole message."""
 
 
 @attrs.frozen
@@ -48,11 +48,11 @@ def handles(*types: str) -> Callable[[F], F]:
         @handles("increment")
         async def increment(self, message): self.n += message.payload
 
-    The method gets the message, as ``receive`` does; one whose parameter is called
-    ``payload`` gets the payload alone. What it returns is the reply to an ask.
+    The method gets the message, like ``receive``; if its parameter is called ``payload``, it
+    gets the payload alone. The return value is the reply to an ask.
 
     Raises:
-        TypeError, ValueError: A type is no ``str``, or there is none.
+        TypeError, ValueError: A type is not a ``str``, or no type is given.
     """
     return _marker(_HANDLES, "handles", types)
 
@@ -65,11 +65,11 @@ def streams(*types: str) -> Callable[[F], F]:
         @streams("query")
         async def search(self, payload): yield ...
 
-    It is all that ``stream_async`` may be, and gets the payload; one whose parameter is
-    called ``message`` gets the whole message.
+    The method has any form that ``stream_async`` may have, and gets the payload; if its
+    parameter is called ``message``, it gets the whole message.
 
     Raises:
-        TypeError, ValueError: A type is no ``str``, or there is none.
+        TypeError, ValueError: A type is not a ``str``, or no type is given.
     """
     return _marker(_STREAMS, "streams", types)
 
@@ -91,7 +91,7 @@ def _marker(mark: str, name: str, types: tuple[Any, ...]) -> Callable[[F], F]:
 
 
 def build_tables(cls: type) -> None:
-    """Build the tables of a class, and keep them with it.
+    """Build the tables of a class, and store them in the class.
 
     Raises:
         ValueError: Two methods of one class are for the same type.
@@ -107,7 +107,7 @@ def tables_of(cls: type) -> Tables:
     return tables
 
 
-def _build(cls: type, mark: str, usual: str) -> Table:
+def _build(cls: type, mark: str, default: str) -> Table:
     names: dict[str, str] = {}
     for base in reversed(cls.__mro__):
         own = _own_names(base, mark)
@@ -118,14 +118,14 @@ def _build(cls: type, mark: str, usual: str) -> Table:
         if method is not None:
             _check_method(f"{cls.__name__}.{name}()", method, mark)
     return {
-        type: (name, _takes_message(methods[name], usual))
+        type: (name, _takes_message(methods[name], default))
         for type, name in names.items()
-        if methods[name] is not None  # as with __hash__, None takes away what is inherited
+        if methods[name] is not None  # like `__hash__ = None`: drops what is inherited
     }
 
 
 def _own_names(cls: type, mark: str) -> dict[str, str]:
-    """Return which method of this very class is for which type."""
+    """Return the method for each type, without the inherited ones."""
     own: dict[str, str] = {}
     for name in vars(cls):
         for type in _types(cls, name, mark):
@@ -138,9 +138,9 @@ def _own_names(cls: type, mark: str) -> dict[str, str]:
 
 
 def _types(cls: type, name: str, mark: str) -> tuple[str, ...]:
-    """Return the types that a class gives to one of its own attributes."""
+    """Return the types that one of the class's own attributes is marked with."""
     attribute = vars(cls).get(name)
-    marked = getattr_static(attribute, mark, ())  # static, for it may be a proxy of anything
+    marked = getattr_static(attribute, mark, ())  # static: the attribute may be a proxy
     if _is_wrapped(attribute):
         return (*marked, *getattr_static(_function_of(attribute), mark, ()))
     return tuple(marked)
@@ -156,7 +156,7 @@ def _function_of(method: Any) -> Any:
 
 
 def _check_method(name: str, method: Any, mark: str) -> None:
-    """Make sure that a method can be called as its decorator says."""
+    """Check that a method can be called as its decorator promises."""
     function = _function_of(method)
     if mark == _HANDLES and inspect.isasyncgenfunction(function):
         raise TypeError(
@@ -174,17 +174,17 @@ def _check_method(name: str, method: Any, mark: str) -> None:
         ) from None
 
 
-def _takes_message(method: Any, usual: str) -> bool:
+def _takes_message(method: Any, default: str) -> bool:
     """Return whether the first parameter after ``self`` is the message, by its name."""
     signature = _signature(_function_of(method), follow_wrapped=True)
     names = [] if signature is None else list(signature.parameters)
     first = 0 if isinstance(method, staticmethod) else 1
-    name = names[first] if len(names) > first else usual
-    return (name if name in ("message", "payload") else usual) == "message"
+    name = names[first] if len(names) > first else default
+    return (name if name in ("message", "payload") else default) == "message"
 
 
 def _signature(function: Any, *, follow_wrapped: bool) -> inspect.Signature | None:
-    """Return the signature of a function, or ``None`` for what has none, a partial method say."""
+    """Return the signature of a function, or ``None`` if it has none, like a partial method."""
     if not callable(function):
         return None
     try:
@@ -194,10 +194,10 @@ def _signature(function: Any, *, follow_wrapped: bool) -> inspect.Signature | No
 
 
 def types_of(table: Table) -> Iterator[str]:
-    """Return the types of a table as they are shown in messages."""
+    """Return the types of a table as error messages show them."""
     return (repr(type) for type in sorted(table))
 
 
 def argument(message: Message, takes_message: bool) -> Any:
-    """Return what a method gets."""
+    """Return the argument that a method gets."""
     return message if takes_message else message.payload

@@ -1,4 +1,4 @@
-"""One incarnation of an actor: what is known of one actor in a cell, from its launch to its end."""
+"""One incarnation of an actor: the state of one actor in a cell, from launch to end."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from actorstream._actors.lifecycle import Ending
 
 
 class Incarnation:
-    """One actor in a cell. A restart puts a fresh actor there, and that is the next incarnation.
+    """One actor in a cell; a restart begins the next incarnation.
 
     Attributes:
-        number: 1 for the first one; 0 while the cell waits for it.
-        has_started: Whether it has come to its messages.
-        failure: The exception that it failed with, if it did.
-        ordered: Whether its supervisor ordered this end, and need not be told of it.
+        number: 1 for the first one; 0 before it is launched.
+        has_started: Whether the actor has begun to handle messages.
+        failure: The exception that the actor failed with, if it did.
+        ordered: Whether the supervisor ordered this end, and so does not react to it.
     """
 
     __slots__ = (
@@ -34,58 +34,58 @@ class Incarnation:
         self.failure: BaseException | None = None
         self.ordered = False
         self._reason: Ending = "shutdown"
-        self._restart: bool | None = None  # whether a fresh actor comes next, once decided
-        self._scope: CancelScope | None = None  # once its task runs
+        self._restart: bool | None = None  # whether a restart follows, once decided
+        self._scope: CancelScope | None = None  # once the task runs
         self._is_stopping = False
 
     @property
     def ending(self) -> Ending:
-        """How it ends, as far as that is known."""
+        """How the actor ends, as far as that is known."""
         return "abnormal" if self.failure is not None else self._reason
 
     @property
     def is_decided(self) -> bool:
-        """Whether it has been decided what comes after it."""
+        """Whether the parent has decided on a restart or a final stop."""
         return self._restart is not None
 
     @property
     def will_restart(self) -> bool:
-        """Whether a fresh actor comes after it, as far as that is decided."""
+        """Whether a restart follows; False while that is undecided."""
         return bool(self._restart)
 
     def note_started(self) -> None:
-        """It comes to its messages now."""
+        """Note that the actor handles messages from now on."""
         self.has_started = True
 
     def fail(self, failure: BaseException | None) -> None:
-        """Keep the exception that it failed with."""
+        """Keep the exception that the actor failed with."""
         self.failure = failure
 
     def order_end(self) -> None:
-        """Its supervisor has decided about its end."""
+        """Note that the supervisor ordered this end."""
         self.ordered = True
 
     def decide(self, *, restart: bool) -> None:
-        """Decide whether a fresh actor comes next. A stop that was final stays final."""
+        """Decide whether a restart follows. A final stop stays final."""
         self._restart = restart and self._restart is not False
 
     def end_normally(self) -> None:
-        """It was told to finish its messages."""
+        """Note that the actor was told to finish its messages."""
         self._reason = "normal"
 
     def end_at_once(self) -> None:
-        """It was told to stop."""
+        """Note that the actor was told to stop now."""
         self._reason = "shutdown"
 
     def open_scope(self, *, shield: bool) -> CancelScope:
-        """Return the cancel scope for its task."""
+        """Return the cancel scope for the actor's task."""
         self._scope = CancelScope(shield=shield)
         if self._is_stopping:
             self._scope.cancel()
         return self._scope
 
     def cancel(self) -> None:
-        """Cancel its task, or as soon as that runs."""
+        """Cancel the actor's task now, or when it begins."""
         self._is_stopping = True
         if self._scope is not None:
             self._scope.cancel()

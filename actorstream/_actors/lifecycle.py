@@ -1,17 +1,17 @@
 """The life of an actor: one table of states and transitions, without I/O.
 
-| transition | what happened                                                             |
+| transition | what happens                                                              |
 |------------|---------------------------------------------------------------------------|
-| launch     | the router runs, and the actor's task begins                              |
+| launch     | the router is open, and the actor's task begins                           |
 | started    | ``on_start`` has returned                                                 |
-| drain      | somebody stops the actor, and what is queued is to be finished first      |
-| halt       | nothing more is to be handled: it is drained, stopped at once, or failed  |
-| again      | the old instance is gone, and its supervisor wants a fresh one            |
-| finish     | nothing more comes                                                        |
+| drain      | a stop was requested, and the queued messages are handled first           |
+| stop       | message handling ends: the actor is drained, stopped at once, or failed   |
+| restart    | the old instance is gone, and the supervisor wants a fresh one            |
+| finish     | the actor is stopped for good                                             |
 
-Nothing drains an actor that is starting: whoever wants that waits until it runs. The runtime asks
-this table before it acts, so a life that is not in it is a bug that shows at once. The form is that
-of h11, whose ``_state.py`` keeps the life of a connection (https://h11.readthedocs.io).
+An actor that is starting cannot drain: a drain waits until the actor runs. The runtime asks this
+table before it acts, so an impossible transition is a bug that shows at once. The design follows
+h11, whose ``_state.py`` describes the life of a connection (https://h11.readthedocs.io).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ State = Literal[
 Transition = Literal["launch", "started", "drain", "stop", "restart", "finish"]
 
 Ending = Literal["normal", "shutdown", "abnormal"]
-"""How a child came to its end: it had finished, it was told to, or it failed."""
+"""How a child ended: it had finished, it was told to stop, or it failed."""
 
 INITIAL: State = "registered"
 
@@ -41,17 +41,17 @@ TABLE: Mapping[State, Mapping[Transition, State]] = MappingProxyType(
         "stopped": {},
     }
 )
-"""Where each transition leads from each state; what is not here cannot happen."""
+"""The next state for each state and transition; no other transition is possible."""
 
 ACCEPTS: frozenset[State] = frozenset({"registered", "starting", "running", "restarting"})
 """The states in which messages are queued."""
 
 
 def next_state(state: State, transition: Transition) -> State:
-    """Return where ``transition`` leads from ``state``.
+    """Return the state that ``transition`` leads to from ``state``.
 
     Raises:
-        RuntimeError: It leads nowhere from there, which is a bug of this library.
+        RuntimeError: The transition is not possible, which is a bug of this library.
     """
     possible = TABLE[state]
     try:

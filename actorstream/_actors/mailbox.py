@@ -1,9 +1,8 @@
 """The mailbox of an actor: a bounded queue from many senders to one actor.
 
-A message that finds no room stands in line, and comes in as soon as there is room, before any
-that was sent later. So messages are handled in the order in which they were sent, full or not.
-Beside the queue there is a small, unbounded one for orders of the runtime itself (a child has
-failed, say), which go first.
+A message that finds the queue full waits in a backlog, and enters the queue before any message that
+was sent later. So messages are handled in the order in which they were sent. A second, unbounded
+queue holds system messages from the runtime (such as: a child has failed), which go first.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from actorstream._message import Message
 from actorstream._streams.buffer import TURN
 
 SystemMessage = Callable[[], Coroutine[Any, Any, object]]
+"""What the runtime has the actor's task run between two messages."""
 
 
 class Envelope:
@@ -28,8 +28,8 @@ class Envelope:
     Attributes:
         message: What is sent.
         reply: Where the answer goes, if one is awaited.
-        waiter: Where its sender waits until it is let in; ``None`` once it is, or if its sender
-            waits for the answer only.
+        waiter: Where the sender waits for room in the queue; ``None`` once the message is queued,
+            or if the sender waits only for the answer.
     """
 
     __slots__ = ("message", "reply", "waiter")
@@ -41,23 +41,31 @@ class Envelope:
 
 
 class Mailbox:
-    """Keeps what is sent to an actor until the actor takes it.
+    """Keeps the messages to an actor until the actor takes them.
 
     Args:
-        size: The most messages that may be in it; at least 1.
+        size: Most messages in the queue; at least 1.
 
     Attributes:
         size: The same.
-        ended: Whether nothing more is let in.
+        ended: Whether the mailbox takes no more messages.
     """
 
-    __slots__ = ("_line", "_queue", "_reader", "_since_rest", "_system_messages", "ended", "size")
+    __slots__ = (
+        "_backlog",
+        "_queue",
+        "_reader",
+        "_since_rest",
+        "_system_messages",
+        "ended",
+        "size",
+    )
 
     def __init__(self, size: int) -> None:
         self.size: int = size
         self.ended: bool = False
         self._queue: deque[Envelope] = deque()
-        self._line: OrderedDict[Envelope, None] = OrderedDict()  # any number may come and go
+        self._backlog: OrderedDict[Envelope, None] = OrderedDict()  # any number may come and go
         self._system_messages: deque[SystemMessage] = deque()
         self._reader: Waiter | None = None
         self._since_rest = 0
@@ -67,36 +75,36 @@ class Mailbox:
 
     @property
     def full(self) -> bool:
-        """Whether a message has to stand in line."""
+        """Whether a new message goes to the backlog."""
         return len(self._queue) >= self.size
 
     @property
     def waiting(self) -> int:
-        """How many messages stand in line."""
-        return len(self._line)
+        """Number of messages in the backlog."""
+        return len(self._backlog)
 
     def add(self, envelope: Envelope) -> bool:
-        """Put an envelope into the queue, or in line if there is no room.
+        """Put an envelope into the queue, or into the backlog if the queue is full.
 
         Returns:
-            Whether it is in the queue.
+            Whether the envelope is in the queue.
         """
-        if self.full:  # it is, while somebody stands in line
-            self._line[envelope] = None
+        if self.full:  # always so while there is a backlog
+            self._backlog[envelope] = None
             return False
         self._queue.append(envelope)
         self._wake()
         return True
 
     async def wait_admitted(self, envelope: Envelope) -> bool:
-        """Wait until an envelope that stands in line is let in. If cancelled, it leaves the line.
+        """Wait until an envelope leaves the backlog for the queue. Cancelling discards it.
 
         Returns:
-            Whether it was let in; the mailbox may end instead.
+            Whether the envelope was queued; the mailbox may end instead.
         """
         waiter = envelope.waiter = make_strict_waiter()
         try:
-            while envelope in self._line:
+            while envelope in self._backlog:
                 await waiter.wait()
         except BaseException:
             self.discard(envelope)
@@ -104,23 +112,23 @@ class Mailbox:
         return envelope.waiter is not waiter
 
     def discard(self, envelope: Envelope) -> None:
-        """Take an envelope away, wherever it waits; do nothing if it has been taken out."""
-        if envelope in self._line:
-            del self._line[envelope]
+        """Remove an envelope that still waits."""
+        if envelope in self._backlog:
+            del self._backlog[envelope]
         elif envelope in self._queue:
             self._queue.remove(envelope)
             self._admit()
 
     def put_system(self, message: SystemMessage) -> None:
-        """Have the actor's task run something before it handles the next message."""
+        """Have the actor's task run ``message`` before it handles the next envelope."""
         self._system_messages.append(message)
         self._wake()
 
     async def get(self) -> Envelope | SystemMessage | None:
-        """Wait for the next order or message, and take it out. Cancelling it loses nothing.
+        """Wait for the next message or system message. Cancelling this loses nothing.
 
         Returns:
-            ``None`` where the mailbox has ended and is empty.
+            ``None`` once the mailbox has ended and is empty.
         """
         self._since_rest += 1
         if self._since_rest >= TURN:
@@ -138,33 +146,33 @@ class Mailbox:
         return envelope
 
     def end(self) -> list[Envelope]:
-        """Let nothing more in.
+        """Take no more messages.
 
         Returns:
-            What stood in line; its senders are woken.
+            The backlog, which is discarded; its senders are woken.
         """
         self.ended = True
         self._wake()
-        refused = list(self._line)
-        self._line.clear()
+        refused = list(self._backlog)
+        self._backlog.clear()
         for envelope in refused:
             if envelope.waiter is not None:
                 envelope.waiter.wake()
         return refused
 
     def reopen(self) -> None:
-        """Begin anew with what is queued; orders are for the life in which they were given."""
+        """Keep the queue for the next incarnation, and drop the system messages of the last."""
         self.ended = False
         self._system_messages.clear()
 
     def clear(self) -> list[Envelope]:
-        """Take out and return what is queued."""
+        """Empty the queue, and return what was in it."""
         left = list(self._queue)
         self._queue.clear()
         return left
 
     async def _wait(self) -> None:
-        if self._reader is None:  # made where the event loop runs, and used for every wait
+        if self._reader is None:  # made in the event loop, and used for every wait
             self._reader = make_waiter()
         await self._reader.wait()
 
@@ -173,9 +181,9 @@ class Mailbox:
             self._reader.wake()
 
     def _admit(self) -> None:
-        """Let in whoever is first in line, unless its sender has just been cancelled."""
-        while self._line and not self.full:
-            envelope, _ = self._line.popitem(last=False)
+        """Fill the queue from the backlog, and skip senders that have just been cancelled."""
+        while self._backlog and not self.full:
+            envelope, _ = self._backlog.popitem(last=False)
             waiter = envelope.waiter
             if waiter is None:
                 self._queue.append(envelope)

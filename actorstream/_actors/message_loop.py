@@ -60,7 +60,7 @@ class MessageLoop:
         return self._waits_for or ()
 
     def note_waits(self) -> WaitsFor:
-        """Return where to note for whom the running code waits.
+        """Return where to note the actors that the running code waits for.
 
         A new one for each message: what a handler leaves running does not hold up the actor.
         """
@@ -74,7 +74,7 @@ class MessageLoop:
         return None if self._in_hand is None else self._in_hand.message
 
     def forget_waits(self) -> None:
-        """The code that waited is done; what it left running waits for itself alone."""
+        """Forget the waits of code that is done; tasks it left running do not hold up the actor."""
         self._waits_for = None
 
     def drop(self, make_error: Callable[[], BaseException]) -> None:

@@ -1,4 +1,4 @@
-"""The actors of one router, by their ids: they are added, launched, found, and forgotten."""
+"""The registry: adds, launches, finds, stops and forgets the actors of one router."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ OnFailure = Literal["raise", "stop"]
 
 
 class Registry:
-    """Finds actors, gives them tasks, and is the parent of those without a supervisor.
+    """Keeps the actors by id, and is the parent of those without a supervisor.
 
     Args:
-        router: What ``Actor.router`` returns.
+        router: The router, for ``Actor.router``.
         on_failure: What the failure of an actor without a supervisor does.
 
     Attributes:
         runtime: The event loop side of the router.
-        cells: Every actor that is not stopped for good, in the order of registration.
+        cells: The actors that are not stopped for good, in the order of registration.
         dead_letters: The port where undeliverable messages are published.
-        restarts: How many actors have taken the place of another.
-        opened_streams: How many streams have been opened.
+        restarts: Number of restarts so far.
+        opened_streams: Number of streams opened so far.
     """
 
     def __init__(self, router: Any, on_failure: OnFailure) -> None:
@@ -48,12 +48,12 @@ class Registry:
         )
         self._names: dict[str, Cell] = {}
         self._on_failure = on_failure
-        self._told = 0
+        self._tell_count = 0
 
     # Opening and closing
 
     async def open(self) -> None:
-        """Begin: the actors that are registered already are launched."""
+        """Open the runtime, and launch the actors that are registered already."""
         await self.runtime.open()
         for cell in list(self.cells):
             self._launch_registered(cell)
@@ -69,7 +69,7 @@ class Registry:
         self._finish_if_empty()
 
     def finish(self) -> None:
-        """All actors are gone. Does no harm twice."""
+        """Close the runtime and the dead letters. A second call does nothing."""
         if self.runtime.state != "closed":
             self.runtime.close()
             self.dead_letters.close()
@@ -111,7 +111,7 @@ class Registry:
         return cell
 
     def launch_soon(self, cell: Cell) -> None:
-        """Launch an actor as soon as the router is open. Any thread may call this."""
+        """Launch an actor if the router is open. Any thread may call this."""
         if self.runtime.state == "open":
             self.runtime.run_in_loop(partial(self._launch_registered, cell))
 
@@ -129,22 +129,22 @@ class Registry:
     # Stopping and forgetting
 
     def stop(self, cell: Cell) -> None:
-        """Stop a cell for good that has no supervisor, or whose supervisor ends, too."""
+        """Stop a cell for good: one without a supervisor, or whose supervisor ends, too."""
         cell.stop(restart=False)
         self.forget_if_stopped(cell)
 
     def forget_name(self, cell: Cell) -> None:
-        """Free the id; the actor ends."""
+        """Free the id of an actor that ends."""
         if self._names.get(cell.address.id) is cell:
             del self._names[cell.address.id]
 
     def forget_if_stopped(self, cell: Cell) -> None:
-        """Let a cell go if it never ran, or waited for a restart that does not come now."""
+        """Forget a cell that stopped without a task: it never ran, or waited for a restart."""
         if cell.state == "stopped":
             self.forget(cell)
 
     def forget(self, cell: Cell) -> None:
-        """Let a cell go that is stopped for good. Its name stays known after the router's end."""
+        """Forget a stopped cell. Its name stays known if the router's end stopped it."""
         if self.runtime.state != "closing" and not cell.router_closing:
             self.forget_name(cell)
         self.cells.pop(cell, None)
@@ -172,10 +172,10 @@ class Registry:
             ) from None
 
     def find_ending(self, to: Address) -> Cell:
-        """Return the cell of an actor; if there is none, that of one that is about to end.
+        """Return the cell of an actor, or else that of an unregistered one that still ends.
 
         Raises:
-            ActorNotFoundError: There is neither.
+            ActorNotFoundError: There is none.
         """
         if to.id not in self._names:
             for cell in self.cells:
@@ -190,28 +190,28 @@ class Registry:
     # Counting
 
     def count_stream(self) -> None:
-        """One more stream has been opened."""
+        """Count an opened stream."""
         self.opened_streams += 1
 
     def count_tell(self) -> bool:
-        """One more message has been told; return whether it is time for a checkpoint."""
-        self._told += 1
-        return self._told % TURN == 0
+        """Count a tell; return whether it is time for a checkpoint."""
+        self._tell_count += 1
+        return self._tell_count % TURN == 0
 
     # As the parent of cells
 
     cell = None
-    """Actors without a supervisor are in no other actor's cell."""
+    """The registry is not an actor, so it has no cell."""
 
     def should_restart(self, cell: Cell, ending: Ending) -> bool:
-        """An actor without a supervisor is not restarted."""
+        """Return False: only supervisors restart actors."""
         return False
 
     def on_terminated(self, cell: Cell) -> None:
         """Forget an actor without a supervisor; raise or log its failure.
 
         Raises:
-            BaseException: The actor's failure, if such failures are to leave the router.
+            BaseException: The actor's failure, if ``on_failure`` is ``"raise"``.
         """
         self.forget(cell)
         failure = cell.incarnation.failure

@@ -13,7 +13,7 @@ class Reply:
     """What an asker waits for.
 
     Attributes:
-        given: Whether there is an answer, an error instead of one, or no asker any more.
+        given: Whether an answer or an error was given, or the asker has gone.
     """
 
     __slots__ = ("_error", "_scope", "_value", "_waiter", "given")
@@ -25,14 +25,14 @@ class Reply:
         self._error: BaseException | None = None
         self._waiter: Waiter | None = None
 
-    # The side that answers
+    # The actor's side
 
     def start_handling(self, scope: CancelScope) -> None:
-        """The message is handled from now on, in this scope."""
+        """Note the scope in which the message is handled."""
         self._scope = scope
 
     def end_handling(self) -> None:
-        """The message has been handled."""
+        """Forget the scope: the message has been handled."""
         self._scope = None
 
     def give(self, value: Any) -> None:
@@ -49,16 +49,16 @@ class Reply:
         self._settle()
         return True
 
-    # The side that asks
+    # The asker's side
 
     def abandon(self) -> None:
-        """Do not wait any more; the handling is cancelled, if it runs."""
+        """Give up the wait; cancel the handling if it runs."""
         self.given = True
         if self._scope is not None:
             self._scope.cancel()
 
     async def wait(self) -> Any:
-        """Wait for the answer, and return or raise it. May be cancelled freely."""
+        """Wait for the answer, and return or raise it. Cancelling this is safe."""
         self._waiter = make_waiter()
         while not self.given:
             await self._waiter.wait()

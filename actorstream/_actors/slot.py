@@ -18,8 +18,8 @@ class ActorSlot:
 
     Attributes:
         cell: The cell that the actor is in, if it is registered.
-        registry: Where it is registered, if it is.
-        ports: Its ports by name, in the order of their making.
+        registry: Where the actor is registered, if it is.
+        ports: The ports by name, in the order of creation.
     """
 
     __slots__ = ("cell", "ports", "registry")
@@ -30,24 +30,24 @@ class ActorSlot:
         self.ports: Mapping[str, Port[Any]] = _NO_PORTS
 
     def enter(self, cell: Cell, registry: Registry) -> None:
-        """The actor is in this cell from now on."""
+        """Note the cell and the registry of the actor."""
         self.cell = cell
         self.registry = registry
 
     def leave(self) -> None:
-        """The actor is in no cell any more."""
+        """Forget the cell and the registry."""
         self.cell = self.registry = None
 
     def add_port(self, port: Port[Any]) -> None:
-        """The actor has made a port."""
+        """Add a port of the actor."""
         self.ports = {**self.ports, port.name: port}
 
 
 def slot_of(actor: object) -> ActorSlot:
-    """Return the slot of an actor, and make it first if need be.
+    """Return the slot of an actor; create it on first use.
 
-    An ``__init__`` need not call that of ``Actor``, a frozen class forbids to set attributes,
-    and any attribute may be computed by the class: so this goes by ``object``.
+    ``object.__setattr__`` also works if a subclass is frozen or computes its attributes, and the
+    slot is made here since ``__init__`` may not call ``super().__init__()``.
     """
     slot: ActorSlot | None = object.__getattribute__(actor, "_actorstream")
     if slot is None:

@@ -12,7 +12,7 @@ from actorstream._context import current_channel
 
 
 async def stop_actor(registry: Registry, to: Address, *, drain: bool) -> None:
-    """Stop an actor, and wait for its end unless that end waits for the caller."""
+    """Stop an actor, and wait for its end unless that would wait for the caller."""
     cell = registry.find_ending(to)
     streams = list(cell.channels)
     if cell.supervisor is None:
@@ -37,12 +37,12 @@ async def wait_stopped(registry: Registry, to: Address) -> None:
 
 
 def _waits_for_caller(cell: Cell, cells: Iterable[Cell]) -> bool:
-    """Return whether a cell's end waits for the code that runs here, or for its actor."""
-    here, channel = serving_cell(), current_channel.get()
-    if here is not None and find_cycle(here, cell):
+    """Return whether a cell's end waits for the running code, or for the actor of that code."""
+    caller, channel = serving_cell(), current_channel.get()
+    if caller is not None and find_cycle(caller, cell):
         return True
-    if here is None and channel is not None:
-        here = next((other for other in cells if channel in other.channels), None)
-    while here is not None and here is not cell:
-        here = here.supervisor
-    return here is cell
+    if caller is None and channel is not None:
+        caller = next((other for other in cells if channel in other.channels), None)
+    while caller is not None and caller is not cell:
+        caller = caller.supervisor
+    return caller is cell

@@ -1,4 +1,4 @@
-"""Opening a stream to an actor, and finding a port of it; both wait for an actor that starts."""
+"""Opening streams and finding ports; both wait for an actor that is starting."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ OnChunk = Callable[[Any], Awaitable[object] | object]
 
 
 def make_stream(registry: Registry, request: Message, options: StreamAsyncOptions) -> Stream[Any]:
-    """Make a stream that is opened where it is first iterated or entered."""
+    """Make a stream that opens when it is first iterated or entered."""
     return Stream(request, options, partial(open_stream, registry))
 
 
@@ -42,7 +42,7 @@ def open_stream(
 
     Args:
         registry: Where the actor is registered.
-        request: What the consumer asks.
+        request: What the consumer asks for.
         options: The limits of the stream.
         early: The outcome of a stream that was cancelled before it started.
 
@@ -81,8 +81,8 @@ async def _open_when_running(
     if found is None:
         return checkpoint()  # the actor has ended, and its cell ends the stream
     opener, method = found
-    feeding: Awaitable[None] = await opener(channel, method)
-    return feeding
+    production: Awaitable[None] = await opener(channel, method)
+    return production
 
 
 async def _wait_for_streamer(
@@ -106,15 +106,15 @@ async def call_with_chunks(stream: Stream[Any], on_chunk: OnChunk) -> None:
         raise TypeError(f"on_chunk is a function of one chunk, not {on_chunk!r}")
     async with stream:
         async for chunk in stream.payloads():
-            told = on_chunk(chunk)
-            if isawaitable(told):
-                await told
+            result = on_chunk(chunk)
+            if isawaitable(result):
+                await result
 
 
 def subscribe(
     registry: Registry, to: Address, name: str, options: SubscriptionOptions
 ) -> Subscription[Any]:
-    """Make a subscription. It is attached now, or else where it is first read or entered."""
+    """Make a subscription, attached now or else when it is first read or entered."""
     find = partial(find_port, registry, to, name)
     find_later = partial(wait_for_port, registry, to, name)
     return Subscription(name, options, find, find_later)
@@ -124,7 +124,7 @@ def find_port(registry: Registry, to: Address, name: str) -> Attach:
     """Find a port of an actor, and return what attaches a subscription to it.
 
     Raises:
-        ActorNotFoundError, PortNotFoundError, RouterClosedError: It is not there.
+        ActorNotFoundError, PortNotFoundError, RouterClosedError: The port cannot be found.
     """
     registry.runtime.check_open()
     ports = slot_of(actor_in(registry.find(to))).ports
@@ -138,7 +138,7 @@ def find_port(registry: Registry, to: Address, name: str) -> Attach:
 
 
 async def wait_for_port(registry: Registry, to: Address, name: str) -> Attach:
-    """Find a port once its actor has started, since the actor may make the port there."""
+    """Find a port once its actor has started, since ``on_start()`` may create it."""
     registry.runtime.check_open()
     await registry.find(to).wait_running()
     return find_port(registry, to, name)

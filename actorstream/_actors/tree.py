@@ -1,4 +1,4 @@
-"""What is going on in a router: its actors as a tree, with their mailboxes and streams."""
+"""The actors of a router as a tree, with their mailboxes, streams and ports."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from actorstream._statistics import RouterStatistics
 from actorstream._streams.channel import Channel
 
 Under = Mapping[Cell | None, list[Cell]]
-"""The cells under each cell; under ``None`` those without a supervisor."""
+"""The children of each cell; under ``None`` the cells without a supervisor."""
 
 
 @attrs.frozen
@@ -23,12 +23,12 @@ class StreamInfo:
     """One open stream.
 
     Attributes:
-        type: What was asked for.
-        correlation_id: Links its events.
-        delivered: Items that the consumer has taken.
-        rate: Items per second that it has taken, since the start.
-        buffered: Items that wait for the consumer.
-        buffer_size: The most that may.
+        type: The type of the request.
+        correlation_id: The one that the events share.
+        delivered: Number of items that the consumer has taken.
+        rate: Items taken per second, on average since the start.
+        buffered: Number of items that wait for the consumer.
+        buffer_size: Most items that may wait.
     """
 
     type: str
@@ -50,9 +50,9 @@ class PortInfo:
     """One port.
 
     Attributes:
-        name: Its name.
-        subscribers: How many subscribe to it.
-        published: How many values have been published.
+        name: The name that the actor gave to ``create_port()``.
+        subscribers: Number of subscribers.
+        published: Number of values published so far.
     """
 
     name: str
@@ -66,18 +66,18 @@ class PortInfo:
 
 @attrs.frozen
 class ActorInfo:
-    """One actor, and those under it.
+    """One actor, and its children.
 
     Attributes:
-        id: Under which it is registered.
-        kind: The name of its class.
-        state: Where it is in its life: ``"running"`` and so on.
-        queued: Messages that wait in its mailbox.
-        mailbox_size: The most that may.
-        restarts: How often it has been restarted.
-        streams: Its open streams.
-        ports: Its ports.
-        children: The actors that it supervises, in the order of their start.
+        id: The id that the actor is registered under.
+        kind: The name of the actor's class.
+        state: The state of the actor, such as ``"running"``.
+        queued: Number of messages that wait in the mailbox.
+        mailbox_size: Most messages that may wait.
+        restarts: Number of restarts so far.
+        streams: The open streams.
+        ports: The actor's ports.
+        children: The actors under this supervisor, in the order of their start.
     """
 
     id: str
@@ -100,10 +100,10 @@ class ActorInfo:
 
 @attrs.frozen
 class RouterTree:
-    """All actors of a router; ``str()`` of it draws them.
+    """All actors of a router; ``str()`` draws the tree.
 
     Attributes:
-        actors: Those that have no supervisor, in the order of registration.
+        actors: The actors without a supervisor, in the order of registration.
     """
 
     actors: tuple[ActorInfo, ...]
@@ -113,7 +113,7 @@ class RouterTree:
 
 
 def count_all(registry: Registry) -> RouterStatistics:
-    """Count what is in a router."""
+    """Count the actors, streams and messages of a router."""
     cells, dead_letters = registry.cells, registry.dead_letters
     ports = [*(port for cell in cells for port in cell.behavior.ports.values()), dead_letters]
     return RouterStatistics(
@@ -128,20 +128,20 @@ def count_all(registry: Registry) -> RouterStatistics:
 
 
 def make_tree(cells: Iterable[Cell]) -> RouterTree:
-    """Look at all cells."""
+    """Make the tree of these cells."""
     under: defaultdict[Cell | None, list[Cell]] = defaultdict(list)
     for cell in cells:
         under[cell.supervisor].append(cell)
-    return RouterTree(_look_at_all(under, None))
+    return RouterTree(_actor_infos(under, None))
 
 
-def _look_at_all(
+def _actor_infos(
     under: Mapping[Cell | None, list[Cell]], parent: Cell | None
 ) -> tuple[ActorInfo, ...]:
-    return tuple(_look(cell, under) for cell in under.get(parent, ()))
+    return tuple(_actor_info(cell, under) for cell in under.get(parent, ()))
 
 
-def _look(cell: Cell, under: Under) -> ActorInfo:
+def _actor_info(cell: Cell, under: Under) -> ActorInfo:
     return ActorInfo(
         id=cell.address.id,
         kind=cell.behavior.kind,
@@ -149,25 +149,25 @@ def _look(cell: Cell, under: Under) -> ActorInfo:
         queued=len(cell.mailbox) + cell.mailbox.waiting,
         mailbox_size=cell.mailbox.size,
         restarts=max(cell.incarnation.number - 1, 0),
-        streams=tuple(map(_look_at_stream, cell.channels)),
+        streams=tuple(map(_stream_info, cell.channels)),
         ports=tuple(
             PortInfo(name, port.statistics().subscribers, port.statistics().published)
             for name, port in cell.behavior.ports.items()
         ),
-        children=_look_at_all(under, cell),
+        children=_actor_infos(under, cell),
     )
 
 
-def _look_at_stream(channel: Channel) -> StreamInfo:
-    now = channel.statistics()
+def _stream_info(channel: Channel) -> StreamInfo:
+    statistics = channel.statistics()
     seconds = current_time() - channel.began
     return StreamInfo(
         type=channel.request.type,
         correlation_id=channel.identity.correlation_id,
-        delivered=now.delivered,
-        rate=now.delivered / seconds if seconds > 0 else 0.0,
-        buffered=now.buffered,
-        buffer_size=now.buffer_size,
+        delivered=statistics.delivered,
+        rate=statistics.delivered / seconds if seconds > 0 else 0.0,
+        buffered=statistics.buffered,
+        buffer_size=statistics.buffer_size,
     )
 
 

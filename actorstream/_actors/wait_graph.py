@@ -1,7 +1,7 @@
 """The wait-for graph: it refuses an ask that would deadlock.
 
 An actor handles one message at a time. So a handler that waits for an actor, which waits for
-another, which waits for the first handler's actor, would wait for ever.
+another, which waits for the first handler's actor, would wait forever.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ class Node(Protocol):
 
     @property
     def waits_for(self) -> Iterable[Node]:
-        """The actors that its running code waits for."""
+        """The actors that the running code waits for."""
         ...
 
     def note_waits(self) -> WaitsFor:
-        """Return where to note for whom its running code waits."""
+        """Return where to note the actors that the running code waits for."""
         ...
 
 
 class WaitsFor:
-    """The actors that some code waits for, and how many times each."""
+    """The actors that some code waits for, with the number of waits for each."""
 
     __slots__ = ("_counts",)
 
@@ -40,11 +40,11 @@ class WaitsFor:
         return iter(self._counts)
 
     def add(self, other: Node) -> None:
-        """One more wait begins."""
+        """Count a wait that begins."""
         self._counts[other] = self._counts.get(other, 0) + 1
 
     def remove(self, other: Node) -> None:
-        """One wait has ended."""
+        """Count a wait that has ended."""
         self._counts[other] -= 1
         if not self._counts[other]:
             del self._counts[other]
@@ -52,11 +52,11 @@ class WaitsFor:
 
 @contextmanager
 def waiting_for(waiter: Node | None, other: Node) -> Generator[None]:
-    """Note that the code of one actor, if of any, waits for another actor."""
+    """Note that the code of ``waiter``, if any, waits for another actor."""
     if waiter is None:
         yield
         return
-    waits_for = waiter.note_waits()  # this one, though the actor may go on to its next message
+    waits_for = waiter.note_waits()  # keep it: the actor may go on to its next message
     waits_for.add(other)
     try:
         yield
@@ -65,14 +65,14 @@ def waiting_for(waiter: Node | None, other: Node) -> Generator[None]:
 
 
 def find_cycle(waiter: Node, other: Node) -> list[str] | None:
-    """Return the ids on the way from ``waiter`` over ``other`` back to it, if there is one."""
-    ways = [(other, [waiter.address.id, other.address.id])]
+    """Return the ids on a path from ``waiter`` through ``other`` back, if there is one."""
+    paths = [(other, [waiter.address.id, other.address.id])]
     seen: set[Node] = set()
-    while ways:
-        node, path = ways.pop()
+    while paths:
+        node, path = paths.pop()
         if node is waiter:
             return path
         if node not in seen:
             seen.add(node)
-            ways += [(next, [*path, next.address.id]) for next in node.waits_for]
+            paths += [(next, [*path, next.address.id]) for next in node.waits_for]
     return None

@@ -1,4 +1,4 @@
-"""What a supervisor knows of one child, and of children that wait for a restart together."""
+"""A supervisor's record of one child, and of children that are restarted together."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from actorstream._supervision.policy import ChildSpec
 
 
 class RestartBatch:
-    """Children that wait for a restart together, in order."""
+    """Children that are restarted together, in order."""
 
     def __init__(self, ids: Sequence[str] = ()) -> None:
         self._pending = deque(ids)
@@ -23,29 +23,29 @@ class RestartBatch:
 
     @property
     def first(self) -> str | None:
-        """The id of the next one to start."""
+        """The id of the next child to start."""
         return self._pending[0] if self._pending else None
 
     def pop_first(self) -> None:
-        """The next one has been started, or does not wait any more."""
+        """Remove the next child, which was started or does not wait any more."""
         self._pending.popleft()
 
     def wait(self, timer: Timer) -> None:
-        """Wait for the end of a backoff."""
+        """Keep the timer of the backoff."""
         self._timer = timer
 
     def cancel(self) -> None:
-        """Do not start them after the backoff."""
+        """Cancel the backoff: the children are not started."""
         if self._timer is not None:
             self._timer.cancel()
 
 
 class Child:
-    """One child: its specification, its cell, and how often it was restarted in a row.
+    """One child: its specification, its cell, and its number of restarts in a row.
 
     Attributes:
-        batch: With which it was started last, or is to be started next.
-        failed_first: Its first start failed, and so does its supervisor.
+        batch: The children it was last restarted with, or is restarted with next.
+        failed_first: Whether the first start failed, which fails the supervisor.
     """
 
     def __init__(self, spec: ChildSpec, cell: Cell) -> None:
@@ -57,19 +57,19 @@ class Child:
         self._attempts = 0
 
     def note_start(self, now: float) -> None:
-        """It is being started."""
+        """Note the time of a start."""
         self._started_at = now
 
     def note_failed_first(self) -> None:
-        """Its first start failed."""
+        """Note that the first start failed."""
         self.failed_first = True
 
     def join(self, batch: RestartBatch) -> None:
-        """Wait for a restart, with others."""
+        """Wait for a restart with the other children of a batch."""
         self.batch = batch
 
     def next_attempt(self, now: float, within: float) -> int:
-        """Return which restart in a row comes next; the first is 1."""
+        """Return the number of the next restart in a row; the first is 1."""
         if now - self._started_at > within:
             self._attempts = 0
         self._attempts += 1
@@ -77,6 +77,6 @@ class Child:
 
 
 def has_failed_first(cell: Cell) -> bool:
-    """Return whether a child's first start failed, which is a failure of its supervisor."""
+    """Return whether a child's first start failed, which fails its supervisor."""
     first = cell.incarnation
     return first.number == 1 and not first.has_started and first.failure is not None

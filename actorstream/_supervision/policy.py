@@ -1,11 +1,11 @@
-"""What a supervisor does when a child comes to its end: the policy of Erlang/OTP, without I/O.
+"""Restart policy: what a supervisor does when a child ends, after Erlang/OTP, without I/O.
 
-Everything here decides and returns a value; the supervisor acts on it. The rules are those of
+The functions here decide and return a value; the supervisor acts on it. The rules are those of
 https://www.erlang.org/doc/system/sup_princ.html and of OTP's ``supervisor`` module
 (https://www.erlang.org/doc/apps/stdlib/supervisor.html). Three things differ:
 
-- A child that is not live when a sibling fails stays as it is: somebody stopped it on purpose, or
-  it is a transient one that had finished. OTP starts it again with the others.
+- A child that is not live when a sibling fails stays as it is: it was stopped on purpose, or is a
+  transient child that had finished. OTP starts it again with the others.
 - Times are fractions of a second. OTP counts its window in whole seconds.
 - A supervisor may wait before a restart (``backoff``). OTP restarts at once.
 """
@@ -26,11 +26,10 @@ from actorstream._address import address
 from actorstream._checks import check_choice, check_count, check_seconds, is_number, validate
 
 Restart = Literal["permanent", "transient", "temporary"]
-"""Whether a child that came to its end is started again: always, after a failure, never."""
+"""When a child that ended is restarted: always, after a failure, never."""
 
 Strategy = Literal["one_for_one", "one_for_all", "rest_for_one"]
-"""Who is restarted with it: nobody, all siblings, or those that were started after it."""
-
+"""What is restarted with a child: nothing else, all siblings, or those started after it."""
 
 Backoff = float | Callable[[int], float] | None
 """Seconds before a restart, or a function of the number of restarts in a row (1, 2, ...)."""
@@ -67,16 +66,16 @@ def _check_factory(_: object, __: object, value: Any) -> None:
 
 @attrs.frozen
 class ChildSpec:
-    """One child of a supervisor: how to make it, and when to make it again.
+    """One child of a supervisor: how to make it, and when to restart it.
 
     Attributes:
-        id: Its address is this under its supervisor's (``"workers/a"``). May be a path.
+        id: The child's id below its supervisor's (``"workers/a"``). May be a path.
         factory: Called without arguments for each start: an actor's class, or a function
             that makes a fresh actor.
-        restart: ``"permanent"``: it is started again however it ends. ``"transient"``: only
-            if it fails. ``"temporary"``: never, not even with its siblings.
-        mailbox_size: Most messages that wait for it; at least 1.
-        stop_timeout: Seconds that its streams are given to clean up, and then its
+        restart: ``"permanent"``: restart the child however it ends. ``"transient"``: only if it
+            fails. ``"temporary"``: never, not even with its siblings.
+        mailbox_size: Most messages that wait for the child; at least 1.
+        stop_timeout: Seconds that the child's streams get to clean up, and then its
             ``on_stop()``, until that is cancelled; ``None`` and ``inf`` mean no limit. For a
             child that is a supervisor, the time of its own children does not count.
 
@@ -97,7 +96,7 @@ class ChildSpec:
 
 
 def restarts(restart: Restart, ending: Ending) -> bool:
-    """Return whether a child that came to its end by itself is started again.
+    """Return whether a child that ended without an order of its supervisor is restarted.
 
     | restart   | normal | shutdown | abnormal |
     |-----------|--------|----------|----------|
@@ -114,11 +113,11 @@ class RestartBudget:
     """How many restarts a supervisor has: ``max_restarts`` in any ``within`` seconds.
 
     The window slides: it is the last ``within`` seconds before each restart, both ends
-    included, so one that is just ``within`` seconds old still counts. One that is refused counts
-    as well. From OTP's ``supervisor``, "Restart intensity and period".
+    included, so a restart exactly ``within`` seconds ago still counts. A refused restart counts,
+    too. From OTP's ``supervisor``, "Restart intensity and period".
 
-    One failure spends once, however many siblings are restarted with it. A start that fails is
-    another failure.
+    One failure counts once, however many siblings are restarted with it. A start that fails
+    counts as another failure.
 
     Args:
         max_restarts: Most restarts in the window; 0 allows none.
@@ -136,10 +135,10 @@ class RestartBudget:
         return f"RestartBudget(max_restarts={self._max_restarts}, within={self._within})"
 
     def spend(self, now: float) -> bool:
-        """Count one more restart; return False if it is one too many.
+        """Count a restart; return False if it exceeds the budget.
 
         Args:
-            now: The time of it, in seconds; never before that of the last one.
+            now: The time of the restart, in seconds; never before that of the last one.
         """
         recent = self._recent
         while recent and now - recent[0] > self._within:
@@ -149,15 +148,15 @@ class RestartBudget:
 
 
 def delay(backoff: Backoff, attempt: int) -> float:
-    """Return how many seconds to wait before a restart.
+    """Return the seconds to wait before a restart.
 
     Args:
         backoff: A number of seconds, a function of ``attempt``, or ``None`` for no wait.
-        attempt: Which restart in a row it is; the first is 1.
+        attempt: The number of the restart in a row; the first is 1.
 
     Raises:
-        TypeError, ValueError: The function returned something else than a finite number of
-            seconds, 0 or more. What it raises itself is passed on.
+        TypeError, ValueError: The function returned something other than a finite number of
+            seconds, 0 or more. Its own exceptions propagate.
     """
     if backoff is None:
         return 0.0
@@ -171,17 +170,17 @@ def delay(backoff: Backoff, attempt: int) -> float:
 def _check_backoff_seconds(subject: str, value: Any) -> None:
     if not is_number(value):
         raise TypeError(f"{subject} must be a number of seconds, such as 0.5")
-    if not 0 <= value <= _LONGEST:  # nan is not, either
+    if not 0 <= value <= _LONGEST:  # false for nan, too
         raise ValueError(f"{subject} must be a finite number of seconds, 0 or more")
 
 
 @attrs.frozen
 class Plan:
-    """What a supervisor does, in this order.
+    """What a supervisor does for a child that ended, in this order.
 
     Attributes:
         stop: Live siblings to stop, in the reverse order of their start.
-        start: Children to start, in order; the one that ended is among them.
+        start: Children to start, in order, including the one that ended.
     """
 
     stop: tuple[str, ...] = ()
@@ -189,17 +188,17 @@ class Plan:
 
 
 def plan(strategy: Strategy, specs: Sequence[ChildSpec], ended: str, live: Collection[str]) -> Plan:
-    """Decide what to do for a child that ended and is restarted.
+    """Decide which children to stop and start when one is restarted.
 
     A temporary sibling that is stopped is not started again. From OTP's ``supervisor``,
     "Restart Strategies".
 
     Args:
-        strategy: Which siblings are restarted with it.
+        strategy: Which siblings are restarted, too.
         specs: All children, in the order of their start.
-        ended: The id of the child.
-        live: The ids of the children that have not been stopped for good; whether ``ended`` is
-            among them makes no difference. One that waits for its restart belongs to them.
+        ended: The id of the child that ended.
+        live: The ids of the children that have not been stopped for good, including those that
+            wait for a restart. May omit ``ended``.
 
     Raises:
         RuntimeError: ``ended`` is not one of ``specs``, which is a bug of this library.
@@ -207,7 +206,7 @@ def plan(strategy: Strategy, specs: Sequence[ChildSpec], ended: str, live: Colle
     child = _find(specs, ended)
     touched = [
         spec
-        for spec in _within_reach(strategy, specs, child)
+        for spec in _restarted_with(strategy, specs, child)
         if spec.id == ended or spec.id in live
     ]
     return Plan(
@@ -226,7 +225,7 @@ def _find(specs: Sequence[ChildSpec], child_id: str) -> ChildSpec:
     )
 
 
-def _within_reach(
+def _restarted_with(
     strategy: Strategy, specs: Sequence[ChildSpec], child: ChildSpec
 ) -> Sequence[ChildSpec]:
     if strategy == "one_for_all":
@@ -239,18 +238,18 @@ def _within_reach(
 def check_supervisor(
     children: object, strategy: object, max_restarts: object, within: object, backoff: object
 ) -> None:
-    """Check what a supervisor is made of.
+    """Check the arguments of a supervisor.
 
     Args:
         children: A sequence of `ChildSpec` with distinct ids; it may be empty.
-        strategy: One of the three.
+        strategy: One of the values of ``Strategy``.
         max_restarts: A whole number, 0 or more.
-        within: Seconds, more than 0; ``inf`` forgets no restart.
+        within: Seconds, more than 0; ``inf`` counts every restart.
         backoff: A finite number of seconds, 0 or more, a function of the number of restarts
             in a row, or ``None``.
 
     Raises:
-        TypeError, ValueError: One of them is not so; the message names it.
+        TypeError, ValueError: An argument is not valid; the message names it.
     """
     _check_children(children)
     check_choice("strategy", strategy, get_args(Strategy))
@@ -290,7 +289,7 @@ def _check_max_restarts(value: object) -> None:
 def _check_within(value: Any) -> None:
     if not is_number(value):
         raise TypeError(f"within is a number of seconds, not {value!r}")
-    if not 0 < value <= math.inf:  # nan is not, either
+    if not 0 < value <= math.inf:  # false for nan, too
         raise ValueError(f"within is more than 0 seconds, not {value!r}")
 
 

@@ -1,7 +1,7 @@
 """An actor that starts other actors, stops them, and restarts those that fail.
 
-What is to be done is decided in ``policy.py``, after Erlang/OTP. Here it is done: in the
-supervisor's own task, one end of a child after the other.
+``policy.py`` decides what to do, after Erlang/OTP. This module does it, in the supervisor's own
+task, for one ended child after the other.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _OPTIONS = "_actorstream_options"
 
 @attrs.frozen
 class SupervisorOptions:
-    """By what a supervisor goes; see `Supervisor`."""
+    """The options of a supervisor; see `Supervisor`."""
 
     children: tuple[ChildSpec, ...]
     strategy: Strategy
@@ -61,18 +61,18 @@ class Supervisor(Actor):
         router.register_actor("workers", Supervisor([ChildSpec("a", Worker)]))
         await router.ask("workers/a", "count", text)
 
-    Children start in order, each when the one before has begun, and stop in reverse. A restart
-    makes a fresh actor from the factory. It keeps the address and what is queued in the mailbox;
-    the message that failed is not handled again. The actor's open streams end with
+    Children start in order, each after the one before has started, and stop in reverse. A restart
+    makes a fresh actor from the factory, which keeps the address and the queued messages; the
+    message that failed is not handled again. The actor's open streams end with
     ``ActorRestartedError``. Supervisors nest: a factory may make one.
 
     Args:
         children: What to start, in order.
-        strategy: Who is restarted when a child is: ``"one_for_one"``: that child;
-            ``"one_for_all"``: all of them; ``"rest_for_one"``: it and those after it.
+        strategy: What is restarted when a child is: ``"one_for_one"``: that child;
+            ``"one_for_all"``: all children; ``"rest_for_one"``: that child and those after it.
         max_restarts: Most restarts within ``within`` seconds, a sliding window. One more, and
             the supervisor stops its children and fails itself, with ``RestartLimitError``.
-        within: Length of that window, in seconds.
+        within: Length of the window, in seconds.
         backoff: Seconds before a restart, or a function of the number of restarts in a row.
 
     Raises:
@@ -100,7 +100,7 @@ class Supervisor(Actor):
 
 
 class SupervisorBehavior(ActorBehavior):
-    """A supervisor at work, and the parent of its children's cells."""
+    """Runs a supervisor, and is the parent of its children's cells."""
 
     def __init__(self, supervisor: Supervisor, registry: Registry) -> None:
         super().__init__(supervisor, registry)
@@ -108,17 +108,17 @@ class SupervisorBehavior(ActorBehavior):
         self._budget = RestartBudget(self._options.max_restarts, self._options.within)
         self._children: dict[str, Child] = {}
         self._by_cell: dict[Cell, Child] = {}
-        self._restarts_children = False  # not before it has started, nor while it ends
+        self._restarts_children = False  # only between on_start() and the stop
 
     # As an actor in its own cell
 
     @property
     def starts_at_once(self) -> bool:
-        """A supervisor never does."""
+        """Whether ``start()`` does nothing: never, it starts the children."""
         return False
 
     def attach(self, cell: Cell) -> None:
-        """Give the children their addresses, which may be used at once."""
+        """Register the children, so that their addresses work at once."""
         super().attach(cell)
         for spec in self._options.children:
             with suppress(ValueError):  # the id is taken; start() raises if it still is
@@ -147,13 +147,13 @@ class SupervisorBehavior(ActorBehavior):
     # As the parent of its children's cells
 
     def should_restart(self, cell: Cell, ending: Ending) -> bool:
-        """Whether a fresh actor is to come after one that ended by itself, or was stopped."""
+        """Return whether a restart follows an end that this supervisor did not order."""
         if not self._restarts_children or has_failed_first(cell):
             return False
         return restarts(self._by_cell[cell].spec.restart, ending)
 
     def on_terminated(self, cell: Cell) -> None:
-        """Log a failure; let the supervisor's own task do what is to be done."""
+        """Log a failure; have the supervisor's own task react to the end."""
         child, ended = self._by_cell[cell], cell.incarnation
         if cell.state == "stopped":
             self.registry.forget(cell)
@@ -167,7 +167,7 @@ class SupervisorBehavior(ActorBehavior):
         """Pass an undeliverable message on."""
         self.registry.on_dead_letter(message, why)
 
-    # What it does
+    # Starting, stopping and restarting
 
     def _add(self, spec: ChildSpec) -> Child:
         to = Address(f"{self.cell.address.id}/{spec.id}")
@@ -177,7 +177,7 @@ class SupervisorBehavior(ActorBehavior):
 
     async def _start_first(self, child: Child) -> None:
         if child.cell.state != "registered":
-            return  # it was stopped before it was started
+            return  # stopped before its start
         child.cell.put_actor(self._make(child))
         started = await self._start(child)
         failure = child.cell.incarnation.failure
@@ -186,26 +186,26 @@ class SupervisorBehavior(ActorBehavior):
             raise failure
 
     async def _start(self, child: Child) -> bool:
-        """Start a child; return whether it has come to its messages."""
+        """Start a child; return whether its start succeeded."""
         child.note_start(current_time())
         self.registry.launch(child.cell)
         with waiting_for(self.cell, child.cell):
             return await child.cell.wait_started()
 
     async def _on_end(self, child: Child, ended: Incarnation) -> None:
-        """Do what is planned for the end of a child."""
+        """React to the end of a child."""
         if child.cell.state == "stopped":
-            await self._start_again(child.batch)  # those that were to start after it
+            await self._restart(child.batch)  # go on with the children after it
             return
         if ended.ordered:
             return  # a sibling's failure restarts it already
         self._spend(child, ended.failure)
-        logger.info("%s ended (%s), and is restarted", child.cell.address, ended.ending)
+        logger.info("%s ended (%s); restarting it", child.cell.address, ended.ending)
         live = [id for id, other in self._children.items() if other.cell.state != "stopped"]
         todo = plan(self._options.strategy, self._options.children, child.spec.id, live)
         for id in todo.stop:
             await self._stop(self._children[id], restart=id in todo.start)
-        self._start_later(child, RestartBatch(todo.start))
+        self._restart_later(child, RestartBatch(todo.start))
 
     def _spend(self, child: Child, failure: BaseException | None) -> None:
         if not self._budget.spend(current_time()):
@@ -223,20 +223,20 @@ class SupervisorBehavior(ActorBehavior):
         if not restart:
             self.registry.forget(child.cell)
 
-    def _start_later(self, child: Child, batch: RestartBatch) -> None:
-        """Start children again, after the backoff of the one that ended."""
+    def _restart_later(self, child: Child, batch: RestartBatch) -> None:
+        """Restart children after the backoff of the one that ended."""
         for id in batch:
             self._children[id].join(batch)
         now = current_time()
         seconds = delay(self._options.backoff, child.next_attempt(now, self._options.within))
-        start = partial(self.cell.mailbox.put_system, partial(self._start_again, batch))
+        start = partial(self.cell.mailbox.put_system, partial(self._restart, batch))
         if seconds:
             batch.wait(self.registry.runtime.timers.call_at(now + seconds, start))
         else:
             start()
 
-    async def _start_again(self, batch: RestartBatch) -> None:
-        """Put fresh actors into the cells that wait for one, in order, as long as they start."""
+    async def _restart(self, batch: RestartBatch) -> None:
+        """Restart the waiting children of a batch, in order, until a start fails."""
         while batch.first is not None:
             child = self._children[batch.first]
             if child.batch is batch and child.cell.state == "restarting":
@@ -244,18 +244,18 @@ class SupervisorBehavior(ActorBehavior):
                     return
                 batch.pop_first()
                 if not await self._start(child):
-                    return  # its end is looked at next, and the others with it
+                    return  # _on_end() goes on, for the others as well
             else:
-                batch.pop_first()  # it was stopped meanwhile, or waits in another batch
+                batch.pop_first()  # stopped in the meantime, or in another batch now
 
     def _put_fresh_actor(self, child: Child, batch: RestartBatch) -> bool:
-        """Make a fresh actor; if that fails, try again later, and return False."""
+        """Make a fresh actor; if that fails, schedule another attempt and return False."""
         try:
             child.cell.put_actor(self._make(child))
         except Exception as exc:
-            logger.warning("%s cannot be made again", child.cell.address, exc_info=exc)
+            logger.warning("cannot make a fresh actor for %s", child.cell.address, exc_info=exc)
             self._spend(child, exc)
-            self._start_later(child, batch)
+            self._restart_later(child, batch)
             return False
         return True
 
@@ -270,8 +270,8 @@ class SupervisorBehavior(ActorBehavior):
 
 
 def _log_failure(cell: Cell) -> None:
-    restarts = cell.state == "restarting"
-    level, what = (logging.WARNING, "will be") if restarts else (logging.ERROR, "is not")
+    will_restart = cell.state == "restarting"
+    level, what = (logging.WARNING, "will be") if will_restart else (logging.ERROR, "is not")
     failure = cell.incarnation.failure
     logger.log(level, "%s failed, and %s restarted", cell.address, what, exc_info=failure)
 
@@ -285,7 +285,7 @@ def _check_fresh(actor: Actor, last: Behavior) -> None:
 
 
 def make_behavior(actor: Actor, registry: Registry) -> ActorBehavior:
-    """Return what is in a cell for an actor."""
+    """Return the behavior for an actor."""
     if isinstance(actor, Supervisor):
         return SupervisorBehavior(actor, registry)
     return ActorBehavior(actor, registry)

@@ -308,7 +308,7 @@ async def test_tell_nowait_when_full(router):
     router.register_actor("a", actor, mailbox_size=2)
     router.tell_nowait("a", "x", 1)
     router.tell_nowait("a", "x", 2)
-    with pytest.raises(MailboxFullError, match=r"of @\(a\) is full: 2 messages wait;"):
+    with pytest.raises(MailboxFullError, match=r"of @\(a\) is full \(mailbox_size=2\);"):
         router.tell_nowait("a", "x", 3)
     actor.going.set()
     await router.ask("a", "x", 4)
