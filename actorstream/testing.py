@@ -249,7 +249,7 @@ class Probe(Actor):
 
 
 def assert_nothing_left(router: MessageRouter) -> None:
-    """Check that a router holds no stream, subscription, queued message or running task.
+    """Check that a router holds no live stream, subscription or queued message.
 
     For the end of a test, inside the router's block or after it. A stream that was left by
     ``break`` without ``async with`` needs a few turns of the loop to end: ``await settle()`` first.
@@ -258,7 +258,7 @@ def assert_nothing_left(router: MessageRouter) -> None:
         AssertionError: Something is left; the message lists it.
     """
     statistics = router.statistics()
-    counts = [(getattr(statistics, attribute, 0), word) for attribute, word in _LEFT]
+    counts = [(getattr(statistics, attribute), word) for attribute, word in _LEFT]
     left = [f"{count} {word}{'s' * (count != 1)}" for count, word in counts if count]
     if left:
         raise AssertionError(f"left in {router!r}: {', '.join(left)}")

@@ -24,6 +24,8 @@ from actorstream._demo.report import Facts
 from actorstream._demo.scenes import Part, Scene
 from actorstream._demo.text import Text, TextError, read_documentation, read_files
 
+pytestmark = pytest.mark.slow
+
 POEM = "The quick brown fox\n\njumps over the lazy dog\nand the quick cat\n"
 TITLES = [
     "1. A session, filtered by a query",

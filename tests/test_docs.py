@@ -184,6 +184,7 @@ def run_program(program: Program, backend: str, capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.real_clock
+@pytest.mark.slow
 @pytest.mark.parametrize(("program", "backend"), RUNS)
 def test_a_sample_runs_and_prints_what_the_page_shows(
     program: Program, backend: str, capsys: pytest.CaptureFixture[str]
@@ -248,6 +249,7 @@ def run_example(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]
 
 
 @pytest.mark.real_clock
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("path", RUNNABLE)
 def test_an_example_runs_alone_and_prints_its_recorded_output(path: Path, backend: str) -> None:
@@ -315,6 +317,7 @@ def test_the_page_about_the_api_shows_every_public_name_once(module: ModuleType)
     assert sorted(generated()[module.__name__]) == sorted(module.__all__)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("furo") is None, reason="needs the dependency group docs")
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     command = ["sphinx", "-n", "-W", "--keep-going", "-q", "-E", "-d", str(tmp_path / "trees")]

@@ -24,7 +24,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PUBLIC_SURFACE = ROOT / "tests" / "test_public_api.py"
 EXAMPLE = ROOT / "docs" / "examples" / "session_search.py"
 
-pytestmark = pytest.mark.package
+pytestmark = [pytest.mark.package, pytest.mark.slow]
 
 
 def run(

@@ -13,6 +13,8 @@ import actorstream
 from actorstream import MessageRouter
 from tests import typing_samples
 
+pytestmark = pytest.mark.slow
+
 SAMPLES = Path(typing_samples.__file__)
 
 FUNCTIONS = [

@@ -7,6 +7,7 @@ cell: the address and the queued messages stay. Each actor in a cell is one inca
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, Protocol
 
 from anyio import Event
@@ -98,10 +99,8 @@ class Cell:
         router_closing: Whether the cell ends because the router does.
     """
 
-    __slots__ = (
-        "_changed", "address", "behavior", "channels", "incarnation", "mailbox", "messages",
-        "parent", "router_closing", "state", "stop_timeout",
-    )  # fmt: skip
+    __slots__ = ("_changed", "address", "behavior", "channels", "incarnation", "mailbox",
+                 "messages", "parent", "router_closing", "state", "stop_timeout")  # fmt: skip
 
     def __init__(
         self, address: Address, parent: Parent, mailbox_size: int, stop_timeout: float | None
@@ -288,7 +287,7 @@ class Cell:
         self.router_closing = True
         self.end_streams()
         for port in self.behavior.ports.values():
-            end_port(port, self.interruption)
+            end_port(port, partial(router_closed, self.address))
 
     def finish(self) -> None:
         """Stop for good: end the streams, and fail the asks that still wait."""

@@ -8,6 +8,7 @@ from io import StringIO
 from random import Random
 from typing import Any
 
+import pytest
 from anyio import CancelScope, create_task_group, fail_after, sleep
 from anyio.abc import TaskGroup
 from hypothesis import given, settings
@@ -22,6 +23,8 @@ from actorstream import (
     Supervisor,
 )
 from actorstream.testing import assert_nothing_left, settle
+
+pytestmark = pytest.mark.slow
 
 IDS = ("p", "s", "s/a", "s/b", "s/c", "s/n", "s/n/x", "s/n/y")
 CHILDREN = IDS[2:]

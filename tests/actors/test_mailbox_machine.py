@@ -29,6 +29,8 @@ from actorstream import (
 )
 from actorstream.testing import assert_nothing_left, settle
 
+pytestmark = pytest.mark.slow
+
 QUIET = 12  # turns of the loop after which nothing changes any more
 
 Way = Literal["tell", "tell_nowait", "ask"]

@@ -7,7 +7,6 @@ Each test says what that changes; a table lists the cases that do not apply.
 """
 
 import asyncio
-import re
 import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
@@ -463,86 +462,6 @@ def test_statistics_of_an_ended_and_a_closed_buffer():
     assert buffer.statistics() == (1, 1, 0, 1, 0, 0)
     buffer.close()
     assert buffer.statistics() == (0, 1, 0, 0, 0, 0)
-
-
-def test_type_variance():
-    """AnyIO's `test_type_variance`: it can serve as an end of a wider or narrower item type.
-
-    The type checker tests this. (Both ends together serve only as a stream of its own item type.)
-    """
-    buffer = Buffer[float](1)
-    receiving: ObjectReceiveStream[complex] = buffer
-    sending: ObjectSendStream[int] = buffer
-    assert {id(receiving), id(sending)} == {id(buffer)}
-
-
-# AnyIO's cases: those that do not apply
-
-NOT_APPLICABLE = {
-    "test_invalid_max_buffer": "`StreamAsyncOptions` checks the size, at the call: see R4 in "
-    "`test_conformance.py`",
-    "test_negative_max_buffer": "the same",
-    "test_clone": "both ends are one object, for one producer task and one consumer",
-    "test_clone_closed": "the same",
-    "test_close_receive_clone_while_receiving": "the same",
-    "test_close_send_clone_while_sending": "the same",
-    "test_deprecated_item_type_parameter": "there never was such a parameter",
-    "test_not_closed_warning": "dropping a half-read stream is not a mistake here: its "
-    "channel ends it",
-    "test_memory_object_item_receiver_repr": "a waiting receiver has no object of its own",
-}
-
-ANYIO_4_16 = [
-    "test_invalid_max_buffer",
-    "test_negative_max_buffer",
-    "test_receive_then_send",
-    "test_receive_then_send_nowait",
-    "test_send_then_receive_nowait",
-    "test_send_is_unblocked_after_receive_nowait",
-    "test_send_nowait_then_receive_nowait",
-    "test_iterate",
-    "test_receive_send_closed_send_stream",
-    "test_receive_send_closed_receive_stream",
-    "test_close_receive_clone_while_receiving",
-    "test_close_send_clone_while_sending",
-    "test_cancel_receive",
-    "test_cancel_send",
-    "test_clone",
-    "test_clone_closed",
-    "test_close_send_while_receiving",
-    "test_close_send_while_sending",
-    "test_close_receive_while_receiving",
-    "test_close_receive_while_sending",
-    "test_close_send_after_item_received",
-    "test_close_receive_after_item_sent",
-    "test_receive_after_send_closed",
-    "test_receive_when_cancelled",
-    "test_send_when_cancelled",
-    "test_cancel_during_receive",
-    "test_cancel_during_receive_buffered",
-    "test_close_receive_after_send",
-    "test_statistics",
-    "test_sync_close",
-    "test_type_variance",
-    "test_deprecated_item_type_parameter",
-    "test_not_closed_warning",
-    "test_send_to_natively_cancelled_receiver",
-    "test_memory_object_item_receiver_repr",
-]
-
-
-def test_every_case_of_anyio_is_covered():
-    """One test names each case, or the table says why the case does not apply."""
-    tests = [value for name, value in globals().items() if name.startswith("test_")]
-    cases = [re.match(r"AnyIO's `(\w+)`: ", test.__doc__ or "") for test in tests]
-    rewritten = [case[1] for case in cases if case]
-    assert sorted([*rewritten, *NOT_APPLICABLE]) == sorted(ANYIO_4_16)
-
-
-def test_dropping_an_unclosed_buffer():
-    """Dropping an unclosed buffer causes no warning."""
-    buffer = full_buffer()
-    del buffer  # warnings are errors
 
 
 # The interface

@@ -16,6 +16,8 @@ from anyio.lowlevel import checkpoint
 from actorstream import Actor, MessageRouter
 from actorstream.testing import settle
 
+pytestmark = pytest.mark.slow
+
 SIZES = [1, 2, 3, 99, 100, 101, 499, 500, 501, 1000, 100_000]
 SOON = 2000  # items
 FAR = 10 * SOON  # the end of a stream that should have been left long before

@@ -32,6 +32,8 @@ from actorstream import (
 )
 from actorstream.testing import assert_nothing_left, settle
 
+pytestmark = pytest.mark.slow
+
 QUIET = 20  # turns of the loop after which nothing changes any more
 CLEAN_UP_TIME = 1.0
 
