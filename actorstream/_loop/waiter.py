@@ -2,7 +2,7 @@
 
 ``anyio.Event`` would do, at twice the cost: a new event for each wait, and three layers of
 calls to wait on it. A producer and a consumer that take turns wait all the time, so this module,
-like ``_loop/wakeup.py``, uses the primitives of each backend.
+like ``wakeup.py``, uses the primitives of each backend.
 """
 
 from __future__ import annotations

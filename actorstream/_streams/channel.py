@@ -8,24 +8,17 @@ The path of an item::
                 -> channel.take()     waits while the buffer is empty
                     -> `async for`    reader.py makes an event of it
 
-Everything runs in the event loop's thread, except ``abandon()``, which any thread may
-call.
+Everything runs in the event loop's thread, except ``abandon()``, which any thread may call.
 """
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable
 from typing import Any, ClassVar
 
 import attrs
-from anyio import (
-    BusyResourceError,
-    ClosedResourceError,
-    EndOfStream,
-    current_time,
-)
+from anyio import BusyResourceError, ClosedResourceError, EndOfStream, current_time
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from actorstream._context import current_channel
@@ -50,8 +43,6 @@ from actorstream._streams.watchdog import Watchdog
 
 END: Any = object()
 """What a consumer takes when there are no more items."""
-
-logger = logging.getLogger("actorstream")
 
 
 class Channel:

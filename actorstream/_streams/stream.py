@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from types import TracebackType
@@ -11,12 +12,13 @@ from actorstream._errors import StreamConsumedError
 from actorstream._message import AsyncStreamMessage, Message
 from actorstream._options import StreamAsyncOptions
 from actorstream._statistics import StreamStatistics
-from actorstream._streams.channel import Channel, logger
+from actorstream._streams.channel import Channel
 from actorstream._streams.outcome import CLOSED, Outcome, aborted
 from actorstream._streams.reader import EventReader, PayloadReader, close_and_wait
 
 T = TypeVar("T")
-R = TypeVar("R")
+
+logger = logging.getLogger("actorstream")
 
 Launch = Callable[[Message, StreamAsyncOptions, Outcome | None], Channel]
 

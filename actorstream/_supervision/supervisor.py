@@ -62,8 +62,8 @@ class Supervisor(Actor):
         await router.ask("workers/a", "count", text)
 
     Children start in order, each after the one before has started, and stop in reverse. A restart
-    makes a fresh actor from the factory, which keeps the address and the queued messages; the
-    message that failed is not handled again. The actor's open streams end with
+    makes a fresh actor from the factory. The address and the queued messages stay; the message
+    that failed is not handled again. The actor's open streams end with
     ``ActorRestartedError``. Supervisors nest: a factory may make one.
 
     Args:
@@ -148,7 +148,8 @@ class SupervisorBehavior(ActorBehavior):
 
     def should_restart(self, cell: Cell, ending: Ending) -> bool:
         """Return whether a restart follows an end that this supervisor did not order."""
-        if not self._restarts_children or has_failed_first(cell):
+        never_ran = cell.state == "registered" or has_failed_first(cell)
+        if never_ran or not self._restarts_children:
             return False
         return restarts(self._by_cell[cell].spec.restart, ending)
 
