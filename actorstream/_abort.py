@@ -6,7 +6,7 @@ first reason wins through ``dict.setdefault``, and each callback is called once 
 is taken out with ``dict.pop``; both are atomic.
 
 A signal with a time limit runs no timer. It knows its deadline, and the code that attaches to it
-waits no longer than that.
+waits no later than that deadline.
 """
 
 # The classes of this module use each other's private members.

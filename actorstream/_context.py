@@ -14,7 +14,7 @@ current_request: ContextVar[Message | None] = ContextVar(
 current_cell: ContextVar[Any] = ContextVar("actorstream.current_cell", default=None)
 """The cell of the actor whose task runs this code; ``None`` in a stream's producer."""
 
-current_channel: ContextVar[Any] = ContextVar("actorstream.channel", default=None)
+current_channel: ContextVar[Any] = ContextVar("actorstream.current_channel", default=None)
 """The channel into which the running producer puts its items."""
 
 

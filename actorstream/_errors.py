@@ -110,7 +110,7 @@ class RestartLimitError(ActorStreamError):
 
 
 class StreamError(ActorStreamError):
-    """The actor failed while it streamed.
+    """The actor failed while it streamed, or one of the stream's limits ended it.
 
     The actor's own exception, where there is one, is the ``__cause__``.
     """

@@ -92,7 +92,7 @@ class MessageRouter:
         Args:
             id: The actor's id; may be a path such as ``"workers/a"``.
             actor: An instance of a subclass of ``Actor``.
-            mailbox_size: Most messages that wait for the actor; at least 1.
+            mailbox_size: Maximum number of waiting messages; at least 1.
             stop_timeout: Seconds that its streams get to clean up, and then its ``on_stop()``,
                 until that is cancelled; ``None`` for no limit.
 
@@ -284,7 +284,7 @@ class MessageRouter:
         Args:
             to: The actor's address or id.
             port_name: The name that the actor gave to ``create_port()``.
-            buffer_size: Most values that wait to be read; by default the port's.
+            buffer_size: Maximum number of unread values; by default the port's.
             overflow: What a full buffer does; by default the port's.
             signal: Cancels the subscription when it is aborted.
 

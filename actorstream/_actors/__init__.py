@@ -1,1 +1,1 @@
-"""A message's way: from ``ask()`` or ``tell()`` to an actor's handler."""
+"""The path of a message: from ``ask()`` or ``tell()`` to an actor's handler."""

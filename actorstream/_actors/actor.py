@@ -99,8 +99,8 @@ class Actor:
 
         Args:
             reason: ``"normal"`` (stopped when its mailbox was empty), ``"shutdown"`` (stopped
-                at once: the router was left, or its supervisor stopped it), or the exception
-                that the actor failed with.
+                at once: by a call, by its supervisor, or because the router was left), or the
+                exception that the actor failed with.
         """
 
     async def receive(self, message: Message) -> Any:
@@ -184,7 +184,7 @@ class Actor:
                 outside any stream share a new one.
 
         Raises:
-            TypeError, ValueError: An argument is of the wrong kind; the message names it.
+            TypeError, ValueError: An argument has the wrong type; the message names it.
         """
         items = WatchedSource(iterate(source), check_interval, on_backpressure)
         return EventIterator(items, _own_address(self), correlation_id)
@@ -237,7 +237,7 @@ class Actor:
             correlation_id: For the events; by default the stream's.
 
         Raises:
-            TypeError, ValueError: An argument is of the wrong kind; the message names it.
+            TypeError, ValueError: An argument has the wrong type; the message names it.
         """
         items = CallbackSource(register, overflow)
         return EventIterator(items, _own_address(self), correlation_id)
@@ -260,7 +260,7 @@ class Actor:
 
         Raises:
             ValueError: The actor has a port of that name, or an option has an impossible value.
-            TypeError: An argument is of the wrong kind; the message names it.
+            TypeError: An argument has the wrong type; the message names it.
         """
         options = PortOptions(buffer_size=buffer_size, overflow=overflow)
         port: Port[Any] = Port(name, options, partial(_locate_port, ref(self), name))

@@ -55,7 +55,7 @@ async def _live(cell: Cell) -> None:
         cell.incarnation.fail(None if failure is None else _as_exception(cell.address, failure))
         del failure  # break the cycle traceback -> frame -> error
         if rest is not None:
-            raise rest from None  # noqa: ASYNC104 - what is a failure is kept
+            raise rest from None  # noqa: ASYNC104 - the failure is kept
 
 
 async def _end(cell: Cell, *, is_fatal: bool) -> None:
@@ -101,12 +101,12 @@ async def _stop(cell: Cell, *, is_fatal: bool) -> None:
             _fail_in_hook(cell, failure, has_failed=is_fatal or incarnation.failure is not None)
         del failure  # break the cycle traceback -> frame -> error
         if rest is not None:
-            raise rest from None  # noqa: ASYNC104 - what is a failure is kept
+            raise rest from None  # noqa: ASYNC104 - the failure is kept
 
 
 def _fail_in_hook(cell: Cell, failure: BaseException, *, has_failed: bool) -> None:
     if has_failed:  # the first failure counts
-        logger.error("%s failed in its on_stop(), too", cell.address, exc_info=failure)
+        logger.error("%s also failed in its on_stop()", cell.address, exc_info=failure)
     else:
         cell.incarnation.fail(failure)
 

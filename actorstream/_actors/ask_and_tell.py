@@ -36,7 +36,7 @@ def make_message(
     """Make a message; without a sender it comes from the actor that is running, if any.
 
     Raises:
-        TypeError, ValueError: The address or the type has the wrong kind.
+        TypeError, ValueError: The address or the type has the wrong type.
     """
     if not isinstance(type, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f'type is a str such as "query", not {type!r}')

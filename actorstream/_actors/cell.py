@@ -88,7 +88,7 @@ class Cell:
 
     Args:
         parent: Decides whether the actor is restarted.
-        mailbox_size: Most messages that wait for the actor.
+        mailbox_size: Maximum number of waiting messages.
         stop_timeout: Seconds for the clean-up of the streams, and then for ``on_stop()``.
 
     Attributes:

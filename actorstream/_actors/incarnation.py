@@ -13,7 +13,7 @@ class Incarnation:
     Attributes:
         number: 1 for the first one; 0 before it is launched.
         has_started: Whether the actor has begun to handle messages.
-        failure: The exception that the actor failed with, if it did.
+        failure: The exception that the actor failed with, if any.
         ordered: Whether the supervisor ordered this end, and so does not react to it.
     """
 

@@ -19,7 +19,7 @@ from actorstream._message import Message
 from actorstream._streams.buffer import TURN
 
 SystemMessage = Callable[[], Coroutine[Any, Any, object]]
-"""What the runtime has the actor's task run between two messages."""
+"""A function that the actor's task runs between two messages."""
 
 
 class Envelope:
@@ -47,7 +47,7 @@ class Mailbox:
         size: Most messages in the queue; at least 1.
 
     Attributes:
-        size: The same.
+        size: Maximum number of queued messages.
         ended: Whether the mailbox takes no more messages.
     """
 

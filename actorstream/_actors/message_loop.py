@@ -1,4 +1,4 @@
-"""How an actor handles its messages: one at a time, each told, asked, or lost."""
+"""How an actor handles its messages: one at a time, whether told, asked or undeliverable."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class MessageLoop:
             self._dead_letters.on_dead_letter(message, str(exc))
 
     async def _ask(self, handler: Handler, message: Message, reply: Reply) -> None:
-        if reply.given:  # the asker does not wait any more
+        if reply.given:  # the asker is no longer waiting
             return
         with CancelScope() as scope:
             reply.start_handling(scope)
@@ -125,7 +125,7 @@ class MessageLoop:
                     self._answer_with(failure, reply, message)
                 del failure  # break the cycle traceback -> frame -> error
                 if rest is not None:
-                    raise rest from None  # noqa: ASYNC104 - what is a failure is kept
+                    raise rest from None  # noqa: ASYNC104 - the failure is kept
             finally:
                 reply.end_handling()
 
@@ -133,7 +133,7 @@ class MessageLoop:
         """Tell the asker of a failure, or the log if the asker has gone."""
         if not reply.fail(_answer_for(message, failure)):
             logger.error(
-                "%s failed while it handled %r, and the asker does not wait any more",
+                "%s failed while it handled %r, but the asker is no longer waiting",
                 self._address,
                 message.type,
                 exc_info=failure,

@@ -223,7 +223,7 @@ class Registry:
 
     def on_dead_letter(self, message: Message, why: str) -> None:
         """Log an undeliverable message, and publish it."""
-        logger.warning("a message of type %r to %s is lost: %s", message.type, message.to, why)
+        logger.warning("undeliverable message of type %r to %s: %s", message.type, message.to, why)
         if self.runtime.state != "closed":
             post(self.dead_letters, message)
 

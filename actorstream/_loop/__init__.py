@@ -1,1 +1,1 @@
-"""The only files that know asyncio and trio."""
+"""What depends on asyncio or trio."""

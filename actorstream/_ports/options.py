@@ -15,7 +15,7 @@ PortOverflow = Literal["wait", "drop_oldest", "drop_newest", "latest", "fail"]
 
 @attrs.frozen(kw_only=True)
 class PortOptions:
-    """What a subscriber gets that does not ask for something else.
+    """The defaults for a port's subscribers.
 
     Attributes:
         buffer_size: Most values published and not yet read, for each subscriber; at least 1.
@@ -25,7 +25,7 @@ class PortOptions:
             that one subscription with ``StreamOverflowError``.
 
     Raises:
-        TypeError, ValueError: An option has the wrong kind or an impossible value; the
+        TypeError, ValueError: An option has the wrong type or an impossible value; the
             message names it.
     """
 

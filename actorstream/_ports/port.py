@@ -239,7 +239,7 @@ class Port(Generic[T]):
 
         Raises:
             PortClosedError: The port is closed.
-            TypeError, ValueError: An option has the wrong kind or an impossible value; the
+            TypeError, ValueError: An option has the wrong type or an impossible value; the
                 message names it.
         """
         self._check_open()

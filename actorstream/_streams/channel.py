@@ -42,7 +42,7 @@ from actorstream._streams.producer_task import ProducerTask
 from actorstream._streams.watchdog import Watchdog
 
 END: Any = object()
-"""What a consumer takes when there are no more items."""
+"""Marks the end of the items."""
 
 
 class Channel:
@@ -86,13 +86,15 @@ class Channel:
     def __init__(self, request: Message, options: StreamAsyncOptions) -> None:
         self.request: Message = request
         self.options: StreamAsyncOptions = options
-        self.identity = StreamIdentity(request.id, request.correlation_id, request.to)
+        self.identity: StreamIdentity = StreamIdentity(
+            request.id, request.correlation_id, request.to
+        )
         self.buffer: Buffer[Any] = Buffer(options.buffer_size)
         self.task: ProducerTask | None = None
         self.dropped: int = 0
         self._lost: ThreadSafeCounter | None = None  # items lost on the way to the loop
         self.closing_event: AsyncStreamMessage[Any] | None = None
-        self.concluded = False
+        self.concluded: bool = False
         self._runtime: Runtime | None = None
         self._outcome: Outcome | None = None
         self._watchdog: Watchdog | None = None

@@ -65,7 +65,7 @@ class Outcome:
         """Log a failure of the actor that is overridden before the consumer has seen it."""
         if self.event is not None and self.error is not None:
             logger.warning(
-                "%s failed while it streamed %r, and the consumer has not seen the error",
+                "%s failed while it streamed %r, and the consumer never saw the error",
                 request.to,
                 request.type,
                 exc_info=self.error.__cause__,

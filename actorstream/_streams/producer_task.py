@@ -156,7 +156,7 @@ class ProducerTask:
     def _log_cleanup_error(self) -> None:
         if self._cleanup_error is not None:
             logger.error(
-                "%s failed in its clean-up, after the end of its stream of %r",
+                "%s failed during its clean-up, after the end of its stream of %r",
                 self._request.to,
                 self._request.type,
                 exc_info=self._cleanup_error,

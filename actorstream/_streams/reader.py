@@ -69,7 +69,7 @@ class Reader(ABC, Generic[R]):
 
     @abstractmethod
     def _unwrap(self, event: AsyncStreamMessage[Any]) -> R:
-        """Return what the reader gives for an event that the actor made itself."""
+        """Convert an event that the actor made itself."""
 
     def _use(self, channel: Channel) -> Channel:
         """Read this channel from now on."""

@@ -162,7 +162,7 @@ class Stream(Generic[T]):
             return
         if exc is None:
             raise error
-        logger.error("%r failed in its clean-up", self, exc_info=error)
+        logger.error("%r failed during its clean-up", self, exc_info=error)
 
     def _start(self) -> Channel:
         """Start the producer, unless it has been started."""

@@ -1,1 +1,1 @@
-"""A failure's way: from a child's end to what its supervisor does."""
+"""The path of a failure: from a child's end to what its supervisor does."""

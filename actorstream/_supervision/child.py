@@ -31,7 +31,7 @@ class RestartBatch:
         self._pending.popleft()
 
     def wait(self, timer: Timer) -> None:
-        """Keep the timer of the backoff."""
+        """Remember the backoff timer."""
         self._timer = timer
 
     def cancel(self) -> None:

@@ -74,13 +74,13 @@ class ChildSpec:
             that makes a fresh actor.
         restart: ``"permanent"``: restart the child however it ends. ``"transient"``: only if it
             fails. ``"temporary"``: never, not even with its siblings.
-        mailbox_size: Most messages that wait for the child; at least 1.
+        mailbox_size: Maximum number of waiting messages; at least 1.
         stop_timeout: Seconds that the child's streams get to clean up, and then its
             ``on_stop()``, until that is cancelled; ``None`` and ``inf`` mean no limit. For a
             child that is a supervisor, the time of its own children does not count.
 
     Raises:
-        TypeError, ValueError: An argument has the wrong kind or an impossible value; the
+        TypeError, ValueError: An argument has the wrong type or an impossible value; the
             message names it.
     """
 
@@ -220,7 +220,8 @@ def _find(specs: Sequence[ChildSpec], child_id: str) -> ChildSpec:
         if spec.id == child_id:
             return spec
     raise RuntimeError(
-        f"{child_id!r} is not one of the children {', '.join(repr(spec.id) for spec in specs)}; "
+        f"{child_id!r} is not one of the children: "
+        f"{', '.join(repr(spec.id) for spec in specs) or 'none'}; "
         "this is a bug in actorstream, please report it"
     )
 

@@ -76,7 +76,7 @@ class Supervisor(Actor):
         backoff: Seconds before a restart, or a function of the number of restarts in a row.
 
     Raises:
-        TypeError, ValueError: An argument has the wrong kind or an impossible value; the
+        TypeError, ValueError: An argument has the wrong type or an impossible value; the
             message names it.
     """
 

@@ -764,7 +764,7 @@ async def test_failure_of_a_clean_up(caplog):
         assert await router.ask("a", "next") == "alive"
     (record,) = caplog.records
     assert (
-        "@(a) failed while it handled 'x', and the asker does not wait any more"
+        "@(a) failed while it handled 'x', but the asker is no longer waiting"
         in record.getMessage()
     )
     assert "RuntimeError: clean-up" in caplog.text
@@ -1032,7 +1032,9 @@ async def test_tell_to_an_unknown_actor(way, caplog):
     assert (letter.to, letter.type, letter.payload) == (address("b"), "x", 1)
     (record,) = caplog.records
     assert (record.name, record.levelno) == ("actorstream", logging.WARNING)
-    assert record.getMessage() == "a message of type 'x' to @(b) is lost: there is no such actor"
+    assert (
+        record.getMessage() == "undeliverable message of type 'x' to @(b): there is no such actor"
+    )
 
 
 async def test_tell_to_a_stopped_actor(router):

@@ -202,7 +202,7 @@ def test_siblings_that_are_not_live_stay_as_they_are(strategy: Strategy) -> None
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_an_unknown_child_is_a_bug_in_the_library(strategy: Strategy) -> None:
     with pytest.raises(
-        RuntimeError, match=r"'x' is not one of the children 'a', 'b', 'c', 'd'; .*bug"
+        RuntimeError, match=r"'x' is not one of the children: 'a', 'b', 'c', 'd'; .*bug"
     ):
         plan(strategy, FOUR, "x", "abcd")
 
