@@ -46,10 +46,6 @@ class StreamIdentity:
             return self
         return StreamIdentity(own_id or self.id, correlation_id or self.correlation_id, self.sender)
 
-    def renamed(self, correlation_id: str) -> StreamIdentity:
-        """Return a copy with another correlation id."""
-        return StreamIdentity(self.id, correlation_id, self.sender)
-
 
 class LazyFields:
     """What the fields of an event are made from; the base of ``AsyncStreamMessage``.

@@ -407,9 +407,7 @@ def public_names() -> Iterator[str]:
                     yield f"{name}.{member}"
 
 
-# Public names for other modules of the package, not for users.
-UNDOCUMENTED = {"exception", "number", "origin"}
-UNDOCUMENTED |= {"time"}  # a method that every event loop has
+UNDOCUMENTED = {"time"}  # a method that every event loop has
 
 
 def test_every_public_name_has_a_heading_in_the_reference() -> None:

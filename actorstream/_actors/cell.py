@@ -151,10 +151,10 @@ class Cell:
 
         ``None`` stands for the code of ``on_start()`` and ``on_stop()``.
         """
-        in_hand = self.messages.message_in_hand
-        if in_hand is None:
+        current = self.messages.current_message
+        if current is None:
             return request is None and self.state in ("starting", "stopping")
-        return in_hand is request
+        return current is request
 
     # Waiting
 
@@ -233,30 +233,27 @@ class Cell:
             self._start_draining()
 
     def _start_draining(self) -> None:
-        self.incarnation.end_normally()
+        self.incarnation.end("normal")
         self._apply("drain")
         self.end_streams()
         self._refuse(self.mailbox.end())
 
-    def stop(self, *, restart: bool | None = None, router_closing: bool = False) -> None:
+    def stop(self, *, restart: bool | None = None) -> None:
         """Stop now.
 
         Args:
             restart: What the supervisor orders; ``None`` asks the parent.
-            router_closing: Whether the supervisor ends because the router does.
         """
-        self.router_closing = self.router_closing or router_closing
+        ordered = restart is not None
         if restart is None:
             restart = self.parent.should_restart(self, "shutdown")
-        else:
-            self.incarnation.order_end()
-        self.incarnation.decide(restart=restart)
+        self.incarnation.decide(restart=restart, ordered=ordered)
         if self.state in ("registered", "restarting"):
             if not self.will_restart:
                 self.finish()
         elif self.state != "stopped":
             if self.state != "stopping":
-                self.incarnation.end_at_once()
+                self.incarnation.end("shutdown")
             self.incarnation.cancel()
             self.mailbox.put_system(checkpoint)  # so that an actor that never waits is cancelled
 

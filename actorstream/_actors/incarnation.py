@@ -61,24 +61,17 @@ class Incarnation:
         """Keep the exception that the actor failed with."""
         self.failure = failure
 
-    def order_end(self) -> None:
-        """Note that the supervisor ordered this end."""
-        self.ordered = True
-
-    def decide(self, *, restart: bool) -> None:
+    def decide(self, *, restart: bool, ordered: bool = False) -> None:
         """Decide whether a restart follows. A final stop stays final."""
         self._restart = restart and self._restart is not False
+        self.ordered = self.ordered or ordered
 
-    def end_normally(self) -> None:
-        """Note that the actor was told to finish its messages."""
-        self._reason = "normal"
-
-    def end_at_once(self) -> None:
-        """Note that the actor was told to stop now."""
-        self._reason = "shutdown"
+    def end(self, reason: Ending) -> None:
+        """Note why the actor ends: it finishes its messages, or stops now."""
+        self._reason = reason
 
     def open_scope(self, *, shield: bool) -> CancelScope:
-        """Return the cancel scope for the actor's task."""
+        """Make the cancel scope for the actor's task, in that task: AnyIO needs one running."""
         self._scope = CancelScope(shield=shield)
         if self._is_stopping:
             self._scope.cancel()

@@ -45,13 +45,13 @@ class MessageLoop:
         dead_letters: Where a tell goes that the actor has no handler for.
     """
 
-    __slots__ = ("_address", "_dead_letters", "_in_hand", "_mailbox", "_waits_for")
+    __slots__ = ("_address", "_current", "_dead_letters", "_mailbox", "_waits_for")
 
     def __init__(self, address: Address, mailbox: Mailbox, dead_letters: DeadLetters) -> None:
         self._address = address
         self._mailbox = mailbox
         self._dead_letters = dead_letters
-        self._in_hand: Envelope | None = None
+        self._current: Envelope | None = None
         self._waits_for: WaitsFor | None = None
 
     @property
@@ -69,9 +69,9 @@ class MessageLoop:
         return self._waits_for
 
     @property
-    def message_in_hand(self) -> Message | None:
+    def current_message(self) -> Message | None:
         """The message that is being handled."""
-        return None if self._in_hand is None else self._in_hand.message
+        return None if self._current is None else self._current.message
 
     def forget_waits(self) -> None:
         """Forget the waits of code that is done; tasks it left running do not hold up the actor."""
@@ -79,9 +79,9 @@ class MessageLoop:
 
     def drop(self, make_error: Callable[[], BaseException]) -> None:
         """Forget the message that is being handled; if it was asked, the asker gets an error."""
-        if self._in_hand is not None and self._in_hand.reply is not None:
-            self._in_hand.reply.fail(make_error())
-        self._in_hand = None
+        if self._current is not None and self._current.reply is not None:
+            self._current.reply.fail(make_error())
+        self._current = None
 
     async def run(self, handler: Handler) -> None:
         """Handle messages until the mailbox has ended and is empty."""
@@ -92,7 +92,7 @@ class MessageLoop:
             if not isinstance(got, Envelope):
                 await got()
                 continue
-            self._in_hand = got
+            self._current = got
             token = current_request.set(got.message)
             try:
                 if got.reply is None:
@@ -102,7 +102,7 @@ class MessageLoop:
             finally:
                 current_request.reset(token)
                 self.forget_waits()
-            self._in_hand = got = None  # do not keep the last message alive while idle
+            self._current = got = None  # do not keep the last message alive while idle
 
     async def _tell(self, handler: Handler, message: Message) -> None:
         try:

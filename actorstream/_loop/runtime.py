@@ -25,12 +25,10 @@ class Runtime:
     Attributes:
         state: ``"closing"`` while the actors end, ``"closed"`` when all of them are gone.
         timers: Runs callbacks at points in time.
-        observer: Told what happens in the router, unless ``None``.
     """
 
-    def __init__(self, observer: object = None) -> None:
+    def __init__(self) -> None:
         self.state: RuntimeState = "not entered"
-        self.observer = observer
         self.timers: Timers  # this and the fields below belong to an event loop: set by open()
         self._tasks: TaskGroup
         self._context: Context
@@ -55,9 +53,8 @@ class Runtime:
         self.state = "closing"
 
     def close(self) -> None:
-        """All actors are gone. May be called twice."""
-        if self.state == "closing":
-            self.timers.stop()
+        """All actors are gone."""
+        self.timers.stop()
         self.state = "closed"
 
     async def wait_tasks(

@@ -74,8 +74,7 @@ class EventIterator(Source, Generic[T]):
 
         This is how the runtime reads a source that ``stream_async`` returned.
         """
-        if self._correlation_id:
-            channel.rename(self._correlation_id)
+        channel.rename(self._correlation_id)
         self._over = True  # only this call reads the items
         if isinstance(self._items, Source):
             await self._items.feed(channel)

@@ -197,8 +197,8 @@ class Channel:
         return self._lost
 
     def rename(self, correlation_id: str) -> None:
-        """Give later events another correlation id."""
-        self.identity = self.identity.renamed(correlation_id)
+        """Give later events another correlation id, unless it is empty."""
+        self.identity = self.identity.after(None, correlation_id)
 
     # The consumer's side
 

@@ -124,8 +124,7 @@ class ProducerTask:
             What the task raised in its clean-up; only one call gets it.
         """
         self._is_awaited = True
-        here = current_channel.get()
-        if self.live and (here is None or here.task is not self):
+        if self.live and running_task() is not self:
             try:
                 await self._wait_shielded()
             except BaseException:

@@ -236,36 +236,14 @@ def _restarted_with(
     return [child]
 
 
-def check_supervisor(
-    children: object, strategy: object, max_restarts: object, within: object, backoff: object
-) -> None:
-    """Check the arguments of a supervisor.
-
-    Args:
-        children: A sequence of `ChildSpec` with distinct ids; it may be empty.
-        strategy: One of the values of ``Strategy``.
-        max_restarts: A whole number, 0 or more.
-        within: Seconds, more than 0; ``inf`` counts every restart.
-        backoff: A finite number of seconds, 0 or more, a function of the number of restarts
-            in a row, or ``None``.
-
-    Raises:
-        TypeError, ValueError: An argument is not valid; the message names it.
-    """
-    _check_children(children)
-    check_choice("strategy", strategy, get_args(Strategy))
-    _check_max_restarts(max_restarts)
-    _check_within(within)
-    _check_backoff(backoff)
-
-
-def _check_children(children: object) -> None:
+def _children(children: Any) -> tuple[ChildSpec, ...]:
+    """Check that the children are specifications with distinct ids."""
     if not isinstance(children, Sequence) or isinstance(children, str | bytes):
         raise TypeError(
             f"children is a list of ChildSpec, not {children!r}; "
             'write children=[ChildSpec("a", MyActor)]'
         )
-    seen: set[str] = set()
+    specs: dict[str, ChildSpec] = {}
     child: object
     for child in children:  # pyright: ignore[reportUnknownVariableType]
         if not isinstance(child, ChildSpec):
@@ -273,28 +251,29 @@ def _check_children(children: object) -> None:
                 f"each of children is a ChildSpec, not {child!r}; "
                 'write children=[ChildSpec("a", MyActor)]'
             )
-        if child.id in seen:
+        if child.id in specs:
             raise ValueError(
                 f"two children have the id {child.id!r}; give each ChildSpec an id of its own"
             )
-        seen.add(child.id)
+        specs[child.id] = child
+    return tuple(specs.values())
 
 
-def _check_max_restarts(value: object) -> None:
+def _check_max_restarts(_: str, value: object) -> None:
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"max_restarts is a whole number of restarts (an int), not {value!r}")
     if value < 0:
         raise ValueError(f"max_restarts is at least 0, which allows none, not {value!r}")
 
 
-def _check_within(value: Any) -> None:
+def _check_within(_: str, value: Any) -> None:
     if not is_number(value):
         raise TypeError(f"within is a number of seconds, not {value!r}")
     if not 0 < value <= math.inf:  # false for nan, too
         raise ValueError(f"within is more than 0 seconds, not {value!r}")
 
 
-def _check_backoff(value: object) -> None:
+def _check_backoff(_: str, value: object) -> None:
     if value is None:
         return
     if iscoroutinefunction(value):
@@ -310,3 +289,14 @@ def _check_backoff(value: object) -> None:
             "write backoff=0.5 or backoff=lambda attempt: 0.1 * attempt"
         )
     _check_backoff_seconds(f"backoff={value!r}; it", value)
+
+
+@attrs.frozen
+class SupervisorOptions:
+    """The options of a supervisor; see `Supervisor`."""
+
+    children: tuple[ChildSpec, ...] = attrs.field(converter=_children)
+    strategy: Strategy = attrs.field(validator=validate(check_choice, get_args(Strategy)))
+    max_restarts: int = attrs.field(validator=validate(_check_max_restarts))
+    within: float = attrs.field(validator=validate(_check_within))
+    backoff: Backoff = attrs.field(validator=validate(_check_backoff))

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 
-import attrs
 from anyio import current_time
 
 from actorstream._actors.actor import Actor
@@ -31,7 +30,7 @@ from actorstream._supervision.policy import (
     ChildSpec,
     RestartBudget,
     Strategy,
-    check_supervisor,
+    SupervisorOptions,
     delay,
     plan,
     restarts,
@@ -40,17 +39,6 @@ from actorstream._supervision.policy import (
 logger = logging.getLogger("actorstream")
 
 _OPTIONS = "_actorstream_options"
-
-
-@attrs.frozen
-class SupervisorOptions:
-    """The options of a supervisor; see `Supervisor`."""
-
-    children: tuple[ChildSpec, ...]
-    strategy: Strategy
-    max_restarts: int
-    within: float
-    backoff: Backoff
 
 
 class Supervisor(Actor):
@@ -89,9 +77,8 @@ class Supervisor(Actor):
         within: float = 5.0,
         backoff: Backoff = None,
     ) -> None:
-        check_supervisor(children, strategy, max_restarts, within, backoff)
         self._actorstream_options = SupervisorOptions(
-            tuple(children), strategy, max_restarts, within, backoff
+            children, strategy, max_restarts, within, backoff
         )
 
     def __repr__(self) -> str:
@@ -218,7 +205,9 @@ class SupervisorBehavior(ActorBehavior):
 
     async def _stop(self, child: Child, *, restart: bool) -> None:
         child.batch.cancel()
-        child.cell.stop(restart=restart, router_closing=self.cell.router_closing)
+        if self.cell.router_closing:
+            child.cell.note_router_closing()
+        child.cell.stop(restart=restart)
         with waiting_for(self.cell, child.cell):
             await (child.cell.wait_ended() if restart else child.cell.wait_stopped())
         if not restart:

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow
 
 IDS = ("p", "s", "s/a", "s/b", "s/c", "s/n", "s/n/x", "s/n/y")
 CHILDREN = IDS[2:]
-OTHERS = ("reply", "wait", "stop", "halt", "ask", "tell", "stream", "yield")
+OTHERS = ("reply", "wait", "stop", "stop now", "ask", "tell", "stream", "yield")
 
 
 class BrokenError(Exception):
@@ -73,7 +73,7 @@ class Chaotic(Actor):
             await sleep(self.tick)
         elif deed == "yield":
             await settle(self.random.randrange(4))
-        elif deed in ("stop", "halt"):
+        elif deed in ("stop", "stop now"):
             await self.router.stop_actor(other, drain=deed == "stop")
         elif deed == "ask":
             return await self.ask(other, "wait", other, timeout=None)
@@ -144,7 +144,7 @@ class World:
         elif what == "stream":
             self.spawn(router.stream_async(to, "go", (deed, other), timeout=None).collect)
         elif what == "stop":
-            self.spawn(partial(router.stop_actor, drain=deed != "halt"), to)
+            self.spawn(partial(router.stop_actor, drain=deed != "stop now"), to)
         elif what == "pause":
             await sleep(self.tick * self.random.randrange(3))
         await settle(self.random.choice([0, 1, 2, 20]))

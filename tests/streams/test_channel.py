@@ -318,7 +318,7 @@ async def test_an_error_that_an_abort_hides_is_logged(
         stream.cancel()
     [record] = caplog.records
     assert (record.name, record.levelno) == ("actorstream", logging.WARNING)
-    assert "has not seen the error" in record.getMessage()
+    assert "the consumer never saw the error" in record.getMessage()
     assert record.exc_info is not None
     assert isinstance(record.exc_info[1], ValueError)
 

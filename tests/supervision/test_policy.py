@@ -20,7 +20,7 @@ from actorstream._supervision.policy import (
     Restart,
     RestartBudget,
     Strategy,
-    check_supervisor,
+    SupervisorOptions,
     delay,
     plan,
     restarts,
@@ -434,7 +434,8 @@ def check(**changed: object) -> None:
         "within": 5.0,
         "backoff": None,
     }
-    check_supervisor(**{**good, **changed})
+    arguments: dict[str, Any] = {**good, **changed}
+    SupervisorOptions(**arguments)
 
 
 @pytest.mark.parametrize(
