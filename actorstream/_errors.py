@@ -6,13 +6,14 @@ kind catch the error, too: a failed lookup is a ``LookupError``.
 
 from __future__ import annotations
 
-from typing import Any, Literal, cast
+import copy
+from typing import Any, Literal, Self
 
 from anyio import ClosedResourceError
 
 from actorstream._address import Address
 from actorstream._message import Message
-from actorstream._pickling import portable
+from actorstream._pickling import dump, load
 
 TimeoutKind = Literal["total", "first", "idle", "stall"]
 
@@ -27,12 +28,30 @@ _WAITED_FOR: dict[TimeoutKind, str] = {
 class ActorStreamError(Exception):
     """Base of every error that this library raises on purpose."""
 
+    # Python leaves the cause out of copies and pickles, and the cause is the actor's own exception.
+
+    def __copy__(self) -> Self:
+        return self._make_again(self.args, vars(self))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self._make_again(copy.deepcopy(self.args, memo), copy.deepcopy(vars(self), memo))
+
+    def _make_again(self, args: tuple[Any, ...], attributes: dict[str, Any]) -> Self:
+        error = type(self)(*args)
+        vars(error).update(attributes)
+        if self.__cause__ is not None:
+            error.__cause__ = self.__cause__
+        return error
+
     def __reduce__(self) -> tuple[Any, ...]:
-        # Python leaves out the cause, and the cause is the actor's own exception.
-        how, args, *rest = cast("tuple[Any, ...]", super().__reduce__())
-        state: dict[str, Any] = {} if not rest else rest[0]
-        cause = portable(self.__cause__)
-        return how, args, state if cause is None else {**state, "__cause__": cause}
+        return type(self), self.args, {**vars(self), "__cause__": dump(self.__cause__)}
+
+    def __setstate__(self, state: dict[str, Any] | None) -> None:
+        attributes = dict(state or {})
+        cause = load(attributes.pop("__cause__", None))
+        vars(self).update(attributes)
+        if cause is not None:
+            self.__cause__ = cause
 
 
 class ActorNotFoundError(ActorStreamError, LookupError):

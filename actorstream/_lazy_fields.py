@@ -15,7 +15,7 @@ import attrs
 
 from actorstream._address import Address
 from actorstream._ids import generate_message_id
-from actorstream._pickling import portable
+from actorstream._pickling import dump, load
 
 MISSING: Any = object()
 """Marks a field that was left out; reading the field makes its value."""
@@ -66,7 +66,7 @@ class LazyFields:
 
     def __copy__(self) -> Self:
         event = object.__new__(type(self))
-        event.__setstate__(self._state())
+        event._restore(self._state())
         return event
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
@@ -77,10 +77,13 @@ class LazyFields:
 
     def __getstate__(self) -> dict[str, Any]:
         state = self._state()
-        state["exception"] = portable(state["exception"])
+        state["exception"] = dump(state["exception"])
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        self._restore({**state, "exception": load(state["exception"])})
+
+    def _restore(self, state: dict[str, Any]) -> None:
         for name, value in state.items():
             setattr(self, name, value)
         shared = state.get("identity")

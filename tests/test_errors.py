@@ -2,6 +2,8 @@
 
 import copy
 import pickle
+import sys
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -169,10 +171,43 @@ class UnpicklableError(Exception):
 @pytest.mark.parametrize(
     ("cause", "expected"), [(KeyError("k"), "KeyError('k')"), (UnpicklableError("a", "b"), "None")]
 )
-def test_pickling_keeps_the_cause_if_it_can(cause: Exception, expected: str) -> None:
+def test_pickling_includes_the_cause_where_possible(cause: Exception, expected: str) -> None:
     error = ActorError("text")
     error.__cause__ = cause
     assert repr(pickle.loads(pickle.dumps(error)).__cause__) == expected
+
+
+@pytest.mark.parametrize("clone", [copy.copy, copy.deepcopy])
+def test_a_copy_has_the_very_cause(clone: Any) -> None:
+    error = ActorError("text")
+    error.__cause__ = UnpicklableError("a", "b")
+    assert clone(error).__cause__ is error.__cause__
+
+
+def test_a_pickled_error_can_be_loaded_where_the_class_of_its_cause_is_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    elsewhere = ModuleType("elsewhere")
+    monkeypatch.setitem(sys.modules, "elsewhere", elsewhere)
+    exec("class OddError(Exception): pass", vars(elsewhere))
+    error = ActorError("text")
+    error.__cause__ = elsewhere.OddError()
+    pickled = pickle.dumps(error)
+    monkeypatch.delitem(sys.modules, "elsewhere")
+    again = pickle.loads(pickled)
+    assert (str(again), again.__cause__) == ("text", None)
+
+
+def test_a_long_chain_of_causes_is_pickled_level_by_level() -> None:
+    """At twice the work for each level, this would not end."""
+    error: BaseException = ValueError()
+    for level in range(60):
+        error, cause = StreamError(str(level)), error
+        error.__cause__ = cause
+    again = pickle.loads(pickle.dumps(error))
+    for _ in range(60):
+        again = again.__cause__
+    assert isinstance(again, ValueError)
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)

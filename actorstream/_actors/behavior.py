@@ -30,10 +30,13 @@ class ActorBehavior:
         cell: The cell that the actor is in; set by ``attach()``.
     """
 
+    __slots__ = ("_handlers", "actor", "cell", "registry")
+
     def __init__(self, actor: Actor, registry: Registry) -> None:
         self.actor = actor
         self.registry = registry
         self.cell: Cell
+        self._handlers = tables_of(type(actor)).handlers
 
     def __repr__(self) -> str:
         return repr(self.actor)
@@ -64,8 +67,15 @@ class ActorBehavior:
 
     async def handle(self, message: Message) -> Any:
         """Call the method for the message's type, and return the reply."""
-        result = _call_handler(self.actor, message)
+        result = self._call_handler(message)
         return await result if isawaitable(result) else result
+
+    def _call_handler(self, message: Message) -> Any:
+        entry = self._handlers.get(message.type)
+        if entry is None:
+            return self.actor.receive(message)
+        name, takes_message = entry
+        return getattr(self.actor, name)(argument(message, takes_message))
 
     async def stop_children(self) -> None:
         """Do nothing: a plain actor has no children."""
@@ -142,15 +152,6 @@ def check_actor(actor: object) -> Actor:
             f"{actor!r} is registered as {cell.address} already; make an actor for each id"
         )
     return actor
-
-
-def _call_handler(actor: Actor, message: Message) -> Any:
-    """Call the method that handles a message, and return its result."""
-    entry = tables_of(type(actor)).handlers.get(message.type)
-    if entry is None:
-        return actor.receive(message)
-    name, takes_message = entry
-    return getattr(actor, name)(argument(message, takes_message))
 
 
 def find_streamer(actor: Actor, request: Message) -> tuple[Opener, Callable[..., Any]]:

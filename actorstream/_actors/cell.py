@@ -220,9 +220,10 @@ class Cell:
         The parent decides now whether a restart follows.
         """
         self.incarnation.decide(restart=self.parent.should_restart(self, "normal"))
-        if self.state in ("registered", "restarting"):
-            if not self.will_restart:
-                self.finish()
+        if self.state in ("registered", "restarting") and not self.will_restart:
+            self.finish()
+        elif self.state in ("restarting", "stopping"):
+            self.end_streams()  # they wait for the next incarnation
         elif self.state == "starting":
             self.mailbox.put_system(self._drain_running)
         elif self.state == "running":
@@ -248,6 +249,8 @@ class Cell:
         if restart is None:
             restart = self.parent.should_restart(self, "shutdown")
         self.incarnation.decide(restart=restart, ordered=ordered)
+        if not ordered and self.state in ("restarting", "stopping"):
+            self.end_streams()  # they wait for the next incarnation
         if self.state in ("registered", "restarting"):
             if not self.will_restart:
                 self.finish()
@@ -263,7 +266,7 @@ class Cell:
 
     def start_stopping(self) -> None:
         """Handle no more messages, and fail the asks that get no answer."""
-        if not self.incarnation.is_decided:
+        if not self.incarnation.ordered:
             restart = self.parent.should_restart(self, self.incarnation.ending)
             self.incarnation.decide(restart=restart)
         self._apply("stop")

@@ -44,11 +44,6 @@ class Incarnation:
         return "abnormal" if self.failure is not None else self._reason
 
     @property
-    def is_decided(self) -> bool:
-        """Whether the parent has decided on a restart or a final stop."""
-        return self._restart is not None
-
-    @property
     def will_restart(self) -> bool:
         """Whether a restart follows; False while that is undecided."""
         return bool(self._restart)

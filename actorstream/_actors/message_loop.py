@@ -101,7 +101,7 @@ class MessageLoop:
                     await self._ask(handler, got.message, got.reply)
             finally:
                 current_request.reset(token)
-                self.forget_waits()
+                self._waits_for = None
             self._current = got = None  # do not keep the last message alive while idle
 
     async def _tell(self, handler: Handler, message: Message) -> None:

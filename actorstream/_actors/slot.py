@@ -22,12 +22,21 @@ class ActorSlot:
         ports: The ports by name, in the order of creation.
     """
 
-    __slots__ = ("cell", "ports", "registry")
+    __slots__ = ("_actor_id", "cell", "ports", "registry")
 
-    def __init__(self) -> None:
+    def __init__(self, actor: object, ports: Mapping[str, Port[Any]]) -> None:
         self.cell: Cell | None = None
         self.registry: Registry | None = None
-        self.ports: Mapping[str, Port[Any]] = _NO_PORTS
+        self.ports = ports
+        self._actor_id = id(actor)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Leave it out of pickles and deep copies of the actor: those are not registered."""
+        return type(None), ()
+
+    def is_of(self, actor: object) -> bool:
+        """Return whether it is this actor's; a shallow copy of an actor has the original's."""
+        return self._actor_id == id(actor)
 
     def enter(self, cell: Cell, registry: Registry) -> None:
         """Note the cell and the registry of the actor."""
@@ -50,7 +59,7 @@ def slot_of(actor: object) -> ActorSlot:
     slot is made here since ``__init__`` may not call ``super().__init__()``.
     """
     slot: ActorSlot | None = object.__getattribute__(actor, "_actorstream")
-    if slot is None:
-        slot = ActorSlot()
+    if slot is None or not slot.is_of(actor):
+        slot = ActorSlot(actor, _NO_PORTS if slot is None else slot.ports)
         object.__setattr__(actor, "_actorstream", slot)
     return slot

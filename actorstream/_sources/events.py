@@ -114,3 +114,4 @@ class EventIterator(Source, Generic[T]):
         self._over = True
         if self._owner is not None:
             self._owner.release(self)
+            self._owner = None  # do not keep its request alive

@@ -66,6 +66,7 @@ class Channel:
 
     __slots__ = (
         "__weakref__",
+        "_end_seen",
         "_lost",
         "_on_left",
         "_outcome",
@@ -95,6 +96,7 @@ class Channel:
         self._lost: ThreadSafeCounter | None = None  # items lost on the way to the loop
         self.closing_event: AsyncStreamMessage[Any] | None = None
         self.concluded: bool = False
+        self._end_seen = False
         self._runtime: Runtime | None = None
         self._outcome: Outcome | None = None
         self._watchdog: Watchdog | None = None
@@ -224,14 +226,20 @@ class Channel:
                     return buffer.receive_nowait()
                 await buffer.wait_readable()
             except (EndOfStream, ClosedResourceError):
-                if self._outcome and isinstance(self._outcome.error, RouterClosedError):
-                    await checkpoint_if_cancelled()  # what cancelled the router may cancel this
+                if not self._end_seen:
+                    await self._see_end()
                 return END
             except BusyResourceError:
                 raise StreamConsumedError(
                     "two tasks read the same stream at once; let one task read it, or call "
                     f"{self.opened_by} once for each"
                 ) from None
+
+    async def _see_end(self) -> None:
+        """Let a cancellation go first, once: what cancelled the router may cancel this, too."""
+        self._end_seen = True
+        if self._outcome is not None and isinstance(self._outcome.error, RouterClosedError):
+            await checkpoint_if_cancelled()
 
     def complete(self, event: AsyncStreamMessage[Any], number: int) -> AsyncStreamMessage[Any]:
         """Fill in what the actor left out of its own event."""

@@ -68,6 +68,7 @@ async def produce(
     finally:
         task.finish()
         channel.leave()
+        task.report()
 
 
 async def _close_half_read(sources: Iterable[Closeable]) -> None:

@@ -97,6 +97,9 @@ class ProducerTask:
                 worker.stop()  # another task may still hold its source, half-read
         if self._ended is not None:
             self._ended.set()
+
+    def report(self) -> None:
+        """Log a clean-up error, unless ``join()`` returns it."""
         if not self._is_awaited:
             self._log_cleanup_error()
 

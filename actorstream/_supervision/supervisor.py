@@ -182,11 +182,11 @@ class SupervisorBehavior(ActorBehavior):
 
     async def _on_end(self, child: Child, ended: Incarnation) -> None:
         """React to the end of a child."""
+        if ended.ordered:
+            return  # a sibling's failure restarts it already
         if child.cell.state == "stopped":
             await self._restart(child.batch)  # go on with the children after it
             return
-        if ended.ordered:
-            return  # a sibling's failure restarts it already
         self._spend(child, ended.failure)
         logger.info("%s ended (%s); restarting it", child.cell.address, ended.ending)
         live = [id for id, other in self._children.items() if other.cell.state != "stopped"]

@@ -1,5 +1,7 @@
 """The `Actor` base class: what it provides, and which of its methods stream."""
 
+import copy
+import pickle
 from dataclasses import dataclass, field
 
 import attrs
@@ -169,3 +171,22 @@ async def test_equal_actors(router):
         router.register_actor(name, DataclassActor([name]))
     await router.unregister_actor("a")
     assert await router.stream_async("b", "query").collect() == ["b"]
+
+
+class Clonable(Actor):
+    """Defined here, so that it can be pickled."""
+
+
+@pytest.mark.parametrize(
+    "clone", [copy.copy, copy.deepcopy, lambda actor: pickle.loads(pickle.dumps(actor))]
+)
+async def test_a_clone_of_an_actor_is_not_registered(router, clone):
+    """Whatever the original has been through, a clone can be registered beside it."""
+    original = Clonable()
+    repr(original)
+    router.register_actor("first", clone(original))
+    router.register_actor("second", clone(original))
+    router.register_actor("original", original)
+    router.register_actor("third", clone(original))
+    assert original.address == address("original")
+    assert router.get_actor("third").address == address("third")

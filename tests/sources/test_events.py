@@ -1,5 +1,8 @@
 """Items as events: what each stream helper of an actor makes of items, and how it is closed."""
 
+import gc
+from weakref import ref
+
 import pytest
 
 from actorstream import Actor, AsyncStreamMessage, StreamError, address
@@ -9,6 +12,7 @@ from tests.support import (
     ActorOf,
     HelperActor,
     NumberSource,
+    Referable,
     collect,
     fail_after_one,
     read_on,
@@ -238,3 +242,22 @@ async def test_closing_a_helper_whose_source_has_no_close():
     await source.aclose()
     with pytest.raises(StopAsyncIteration):
         await anext(source)
+
+
+async def test_a_source_that_is_kept_does_not_keep_its_request(router):
+    """An actor may keep a helper that it has read; the payload of that stream goes."""
+
+    class Keeps(Actor):
+        async def stream_async(self, payload):
+            self.source = self.create_async_stream([1])
+            async for event in self.source:
+                yield event.payload
+
+    router.register_actor("a", Keeps())
+    payload = Referable()
+    gone = ref(payload)
+    await router.stream_async("a", "query", payload).collect()
+    del payload
+    await settle()
+    gc.collect()
+    assert gone() is None

@@ -930,6 +930,63 @@ async def test_stop_of_a_child_during_its_backoff(router, restart, drain, unit):
     assert log == (["+a", "-a"] if restart == "transient" else ["+a", "-a", "+a"])
 
 
+async def test_stop_of_a_permanent_child_ends_the_streams_that_wait_for_it(router, unit):
+    """A stream that waits for a restart ends with the stop, which need not wait for the restart."""
+    router.register_actor("s", Supervisor([child("a", [])], backoff=3600 * unit))
+    await router.ask("s/a", "hello")
+    await router.tell("s/a", "fail")
+    await settle(20)
+    async with router.stream_async("s/a", "query", timeout=None) as stream:
+        with fail_after(unit):
+            await router.stop_actor("s/a")
+        with pytest.raises(ActorRestartedError):
+            await anext(stream.payloads())
+
+
+async def test_a_stop_during_a_batch_does_not_cut_its_backoff_short(router, unit):
+    """Two siblings fail; one is stopped meanwhile; the others still wait for their backoff."""
+    log: Log = []
+
+    class Slow(Worker):
+        async def on_stop(self, reason: str | BaseException) -> None:
+            await sleep(unit)
+
+    specs = [
+        ChildSpec("a", lambda: Worker("a", log), "transient"),
+        child("b", log),
+        ChildSpec("c", lambda: Slow("c", log)),
+    ]
+    router.register_actor("s", Supervisor(specs, strategy="one_for_all", backoff=20 * unit))
+    await router.ask("s/c", "hello")
+    router.tell_nowait("s/b", "fail")
+    router.tell_nowait("s/a", "fail")
+    await sleep(0.5 * unit)
+    await router.stop_actor("s/a")
+    await sleep(5 * unit)
+    assert log.count("+b") == 1
+
+
+async def test_a_drain_during_a_first_start_that_fails():
+    """The supervisor fails, and its child does not come back: streams are told so."""
+
+    class FailsToStart(Worker):
+        async def on_start(self) -> None:
+            await settle(20)
+            raise ValueError("start")
+
+    with failures():
+        async with MessageRouter() as router:
+            supervisor = Supervisor([ChildSpec("a", lambda: FailsToStart("a", []))])
+            router.register_actor("s", supervisor)
+            await settle(5)
+            async with router.stream_async("s/a", "query") as stream:
+                await settle(2)
+                await router.stop_actor("s/a")
+                with pytest.raises(ActorStoppedError) as caught:
+                    await anext(stream.payloads())
+                assert not isinstance(caught.value, ActorRestartedError)
+
+
 async def test_router_exit_during_a_backoff():
     """The router's exit does not wait for a restart, and answers the asks that do."""
     async with create_task_group() as tasks, MessageRouter() as router:
