@@ -967,24 +967,27 @@ async def test_a_stop_during_a_batch_does_not_cut_its_backoff_short(router, unit
 
 
 async def test_a_drain_during_a_first_start_that_fails():
-    """The supervisor fails, and its child does not come back: streams are told so."""
+    """The supervisor fails, and its child does not come back: a stream is told so."""
+    starting, go_on = Event(), Event()
 
     class FailsToStart(Worker):
         async def on_start(self) -> None:
-            await settle(20)
+            starting.set()
+            await go_on.wait()
             raise ValueError("start")
 
     with failures():
-        async with MessageRouter() as router:
+        async with MessageRouter() as router, create_task_group() as tasks:
             supervisor = Supervisor([ChildSpec("a", lambda: FailsToStart("a", []))])
             router.register_actor("s", supervisor)
-            await settle(5)
+            await starting.wait()
             async with router.stream_async("s/a", "query") as stream:
-                await settle(2)
-                await router.stop_actor("s/a")
+                tasks.start_soon(router.stop_actor, "s/a")
+                await settle()
+                go_on.set()
                 with pytest.raises(ActorStoppedError) as caught:
                     await anext(stream.payloads())
-                assert not isinstance(caught.value, ActorRestartedError)
+    assert caught.type is ActorStoppedError
 
 
 async def test_router_exit_during_a_backoff():
