@@ -158,7 +158,8 @@ class Channel:
 
     def leave(self) -> None:
         """The producer's task has ended, clean-up included."""
-        self.terminate(router_closed(self.request.to))  # unless there is an outcome already
+        if not self.over:
+            self.terminate(router_closed(self.request.to))
         self._on_left(self)
 
     async def wait_left(self) -> None:

@@ -82,10 +82,12 @@ class ProducerTask:
         if self._half_read is not None:
             self._half_read.pop(source, None)
 
-    def take_half_read(self) -> list[Closeable]:
+    def take_half_read(self) -> tuple[Closeable, ...]:
         """Return the sources to close, in the order of their opening."""
+        if self._half_read is None:
+            return ()
         adopted, self._half_read = self._half_read, None
-        return list(adopted or ())
+        return tuple(adopted)
 
     # Ending
 
