@@ -51,7 +51,7 @@ class ActorStreamError(Exception):
         cause = load(attributes.pop("__cause__", None))
         vars(self).update(attributes)
         if cause is not None:
-            self.__cause__ = cause
+            self.__cause__: BaseException | None = cause
 
 
 class ActorNotFoundError(ActorStreamError, LookupError):
