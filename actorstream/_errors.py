@@ -14,6 +14,7 @@ from anyio import ClosedResourceError
 from actorstream._address import Address
 from actorstream._message import Message
 from actorstream._pickling import dump, load
+from actorstream._texts import text_of
 
 TimeoutKind = Literal["total", "first", "idle", "stall"]
 
@@ -149,7 +150,7 @@ class StreamAbortedError(StreamError):
             self.__cause__: BaseException | None = reason
 
     def __str__(self) -> str:
-        return f"the stream was cancelled: {self.reason}"
+        return f"the stream was cancelled: {text_of(self.reason)}"
 
 
 class StreamTimeoutError(StreamError, TimeoutError):

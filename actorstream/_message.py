@@ -12,6 +12,7 @@ import attrs
 from actorstream._address import Address
 from actorstream._ids import generate_correlation_id, generate_message_id
 from actorstream._lazy_fields import MISSING, LazyFields, StreamIdentity, make_lazy
+from actorstream._texts import repr_of, text_of
 
 T = TypeVar("T")
 
@@ -115,7 +116,9 @@ def end_event(identity: StreamIdentity, number: int) -> AsyncStreamMessage[Any]:
 
 def error_event(exception: BaseException, **fields: Any) -> AsyncStreamMessage[Any]:
     """Make an error event that keeps the exception behind it."""
-    event: Any = AsyncStreamMessage("error", error=str(exception) or repr(exception), **fields)
+    event: Any = AsyncStreamMessage(
+        "error", error=text_of(exception) or repr_of(exception), **fields
+    )
     event.exception = exception
     return cast("AsyncStreamMessage[Any]", event)
 

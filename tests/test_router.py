@@ -480,3 +480,15 @@ async def test_stream_ask_skips_other_events(router):
     router.register_actor("a", HandMade())
     await router.stream_ask("a", "query", on_chunk=chunks.append)
     assert chunks == ["a"]
+
+
+async def test_an_unknown_id_is_told_from_similar_ones_at_most(router):
+    """The error names what may have been meant, and no other id: those are other people's."""
+    for number in range(300):
+        router.register_actor(f"session-{number}", Actor())
+    router.register_actor("other", Actor())
+    with pytest.raises(ActorNotFoundError) as caught:
+        router.get_actor("sesion-123")
+    assert "'session-123'" in str(caught.value)
+    assert str(caught.value).count("session-") <= 5
+    assert "other" not in str(caught.value)

@@ -14,6 +14,7 @@ from actorstream._address import Address
 from actorstream._context import current_cell, current_request
 from actorstream._errors import ActorError
 from actorstream._loop.failures import split_failure
+from actorstream._texts import repr_of
 
 logger = logging.getLogger("actorstream")
 
@@ -94,7 +95,8 @@ async def _stop(cell: Cell, *, is_fatal: bool) -> None:
     """Call ``on_stop()``. The actor fails with its exception, unless it has failed already."""
     incarnation = cell.incarnation
     try:
-        await cell.behavior.stop(incarnation.failure or incarnation.ending)
+        reason = incarnation.ending if incarnation.failure is None else incarnation.failure
+        await cell.behavior.stop(reason)
     except BaseException as exc:  # noqa: ASYNC103 - kept, or raised again
         failure, rest = split_failure(exc)
         if failure is not None:
@@ -115,6 +117,6 @@ def _as_exception(address: Address, failure: BaseException) -> Exception:
     """Return a failure, wrapped if a task group would mistake it for a cancellation."""
     if isinstance(failure, Exception):
         return failure
-    error = ActorError(f"{address} failed: {failure!r}, though it was not cancelled")
+    error = ActorError(f"{address} failed: {repr_of(failure)}, though it was not cancelled")
     error.__cause__ = failure
     return error

@@ -65,9 +65,10 @@ def tell_nowait(registry: Registry, message: Message) -> None:
 
 async def tell(registry: Registry, message: Message) -> None:
     """Send a message; wait while the mailbox is full. A cancelled wait sends nothing."""
+    if registry.count_tell() or _find_receiver(registry, message) is None:
+        await checkpoint()  # first: what raises a cancellation has sent nothing
     cell = _receiver(registry, message)
     if cell is None:
-        await checkpoint()
         return
     envelope = Envelope(message)
     teller = serving_cell() if cell.mailbox.full else None
@@ -77,8 +78,6 @@ async def tell(registry: Registry, message: Message) -> None:
             "this tell would deadlock, since its actor waits for it; give it a larger mailbox_size",
         )
     if cell.mailbox.add(envelope):
-        if registry.count_tell():
-            await checkpoint()
         return
     with waiting_for(teller, cell):
         await cell.mailbox.wait_admitted(envelope)
@@ -87,13 +86,17 @@ async def tell(registry: Registry, message: Message) -> None:
 def _receiver(registry: Registry, message: Message) -> Cell | None:
     """Return the cell that a message goes to; without one, the message is a dead letter."""
     registry.runtime.check_open(or_closing=True)
+    cell = _find_receiver(registry, message)
+    if cell is None:
+        known = registry.get(message.to)
+        why = "there is no such actor" if known is None else f"it is {known.state}"
+        registry.on_dead_letter(message, why)
+    return cell
+
+
+def _find_receiver(registry: Registry, message: Message) -> Cell | None:
     cell = registry.get(message.to)
-    if cell is not None and cell.accepting:
-        return cell
-    registry.on_dead_letter(
-        message, "there is no such actor" if cell is None else f"it is {cell.state}"
-    )
-    return None
+    return cell if cell is not None and cell.accepting else None
 
 
 async def ask(

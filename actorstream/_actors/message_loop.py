@@ -16,6 +16,7 @@ from actorstream._context import current_request
 from actorstream._errors import ActorError, UnhandledMessageError, claim_unhandled
 from actorstream._loop.failures import split_failure
 from actorstream._message import Message
+from actorstream._texts import describe, text_of
 
 logger = logging.getLogger("actorstream")
 
@@ -110,7 +111,7 @@ class MessageLoop:
         except UnhandledMessageError as exc:
             if not claim_unhandled(exc, message):
                 raise
-            self._dead_letters.on_dead_letter(message, str(exc))
+            self._dead_letters.on_dead_letter(message, text_of(exc))
 
     async def _ask(self, handler: Handler, message: Message, reply: Reply) -> None:
         if reply.given:  # the asker is no longer waiting
@@ -145,8 +146,7 @@ def _answer_for(message: Message, failure: BaseException) -> BaseException:
     if isinstance(failure, UnhandledMessageError) and claim_unhandled(failure, message):
         return failure
     error = ActorError(
-        f"{message.to} failed while it handled {message.type!r}: "
-        f"{type(failure).__name__}: {failure}"
+        f"{message.to} failed while it handled {message.type!r}: {describe(failure)}"
     )
     error.__cause__ = failure
     return error

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from difflib import get_close_matches
 from functools import partial
+from itertools import islice
 from typing import Any, Literal
 
 from actorstream._actors.actor_task import run_actor
@@ -16,10 +18,14 @@ from actorstream._message import Message
 from actorstream._ports.options import PortOptions
 from actorstream._ports.port import Port, post
 from actorstream._streams.buffer import TURN
+from actorstream._texts import repr_of
 
 logger = logging.getLogger("actorstream")
 
 OnFailure = Literal["raise", "stop"]
+
+_SIMILAR_LENGTH = 3
+_MOST_COMPARED = 1000
 
 
 class Registry:
@@ -101,8 +107,8 @@ class Registry:
             )
         if to.id in self._names:
             raise ValueError(
-                f"{to} is taken by {self._names[to.id].behavior!r}; choose another id, or call "
-                f"`await router.unregister_actor({to.id!r})` first"
+                f"{to} is taken by {repr_of(self._names[to.id].behavior)}; choose another id, or "
+                f"call `await router.unregister_actor({to.id!r})` first"
             )
         cell = Cell(to, parent or self, mailbox_size, stop_timeout)
         self._names[to.id] = cell
@@ -165,11 +171,16 @@ class Registry:
         try:
             return self._names[to.id]
         except KeyError:
-            known = ", ".join(self.ids()) or "none"
             raise ActorNotFoundError(
-                f"no actor is registered as {to}; registered: {known}; "
+                f"no actor is registered as {to}{self._similar(to.id)}; "
                 f"write router.register_actor({to.id!r}, actor)"
             ) from None
+
+    def _similar(self, id: str) -> str:
+        """Name a few ids that may have been meant, and never all: there may be thousands."""
+        near = (other for other in self.ids() if abs(len(other) - len(id)) <= _SIMILAR_LENGTH)
+        found = get_close_matches(id, islice(near, _MOST_COMPARED), n=5)
+        return f"; similar: {', '.join(map(repr, found))}" if found else ""
 
     def find_ending(self, to: Address) -> Cell:
         """Return the cell of an actor, or else that of an unregistered one that still ends.

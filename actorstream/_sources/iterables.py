@@ -16,7 +16,8 @@ from collections.abc import (
 )
 from contextlib import contextmanager
 from inspect import isawaitable
-from itertools import islice
+from itertools import islice, repeat
+from operator import is_
 from typing import Any, Generic, Self, TypeVar
 
 from actorstream._checks import check_count, check_iterable
@@ -52,6 +53,10 @@ class IterableSource(Source, Generic[T]):
 
     def __init__(self, iterable: Iterable[T]) -> None:
         self._iterator = iter(iterable)
+        # What reads many items at a time calls iter() each time. An iterator of a class of the
+        # user's may begin anew there, or have no __iter__: this asks it for one item at a time.
+        is_builtin = type(self._iterator).__module__ == "builtins"
+        self._items = self._iterator if is_builtin else map(next, repeat(self._iterator))
 
     def __aiter__(self) -> Self:
         return self
@@ -77,26 +82,34 @@ class IterableSource(Source, Generic[T]):
         buffer = channel.buffer
         fetched: list[T] = []
         failure: Exception | None = None
+        exhausted = False
         try:
             while failure is None:
                 room = buffer.high - len(buffer.items)
                 wanted = max(room, 1)  # without room, one at a time: putting it waits
                 try:
-                    fetched.extend(islice(self._iterator, wanted))
+                    fetched.extend(islice(self._items, wanted))
                 except Exception as exc:
                     failure = exc
-                exhausted = len(fetched) < wanted
-                if room > 0 and AsyncStreamMessage not in {*map(type, fetched)}:
+                exhausted = failure is None and len(fetched) < wanted
+                # The iterable may have ended the stream, or aborted it: the marks say so.
+                if len(buffer.items) + len(fetched) <= buffer.high and not _has_event(fetched):
                     buffer.items.extend(fetched)
                 else:
                     for item in fetched:
                         await put(channel, item)
                 fetched.clear()
-                if exhausted and failure is None:
+                if exhausted:
                     return
             raise failure
         finally:
-            await self.aclose()
+            if not exhausted:
+                await self.aclose()
+
+
+def _has_event(items: list[Any]) -> bool:
+    """Return whether one of the items is an event; runs no code of their classes."""
+    return any(map(is_, map(type, items), repeat(AsyncStreamMessage)))
 
 
 class WatchedSource(Generic[T]):

@@ -39,6 +39,7 @@ from actorstream._errors import (
 )
 from actorstream._message import AsyncStreamMessage, Message, error_event
 from actorstream._options import StreamAsyncOptions
+from actorstream._texts import describe
 
 logger = logging.getLogger("actorstream")
 
@@ -98,8 +99,7 @@ def unsupported(error: StreamingNotSupportedError) -> Outcome:
 def failed(request: Message, exception: BaseException) -> Outcome:
     """Return the outcome of an actor that raised an exception."""
     error = StreamError(
-        f"{request.to} failed while it streamed {request.type!r}: "
-        f"{type(exception).__name__}: {exception}"
+        f"{request.to} failed while it streamed {request.type!r}: {describe(exception)}"
     )
     error.__cause__ = exception
     return Outcome(event=error_event(exception), error=error)

@@ -28,6 +28,7 @@ from actorstream._streams.buffer import TURN
 from actorstream._streams.channel import Channel
 from actorstream._streams.outcome import Outcome, done, failed, router_closed, unsupported
 from actorstream._streams.producer_task import Closeable, ProducerTask
+from actorstream._texts import repr_of
 
 Opener = Callable[[Channel, Callable[..., Any]], Awaitable[Awaitable[None]]]
 """Calls a method of an actor, and returns an awaitable that puts its items into a channel.
@@ -92,7 +93,8 @@ def _settle(outcome: Outcome, channel: Channel, task: ProducerTask) -> None:
     if not channel.over:
         channel.end(outcome)
     elif outcome.error is not None:
-        task.fail_cleanup(outcome.error.__cause__ or outcome.error)
+        cause = outcome.error.__cause__  # the actor's own exception, which may be falsy
+        task.fail_cleanup(outcome.error if cause is None else cause)
 
 
 def _forward(exc: BaseException, channel: Channel, task: ProducerTask) -> None:
@@ -137,7 +139,7 @@ async def _open(channel: Channel, made: Any) -> Awaitable[None]:
         return pump(aiter(made), channel)
     raise NothingToStreamError(
         f"{channel.request.to} does not support async streaming: its stream_async() returned "
-        f"{made!r}, which is not an async iterable; write `yield` in it, or "
+        f"{repr_of(made)}, which is not an async iterable; write `yield` in it, or "
         "`return self.create_async_stream(items)`"
     )
 
@@ -217,8 +219,9 @@ async def put(channel: Channel, item: Any) -> None:
     if channel.closing_event is not None:
         await checkpoint()  # other tasks run even if the actor keeps yielding
         raise RuntimeError(
-            f"{channel.request.to} yielded {item!r} after its {channel.closing_event.type!r} "
-            "event; yield nothing after it, or leave it out: the stream ends by itself"
+            f"{channel.request.to} yielded {repr_of(item)} after its "
+            f"{channel.closing_event.type!r} event; yield nothing after it, or leave it out: the "
+            "stream ends by itself"
         )
     if is_event(item) and item.type != "data":
         channel.keep_closing_event(item)
@@ -242,7 +245,8 @@ async def put(channel: Channel, item: Any) -> None:
 
 async def _make_room(channel: Channel) -> bool:
     """Apply the overflow policy; return whether to try again."""
-    try_again = channel.make_room()
-    if channel.dropped and channel.dropped % TURN == 0:  # nothing else makes this producer rest
-        await channel.buffer.rest()
-    return try_again
+    if channel.dropped % TURN == TURN - 1:  # nothing else makes this producer rest
+        await channel.buffer.rest()  # before an item is dropped: the consumer finds it
+        if channel.over or not channel.buffer.full:
+            return True
+    return channel.make_room()

@@ -1015,7 +1015,7 @@ async def test_messages_from_on_stop():
 async def test_ask_of_an_unknown_actor(router):
     """An ask of an unknown id raises `ActorNotFoundError`, which lists the known ids."""
     router.register_actor("a", Worker())
-    with pytest.raises(ActorNotFoundError, match=r"registered as @\(b\); registered: a"):
+    with pytest.raises(ActorNotFoundError, match=r"registered as @\(b\);"):
         await router.ask("b", "x")
     assert router.statistics().dead_letters == 0
 
@@ -1267,3 +1267,39 @@ async def test_many_asks_leave_nothing(router):
     await settle()
     assert await router.ask("a", "echo", 1) == 1
     assert_nothing_left(router)
+
+
+class TextlessError(Exception):
+    """Its text cannot be made."""
+
+    def __str__(self):
+        return None
+
+    def __repr__(self):
+        raise ValueError("no repr")
+
+
+async def test_a_failure_without_a_text_is_told_to_the_asker(router):
+    """The asker gets the exception as the cause, and the actor lives on."""
+    router.register_actor("a", Worker())
+    with pytest.raises(ActorError, match="TextlessError") as caught:
+        await router.ask("a", "fail", TextlessError())
+    assert isinstance(caught.value.__cause__, TextlessError)
+    assert await router.ask("a", "echo", 1) == 1
+
+
+async def test_a_tell_that_raises_a_cancellation_has_sent_nothing(router):
+    """So a tell can be tried again: each message is handled once."""
+    probe = Probe()
+    router.register_actor("a", probe, mailbox_size=10_000)
+    raised = []
+    for number in range(2000):
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await router.tell("a", "x", number)
+        if scope.cancelled_caught:
+            raised.append(number)
+    await router.ask("a", "last")
+    handled = [message.payload for message in probe.messages[:-1]]
+    assert raised
+    assert sorted(raised + handled) == list(range(2000))

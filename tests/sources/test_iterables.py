@@ -5,7 +5,7 @@ from typing import Any
 import anyio
 import pytest
 
-from actorstream import Actor, Stream, StreamError
+from actorstream import Actor, Stream, StreamAbortedError, StreamError
 from actorstream.testing import settle
 from tests.support import HELPERS, HelperActor, NumberSource, collect
 
@@ -272,3 +272,95 @@ async def test_callback_read_by_hand():
     )
     assert len([event async for event in source]) == 6
     assert told == [False, False]
+
+
+# Iterables of the user's classes
+
+
+class StartsAnew:
+    """Its own iterator, which begins anew in `__iter__`, as the Python tutorial has it."""
+
+    def __iter__(self):
+        self.number = 0
+        return self
+
+    def __next__(self):
+        if self.number == 5:
+            raise StopIteration
+        self.number += 1
+        return self.number
+
+
+class OnlyNext:
+    """Makes an iterator that has no `__iter__`."""
+
+    def __iter__(self):
+        iterator = StartsAnew()
+        iterator.__iter__()
+        return BareIterator(iterator)
+
+
+class BareIterator:
+    def __init__(self, iterator):
+        self.iterator = iterator
+
+    def __next__(self):
+        return next(self.iterator)
+
+
+@pytest.mark.parametrize("iterable", [StartsAnew(), OnlyNext()], ids=lambda it: type(it).__name__)
+async def test_an_iterator_is_asked_for_once(router, iterable):
+    """What a `for` loop reads, a stream reads, however many batches it takes."""
+    router.register_actor("a", HelperActor(lambda actor: actor.create_async_stream(iterable)))
+    stream = router.stream_async("a", "query", buffer_size=2)
+    assert await stream.collect() == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("to_read", [2, 5])
+async def test_an_iterator_is_closed_only_if_it_is_left_early(router, to_read):
+    """An iterator that came to its natural end is left as it is, as a `for` loop leaves it."""
+    closed = []
+
+    class Closable(StartsAnew):
+        def close(self):
+            closed.append(self)
+
+    items = Closable()
+    router.register_actor("a", HelperActor(lambda actor: actor.create_async_stream(items)))
+    async with router.stream_async("a", "query", buffer_size=1) as stream:
+        payloads = stream.payloads()
+        for _ in range(to_read):
+            await anext(payloads)
+        if to_read == 5:
+            assert [payload async for payload in payloads] == []
+    assert closed == ([items] if to_read == 2 else [])
+
+
+async def test_an_iterable_that_cancels_its_own_stream_delivers_no_more(router):
+    """What is read in one batch with the cancellation is not delivered after it."""
+
+    def items():
+        for number in range(10):
+            if number == 3:
+                stream.cancel("enough")
+            yield number
+
+    router.register_actor("a", HelperActor(lambda actor: actor.create_async_stream(items())))
+    stream = router.stream_async("a", "query", buffer_size=50)
+    with pytest.raises(StreamAbortedError, match="enough"):
+        await stream.collect()
+    assert stream.statistics().buffered == stream.statistics().delivered == 0
+
+
+async def test_items_of_an_unhashable_class(router):
+    """Any object is an item, even if its class cannot be hashed."""
+
+    class Meta(type):
+        __hash__ = None  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+
+        def __eq__(cls, other):
+            raise AssertionError("a class was compared")
+
+    items = [Meta("Item", (), {})() for _ in range(3)]
+    router.register_actor("a", HelperActor(lambda actor: actor.create_async_stream(items)))
+    assert len(await router.stream_async("a", "query").collect()) == 3

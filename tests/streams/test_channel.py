@@ -21,6 +21,7 @@ from actorstream import (
     MessageRouter,
     RouterClosedError,
     Stream,
+    StreamAbortedError,
     StreamAsyncOptions,
     StreamConsumedError,
     StreamError,
@@ -738,3 +739,48 @@ async def test_a_streams_repr_shows_a_producer_that_is_cleaning_up(router: Messa
     go.set()
     await settle(20)
     assert "ended>" in repr(stream)
+
+
+@pytest.mark.parametrize("overflow", ["drop_oldest", "drop_newest"])
+@pytest.mark.parametrize("size", [1, 2, 1000])
+async def test_an_eager_reader_gets_items_whatever_is_dropped(
+    router: MessageRouter, overflow: str, size: int
+) -> None:
+    """A producer that never waits leaves an item for the reader whenever it rests."""
+
+    async def endless() -> AsyncIterator[int]:
+        number = 0
+        while True:
+            yield number
+            number += 1
+
+    stream = open_to(router, endless, buffer_size=size, overflow=overflow, timeout=None)
+    async with stream:
+        payloads = stream.payloads()
+        for _ in range(20):
+            await anext(payloads)
+
+
+class TextlessError(Exception):
+    """Its text cannot be made."""
+
+    def __str__(self) -> str:
+        return None  # type: ignore[return-value]
+
+
+async def test_a_failure_without_a_text_ends_its_stream(router: MessageRouter) -> None:
+    async def fail() -> AsyncIterator[int]:
+        yield 1
+        raise TextlessError
+
+    with pytest.raises(StreamError, match="TextlessError") as caught:
+        await open_to(router, fail).collect()
+    assert isinstance(caught.value.__cause__, TextlessError)
+
+
+async def test_a_reason_without_a_text_ends_its_stream(router: MessageRouter) -> None:
+    stream = open_to(router, failing_clean_up)
+    stream.cancel(TextlessError())
+    with pytest.raises(StreamAbortedError) as caught:
+        await stream.collect()
+    assert "TextlessError" in str(caught.value)
