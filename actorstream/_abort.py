@@ -15,11 +15,12 @@ waits no later than that deadline.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Iterable
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from itertools import count
 from operator import itemgetter
 from time import monotonic
+from types import TracebackType
 from typing import NamedTuple
 
 from anyio import CancelScope, Event, current_time
@@ -123,34 +124,20 @@ class AbortSignal:
             return
         event = Event()
         call_soon = current_call_soon()
-        with (
-            self._attached(lambda: call_soon(event.set)),
-            CancelScope(deadline=self._find_deadline()),
-        ):
-            await event.wait()
+        key = attach(self, lambda: call_soon(event.set))
+        try:
+            with CancelScope(deadline=self._find_deadline()):
+                await event.wait()
+        finally:
+            self._detach(key)
 
-    @contextmanager
-    def cancel_scope(self) -> Generator[CancelScope]:
+    def cancel_scope(self) -> AbstractContextManager[CancelScope]:
         """Tie any code to the signal: ``with signal.cancel_scope() as scope: ...``.
 
         The scope is cancelled when the signal is aborted; code after the block goes on, and
         can check ``scope.cancelled_caught``.
         """
-        call_soon = current_call_soon()
-        with CancelScope(deadline=self._find_deadline()) as scope:
-            if self.aborted:
-                scope.cancel()
-            with self._attached(lambda: call_soon(scope.cancel)):
-                yield scope
-
-    @contextmanager
-    def _attached(self, callback: Callback) -> Generator[None]:
-        """Call ``callback``, in the aborting thread, if the signal is aborted in this block."""
-        key = attach(self, callback)
-        try:
-            yield
-        finally:
-            self._detach(key)
+        return _SignalScope(self)
 
     def _attach(self, key: object, callback: Callback) -> None:
         self._callbacks[key] = callback
@@ -269,6 +256,30 @@ class AbortController:
             reason: Any object; each consumer gets it as ``StreamAbortedError.reason``.
         """
         self.signal._fire(reason)
+
+
+class _SignalScope(AbstractContextManager[CancelScope]):
+    """A cancel scope that is cancelled when a signal is aborted."""
+
+    def __init__(self, signal: AbortSignal) -> None:
+        self._signal = signal
+
+    def __enter__(self) -> CancelScope:
+        self._scope = scope = CancelScope(deadline=deadline_of(self._signal))
+        if self._signal.aborted:
+            scope.cancel()
+        call_soon = current_call_soon()
+        self._key = attach(self._signal, lambda: call_soon(scope.cancel))
+        return scope.__enter__()
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        detach(self._signal, self._key)
+        return self._scope.__exit__(exc_type, exc, traceback)
 
 
 def attach(signal: AbortSignal, callback: Callback) -> object:

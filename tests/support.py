@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
@@ -181,6 +182,11 @@ async def read_on(source: AsyncIterator[Any]) -> AsyncIterator[Any]:
 
 class Referable:
     """An object that can be weakly referenced."""
+
+
+@dataclass(frozen=True)
+class FrozenError(ValueError):
+    """An exception that refuses every assignment to an attribute of its own."""
 
 
 class QuitProgram(BaseException):

@@ -103,7 +103,7 @@ SITES = sorted(
 
 UNWORDED = {
     "_abort.AbortSignal.throw_if_aborted": "StreamAbortedError",
-    "_actors.ask_and_tell._fails_on_abort.abort": "StreamAbortedError",
+    "_actors.ask_and_tell._FailingOnAbort._abort": "StreamAbortedError",
     "_streams.outcome.aborted": "StreamAbortedError",
     "_streams.outcome.timed_out": "StreamTimeoutError",
     "_streams.producer._forward": "StreamingNotSupportedError",

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Generator
-from contextlib import contextmanager
+from types import TracebackType
 
 from anyio import CancelScope, get_cancelled_exc_class, move_on_after
 
@@ -73,22 +72,38 @@ async def _clean_up(cell: Cell, *, is_fatal: bool) -> None:
     streams = list(cell.channels)
     cell.end_streams()
     await cell.behavior.stop_children()
-    with _limit(cell, "the streams of %s did not end within %g s; its on_stop() runs now"):
+    with _Limit(cell, "the streams of %s did not end within %g s; its on_stop() runs now"):
         for stream in streams:
             await stream.wait_left()
-    with _limit(cell, "%s did not stop within %g s, and was cancelled"):
+    with _Limit(cell, "%s did not stop within %g s, and was cancelled"):
         await _stop(cell, is_fatal=is_fatal)
 
 
-@contextmanager
-def _limit(cell: Cell, warning: str) -> Generator[None]:
-    seconds = cell.stop_timeout
-    if seconds is not None and seconds > sys.float_info.max:  # an int too large for a deadline
-        seconds = None
-    with move_on_after(seconds) as scope:
-        yield
-    if scope.cancelled_caught:
-        logger.warning(warning, cell.address, seconds)
+class _Limit:
+    """Cancels what is inside of ``with`` after the stop timeout of an actor, with a warning."""
+
+    def __init__(self, cell: Cell, warning: str) -> None:
+        self._cell = cell
+        self._warning = warning
+        seconds = cell.stop_timeout
+        if seconds is not None and seconds > sys.float_info.max:  # too large for a deadline
+            seconds = None
+        self._seconds = seconds
+
+    def __enter__(self) -> None:
+        self._scope = move_on_after(self._seconds)
+        self._scope.__enter__()
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        is_handled = self._scope.__exit__(exc_type, exc, traceback)
+        if self._scope.cancelled_caught:
+            logger.warning(self._warning, self._cell.address, self._seconds)
+        return is_handled
 
 
 async def _stop(cell: Cell, *, is_fatal: bool) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -16,7 +15,7 @@ from actorstream._actors.cell import Cell, serving_cell
 from actorstream._actors.mailbox import Envelope
 from actorstream._actors.registry import Registry
 from actorstream._actors.reply import Reply
-from actorstream._actors.wait_graph import find_cycle, waiting_for
+from actorstream._actors.wait_graph import WaitingFor, find_cycle
 from actorstream._address import Address, address
 from actorstream._checks import check_seconds, check_signal
 from actorstream._context import current_cell, current_request
@@ -26,6 +25,8 @@ from actorstream._errors import (
     MailboxFullError,
     StreamAbortedError,
 )
+from actorstream._loop.runtime import Runtime
+from actorstream._loop.timers import Timer
 from actorstream._message import Message
 from actorstream._options import NO_LIMIT
 
@@ -79,7 +80,7 @@ async def tell(registry: Registry, message: Message) -> None:
         )
     if cell.mailbox.add(envelope):
         return
-    with waiting_for(teller, cell):
+    with WaitingFor(teller, cell):
         await cell.mailbox.wait_admitted(envelope)
 
 
@@ -119,7 +120,8 @@ async def ask(
     if asker is not None:
         _check_no_cycle(asker, cell)
     reply = Reply()
-    with waiting_for(asker, cell), _fails_on_abort(registry, signal, reply):
+    failing = nullcontext() if signal is None else _FailingOnAbort(registry.runtime, signal, reply)
+    with WaitingFor(asker, cell), failing:
         return await _send_and_wait(registry, cell, message, reply, timeout)
 
 
@@ -155,28 +157,30 @@ def _timeout_error(message: Message, timeout: float) -> AskTimeoutError:
     )
 
 
-@contextmanager
-def _fails_on_abort(
-    registry: Registry, signal: AbortSignal | None, reply: Reply
-) -> Generator[None]:
-    """Fail the reply when the signal is aborted."""
-    if signal is None:
-        yield
-        return
+class _FailingOnAbort:
+    """Fails a reply when the signal is aborted inside of ``with``."""
 
-    def abort() -> None:
-        if signal.aborted:
-            reply.fail(StreamAbortedError(signal.reason))
+    def __init__(self, runtime: Runtime, signal: AbortSignal, reply: Reply) -> None:
+        self._runtime = runtime
+        self._signal = signal
+        self._reply = reply
+        self._timer: Timer | None = None
 
-    key = attach(signal, lambda: registry.runtime.call_soon(abort))
-    deadline = deadline_of(signal)
-    timer = registry.runtime.timers.call_at(deadline, abort) if deadline < math.inf else None
-    try:
-        yield
-    finally:
-        if timer is not None:
-            timer.cancel()
-        detach(signal, key)
+    def __enter__(self) -> None:
+        call_soon = self._runtime.call_soon
+        self._key = attach(self._signal, lambda: call_soon(self._abort))
+        deadline = deadline_of(self._signal)
+        if deadline < math.inf:
+            self._timer = self._runtime.timers.call_at(deadline, self._abort)
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        detach(self._signal, self._key)
+
+    def _abort(self) -> None:
+        if self._signal.aborted:
+            self._reply.fail(StreamAbortedError(self._signal.reason))
 
 
 def _check_no_cycle(asker: Cell, cell: Cell) -> None:

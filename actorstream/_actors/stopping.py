@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from actorstream._actors.cell import Cell, serving_cell
 from actorstream._actors.registry import Registry
-from actorstream._actors.wait_graph import find_cycle, waiting_for
+from actorstream._actors.wait_graph import WaitingFor, find_cycle
 from actorstream._address import Address
 from actorstream._context import current_channel
 
@@ -24,7 +24,7 @@ async def stop_actor(registry: Registry, to: Address, *, drain: bool) -> None:
     registry.forget_if_stopped(cell)
     if _waits_for_caller(cell, registry.cells):
         return
-    with waiting_for(serving_cell(), cell):
+    with WaitingFor(serving_cell(), cell):
         await cell.wait_ended()
         for stream in streams:
             await stream.wait_left()

@@ -6,8 +6,7 @@ another, which waits for the first handler's actor, would wait forever.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from actorstream._address import Address
@@ -50,18 +49,24 @@ class WaitsFor:
             del self._counts[other]
 
 
-@contextmanager
-def waiting_for(waiter: Node | None, other: Node) -> Generator[None]:
-    """Note that the code of ``waiter``, if any, waits for another actor."""
-    if waiter is None:
-        yield
-        return
-    waits_for = waiter.note_waits()  # keep it: the actor may go on to its next message
-    waits_for.add(other)
-    try:
-        yield
-    finally:
-        waits_for.remove(other)
+class WaitingFor:
+    """Notes, inside of ``with``, that the code of ``waiter``, if any, waits for another actor."""
+
+    __slots__ = ("_other", "_waiter", "_waits_for")
+
+    def __init__(self, waiter: Node | None, other: Node) -> None:
+        self._waiter = waiter
+        self._other = other
+
+    def __enter__(self) -> None:
+        if self._waiter is not None:
+            # Keep this list: the actor may go on to its next message.
+            self._waits_for = self._waiter.note_waits()
+            self._waits_for.add(self._other)
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self._waiter is not None:
+            self._waits_for.remove(self._other)
 
 
 def find_cycle(waiter: Node, other: Node) -> list[str] | None:

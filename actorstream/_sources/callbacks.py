@@ -37,7 +37,7 @@ from actorstream._sources.callback_queue import (
     CallbackQueue,
     Ending,
 )
-from actorstream._sources.iterables import reject_stop_iteration
+from actorstream._sources.iterables import NoStopIteration
 from actorstream._statistics import ThreadSafeCounter
 from actorstream._streams.buffer import TURN
 from actorstream._streams.channel import Channel, running_channel
@@ -154,7 +154,7 @@ class CallbackSource(Source, Generic[T]):
         self._news.set()  # a task that is reading reaches the end
         unhook, self._unhook = self._unhook, None
         if unhook is not None:
-            with reject_stop_iteration(), CancelScope(shield=True):
+            with NoStopIteration(), CancelScope(shield=True):
                 result = unhook()
                 if isawaitable(result):
                     await result
@@ -193,7 +193,7 @@ class CallbackSource(Source, Generic[T]):
 
     async def _hook_in(self, queue: CallbackQueue[T]) -> None:
         await checkpoint_if_cancelled()
-        with reject_stop_iteration():
+        with NoStopIteration():
             made = self._register(Push(queue))
             unhook = await made if isawaitable(made) else made
         self._registered = True
@@ -239,7 +239,7 @@ class CallbackSource(Source, Generic[T]):
                 await checkpoint()  # the producer has been cancelled
             raise _overflow_error(queue)
         if ending.error is not None:
-            with reject_stop_iteration():
+            with NoStopIteration():
                 raise ending.error
         raise StopAsyncIteration
 

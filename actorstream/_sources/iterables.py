@@ -11,10 +11,8 @@ from collections.abc import (
     AsyncIterator,
     Awaitable,
     Callable,
-    Generator,
     Iterable,
 )
-from contextlib import contextmanager
 from inspect import isawaitable
 from itertools import islice, repeat
 from operator import is_
@@ -32,20 +30,29 @@ OnBackpressure = Callable[[bool], Awaitable[object] | object]
 _EXHAUSTED: Any = object()
 
 
-@contextmanager
-def reject_stop_iteration() -> Generator[None]:
-    """Turn a ``StopAsyncIteration`` of the user's code into a ``RuntimeError``.
+class NoStopIteration:
+    """Turns a ``StopAsyncIteration`` of the user's code into a ``RuntimeError``.
 
     Otherwise it would end the items silently. Python does the same for generators (PEP 479,
     PEP 525).
     """
-    try:
-        yield
-    except StopAsyncIteration as exc:
-        raise RuntimeError(
-            "StopAsyncIteration was raised where an item was expected; "
-            "write `return` to end the items"
-        ) from exc
+
+    # A class, as are the other context managers around the user's code: `@contextmanager` sets
+    # `__traceback__`, which an exception of a frozen class refuses with another exception.
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: object
+    ) -> None:
+        if exc_type is not None and issubclass(exc_type, StopAsyncIteration):
+            raise RuntimeError(
+                "StopAsyncIteration was raised where an item was expected; "
+                "write `return` to end the items"
+            ) from exc
 
 
 class IterableSource(Source, Generic[T]):
@@ -62,7 +69,7 @@ class IterableSource(Source, Generic[T]):
         return self
 
     async def __anext__(self) -> T:
-        with reject_stop_iteration():
+        with NoStopIteration():
             item = next(self._iterator, _EXHAUSTED)
         if item is _EXHAUSTED:
             raise StopAsyncIteration
@@ -145,7 +152,7 @@ class WatchedSource(Generic[T]):
             self._count += 1
             if self._count > self._check_interval:
                 self._count = 1
-                with reject_stop_iteration():
+                with NoStopIteration():
                     result = self._on_backpressure(self._is_paused())
                     if isawaitable(result):
                         await result

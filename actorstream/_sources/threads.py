@@ -9,7 +9,7 @@ from anyio import CancelScope, to_thread
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from actorstream._loop.worker import ThreadCall, WorkerThread
-from actorstream._sources.iterables import reject_stop_iteration
+from actorstream._sources.iterables import NoStopIteration
 from actorstream._streams.producer_task import running_task
 
 T = TypeVar("T")
@@ -37,7 +37,7 @@ class ThreadSource(Generic[T]):
 
     async def __anext__(self) -> T:
         try:
-            with reject_stop_iteration():
+            with NoStopIteration():
                 item = await self._next()
         except Exception:
             self._stop()

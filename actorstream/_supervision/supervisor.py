@@ -19,7 +19,7 @@ from actorstream._actors.cell import Behavior, Cell
 from actorstream._actors.incarnation import Incarnation
 from actorstream._actors.lifecycle import Ending
 from actorstream._actors.registry import Registry
-from actorstream._actors.wait_graph import waiting_for
+from actorstream._actors.wait_graph import WaitingFor
 from actorstream._address import Address
 from actorstream._errors import RestartLimitError
 from actorstream._message import Message
@@ -177,7 +177,7 @@ class SupervisorBehavior(ActorBehavior):
         """Start a child; return whether its start succeeded."""
         child.note_start(current_time())
         self.registry.launch(child.cell)
-        with waiting_for(self.cell, child.cell):
+        with WaitingFor(self.cell, child.cell):
             return await child.cell.wait_started()
 
     async def _on_end(self, child: Child, ended: Incarnation) -> None:
@@ -208,7 +208,7 @@ class SupervisorBehavior(ActorBehavior):
         if self.cell.router_closing:
             child.cell.note_router_closing()
         child.cell.stop(restart=restart)
-        with waiting_for(self.cell, child.cell):
+        with WaitingFor(self.cell, child.cell):
             await (child.cell.wait_ended() if restart else child.cell.wait_stopped())
         if not restart:
             self.registry.forget(child.cell)
@@ -254,7 +254,8 @@ class SupervisorBehavior(ActorBehavior):
             actor = check_actor(child.spec.factory())
             _check_fresh(actor, child.cell.behavior)
         except (TypeError, ValueError) as exc:
-            exc.add_note(f"It was made by the factory of ChildSpec({child.spec.id!r}, ...)")
+            with suppress(Exception):  # an exception of a frozen class takes no note
+                exc.add_note(f"It was made by the factory of ChildSpec({child.spec.id!r}, ...)")
             raise
         return make_behavior(actor, self.registry)
 

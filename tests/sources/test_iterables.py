@@ -7,7 +7,7 @@ import pytest
 
 from actorstream import Actor, Stream, StreamAbortedError, StreamError
 from actorstream.testing import settle
-from tests.support import HELPERS, HelperActor, NumberSource, collect
+from tests.support import HELPERS, FrozenError, HelperActor, NumberSource, collect
 
 # Any iterable
 
@@ -350,6 +350,44 @@ async def test_an_iterable_that_cancels_its_own_stream_delivers_no_more(router):
     with pytest.raises(StreamAbortedError, match="enough"):
         await stream.collect()
     assert stream.statistics().buffered == stream.statistics().delivered == 0
+
+
+def fail(*args):
+    """Raise an exception of a frozen class."""
+    raise FrozenError
+
+
+def fail_on_leaving(push):
+    """End a callback stream whose callbacks cannot be unregistered."""
+    push.end()
+    return fail
+
+
+@pytest.mark.real_clock
+@pytest.mark.parametrize(
+    "make",
+    [
+        *(
+            lambda actor, helper=helper: getattr(actor, helper)(iter(fail, None))
+            for helper in HELPERS
+        ),
+        lambda actor: actor.create_async_stream_with_backpressure(range(99), on_backpressure=fail),
+        lambda actor: actor.create_callback_stream(fail),
+        lambda actor: actor.create_callback_stream(fail_on_leaving),
+    ],
+    ids=[*HELPERS, "on_backpressure", "register", "unregister"],
+)
+async def test_an_exception_of_a_frozen_class_is_the_cause(router, make):
+    """No source replaces the user's exception, even if nobody may set its `__traceback__`."""
+
+    async def read_by_hand(actor):
+        async for event in make(actor):
+            yield event
+
+    router.register_actor("a", HelperActor(read_by_hand))
+    with pytest.raises(StreamError) as caught:
+        await router.stream_async("a", "query").collect()
+    assert type(caught.value.__cause__) is FrozenError
 
 
 async def test_items_of_an_unhashable_class(router):

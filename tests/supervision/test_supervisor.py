@@ -33,7 +33,7 @@ from actorstream import (
     Supervisor,
 )
 from actorstream.testing import assert_nothing_left, settle
-from tests.support import failures
+from tests.support import FrozenError, failures
 
 Log = list[Any]
 
@@ -284,6 +284,19 @@ async def test_first_factory_fails():
     assert errors == [error]
     assert error.__notes__ == ["It was made by the factory of ChildSpec('b', ...)"]
     assert log == ["+a", "-a"]
+
+
+async def test_first_factory_fails_with_an_exception_that_takes_no_note():
+    """The supervisor fails with it all the same."""
+
+    def broken() -> Actor:
+        raise FrozenError
+
+    with failures() as errors:
+        async with MessageRouter() as router:
+            router.register_actor("s", Supervisor([ChildSpec("b", broken)]))
+            await sleep_forever()
+    assert errors == [FrozenError()]
 
 
 async def test_factory_of_something_else():
