@@ -31,7 +31,7 @@ default_role = "code"
 add_module_names = False
 # What other projects document, and the names of type variables and of aliases: no link to those.
 nitpick_ignore_regex = [
-    ("py:.*", r"(anyio|collections\.abc)\..*|WouldBlock"),
+    ("py:.*", r"(anyio|collections\.abc|contextlib)\..*|WouldBlock"),
     ("py:class", r"actorstream\.[\w.]+\.[A-Z]|(.*\.)?(EventIterator|TimeoutKind)"),
     # A generic alias that was made during the import remembers the file that the class is in.
     ("py:class", r"actorstream\._.*\.(AsyncStreamMessage|Port)"),

@@ -334,11 +334,14 @@ class Cell:
 
     def _refuse(self, envelopes: list[Envelope]) -> None:
         """Fail the asks, and make dead letters of the tells."""
+        told: list[Message] = []
         for envelope in envelopes:
             if envelope.reply is not None:
                 envelope.reply.fail(self.stopped_error())
             else:
-                self.parent.on_dead_letter(envelope.message, f"{self.address} was stopped")
+                told.append(envelope.message)
+        if told:
+            self.parent.on_dead_letters(told, f"{self.address} was stopped")
 
 
 def serving_cell() -> Cell | None:

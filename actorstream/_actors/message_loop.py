@@ -36,6 +36,10 @@ class DeadLetters(Protocol):
         """A message was lost."""
         ...
 
+    def on_dead_letters(self, messages: list[Message], why: str) -> None:
+        """The queue of an actor was lost."""
+        ...
+
 
 class MessageLoop:
     """Takes the messages out of a mailbox and has them handled.

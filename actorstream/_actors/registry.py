@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from actorstream._actors.actor_task import run_actor
 from actorstream._actors.cell import Behavior, Cell, Parent
+from actorstream._actors.dead_letters import DeadLetterLog
 from actorstream._actors.lifecycle import Ending
 from actorstream._address import Address
 from actorstream._errors import ActorNotFoundError, RouterClosedError
@@ -50,8 +51,12 @@ class Registry:
         self.restarts = 0
         self.opened_streams = 0
         self.dead_letters: Port[Message] = Port(
-            "dead_letters", PortOptions(overflow="drop_oldest"), self._locate_dead_letters
+            "dead_letters",
+            PortOptions(overflow="drop_oldest"),
+            self._locate_dead_letters,
+            can_wait=False,
         )
+        self._dead_letter_log = DeadLetterLog(self.runtime)
         self._names: dict[str, Cell] = {}
         self._on_failure = on_failure
         self._tell_count = 0
@@ -79,6 +84,7 @@ class Registry:
         if self.runtime.state != "closed":
             self.runtime.close()
             self.dead_letters.close()
+            self._dead_letter_log.flush()
 
     def _finish_if_empty(self) -> None:
         if self.runtime.state == "closing" and not self.cells:
@@ -234,9 +240,18 @@ class Registry:
 
     def on_dead_letter(self, message: Message, why: str) -> None:
         """Log an undeliverable message, and publish it."""
-        logger.warning("undeliverable message of type %r to %s: %s", message.type, message.to, why)
+        self._dead_letter_log.add(message, why)
+        self._publish_dead_letters([message])
+
+    def on_dead_letters(self, messages: list[Message], why: str) -> None:
+        """Log the lost queue of an actor in one line, and publish it."""
+        self._dead_letter_log.write(messages, why)
+        self._publish_dead_letters(messages)
+
+    def _publish_dead_letters(self, messages: list[Message]) -> None:
         if self.runtime.state != "closed":
-            post(self.dead_letters, message)
+            for message in messages:
+                post(self.dead_letters, message)
 
     def _locate_dead_letters(self) -> tuple[Address, Runtime]:
         self.runtime.check_open()

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from anyio import Event, WouldBlock
 from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint, checkpoint_if_cancelled
+from attrs import evolve
 
 from actorstream._abort import AbortSignal
 from actorstream._address import Address
@@ -49,6 +50,7 @@ class Port(Generic[T]):
 
     __slots__ = (
         "__weakref__",
+        "_can_wait",
         "_changed",
         "_channels",
         "_closed",
@@ -63,12 +65,18 @@ class Port(Generic[T]):
     )
 
     def __init__(
-        self, name: str, options: PortOptions, locate: Callable[[], tuple[Address, Runtime]]
+        self,
+        name: str,
+        options: PortOptions,
+        locate: Callable[[], tuple[Address, Runtime]],
+        *,
+        can_wait: bool = True,
     ) -> None:
         check_name("name", name)
         self.name: str = name
         self._options = options
         self._locate = locate
+        self._can_wait = can_wait
         self._channels: dict[Channel, SubscriptionChannel] = {}  # in the order of attaching
         self._closed = False
         self._published = 0
@@ -259,6 +267,8 @@ class Port(Generic[T]):
         self._check_open()
         to, runtime = self._locate()
         request = Message(to=to, type=self.name)
+        if options.overflow == "wait" and not self._can_wait:
+            options = evolve(options, overflow=None)
         channel = SubscriptionChannel(request, options.on_top_of(self._options))
         early = find_early_outcome(channel.options, to)
         if early is not None:
@@ -283,10 +293,7 @@ def end_port(port: Port[Any], make_outcome: Callable[[], Outcome]) -> None:
 
 
 def post(port: Port[T], value: T) -> None:
-    """Hand a value to every subscriber without waiting.
-
-    If a subscriber's policy is ``"wait"``, the value joins its backlog, which has no limit.
-    """
+    """Hand a value to every subscriber of a port whose publisher cannot wait."""
     port._hand_out(value)
 
 

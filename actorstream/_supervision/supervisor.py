@@ -155,6 +155,10 @@ class SupervisorBehavior(ActorBehavior):
         """Pass an undeliverable message on."""
         self.registry.on_dead_letter(message, why)
 
+    def on_dead_letters(self, messages: list[Message], why: str) -> None:
+        """Pass the lost queue of a child on."""
+        self.registry.on_dead_letters(messages, why)
+
     # Starting, stopping and restarting
 
     def _add(self, spec: ChildSpec) -> Child:

@@ -187,7 +187,9 @@ async def test_no_message_is_lost_silently(router, caplog):
     lost = router.dead_letters.subscribe()
     router.register_actor("clerk", Clerk())
     await router.tell("nobody", "to nobody")
+    await sleep(2)  # the log has a line a second
     await router.tell("clerk", "unknown")
+    await sleep(2)
     await router.tell("clerk", "work")
     await router.tell("clerk", "queued")
     await settle()

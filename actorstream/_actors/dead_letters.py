@@ -1,0 +1,74 @@
+"""The log of undeliverable messages: a line a second at most, however many there are."""
+
+from __future__ import annotations
+
+import logging
+
+from anyio import current_time
+
+from actorstream._loop.runtime import Runtime
+from actorstream._loop.timers import Timer
+from actorstream._message import Message
+
+_INTERVAL = 1.0  # seconds
+
+logger = logging.getLogger("actorstream.dead_letters")
+
+
+class DeadLetterLog:
+    """Logs the first undeliverable message at once, and counts those of the next second."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._timer: Timer | None = None
+        self._count = 0
+        self._latest: tuple[object, ...] = ()
+
+    def add(self, message: Message, why: str) -> None:
+        """Log a message, or count it if the last line is younger than a second."""
+        if self._timer is not None:
+            self._count += 1
+            self._latest = (message.type, message.to, why)
+            return
+        self.write([message], why)
+        if self._runtime.state != "closed":
+            self._start_timer()
+
+    def write(self, messages: list[Message], why: str) -> None:
+        """Log messages to one actor in a line of their own."""
+        first = messages[0]
+        if len(messages) == 1:
+            logger.warning("undeliverable message of type %r to %s: %s", first.type, first.to, why)
+        else:
+            logger.warning(
+                "%d undeliverable messages to %s, the first one of type %r: %s",
+                len(messages),
+                first.to,
+                first.type,
+                why,
+            )
+
+    def flush(self) -> None:
+        """Log the number of the messages counted so far. The router is closed."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._write_count()
+
+    def _start_timer(self) -> None:
+        self._timer = self._runtime.timers.call_at(current_time() + _INTERVAL, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        if self._count:
+            self._write_count()
+            self._start_timer()
+
+    def _write_count(self) -> None:
+        if self._count:
+            logger.warning(
+                "%d more undeliverable messages, the last one of type %r to %s: %s",
+                self._count,
+                *self._latest,
+            )
+            self._count = 0
