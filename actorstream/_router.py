@@ -255,7 +255,7 @@ class MessageRouter:
 
         Raises:
             StreamError: The actor failed, or the stream was aborted or timed out.
-            TypeError: ``on_chunk`` is not callable.
+            TypeError: ``on_chunk`` is not callable, or yields.
         """
         stream = self.stream_async(to, type, payload, options=options, **overrides)
         await stream_and_subscribe.call_with_chunks(stream, on_chunk)

@@ -265,6 +265,17 @@ async def test_on_chunk_that_cannot_be_called(router):
         await router.stream_ask("a", "query", 3, on_chunk=chunks)
 
 
+async def test_on_chunk_that_yields(router):
+    """An `on_chunk` whose body would never run is refused before the actor is called."""
+
+    async def on_chunk(chunk):
+        yield chunk
+
+    router.register_actor("a", CountTo())
+    with pytest.raises(TypeError, match="on_chunk yields"):
+        await router.stream_ask("a", "query", 3, on_chunk=on_chunk)
+
+
 # Bad addresses
 
 BAD_ADDRESSES: list[tuple[Any, type[Exception]]] = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from inspect import isawaitable
 from types import MappingProxyType
 from typing import Any
@@ -17,6 +17,7 @@ from actorstream._message import Message
 from actorstream._ports.port import Port, end_port
 from actorstream._streams.outcome import Outcome
 from actorstream._streams.producer import Opener, open_callback, open_iterable, open_with_message
+from actorstream._texts import repr_of
 
 
 class ActorBehavior:
@@ -63,7 +64,7 @@ class ActorBehavior:
 
     async def start(self) -> None:
         """Call ``on_start()``."""
-        await self.actor.on_start()
+        await _check_awaitable(self.actor, "on_start", self.actor.on_start())
 
     async def handle(self, message: Message) -> Any:
         """Call the method for the message's type, and return the reply."""
@@ -82,7 +83,7 @@ class ActorBehavior:
 
     async def stop(self, reason: str | BaseException) -> None:
         """Call ``on_stop()``."""
-        await self.actor.on_stop(reason)
+        await _check_awaitable(self.actor, "on_stop", self.actor.on_stop(reason))
 
     def detach(self, outcome: Callable[[], Outcome]) -> None:
         """End the subscriptions of the actor's ports, and clear its address."""
@@ -118,6 +119,20 @@ class NotStarted:
 
     def detach(self, outcome: Callable[[], Outcome]) -> None:
         """Do nothing: there is no actor."""
+
+
+def _check_awaitable(actor: Actor, name: str, made: object) -> Awaitable[object]:
+    """Return what a method has returned, if it can be awaited.
+
+    Raises:
+        TypeError: The method is a plain function.
+    """
+    if not isawaitable(made):
+        raise TypeError(
+            f"{type(actor).__name__}.{name}() returned {repr_of(made)}, which cannot be awaited; "
+            f"write `async def {name}`"
+        )
+    return made
 
 
 def actor_in(cell: Cell) -> Actor:

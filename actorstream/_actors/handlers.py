@@ -95,8 +95,11 @@ def build_tables(cls: type) -> None:
 
     Raises:
         ValueError: Two methods of one class are for the same type.
-        TypeError: A method cannot be called with a message or a payload, or handles and yields.
+        TypeError: A method cannot be called with a message or a payload, or yields although
+            nothing reads what it yields.
     """
+    for name in ("on_start", "on_stop", "receive"):
+        check_no_generator(f"{cls.__name__}.{name}()", _function_of(getattr_static(cls, name)))
     tables = Tables(_build(cls, _HANDLES, "message"), _build(cls, _STREAMS, "payload"))
     setattr(cls, _TABLES, tables)
 
@@ -158,10 +161,8 @@ def _function_of(method: Any) -> Any:
 def _check_method(name: str, method: Any, mark: str) -> None:
     """Check that a method can be called as its decorator promises."""
     function = _function_of(method)
-    if mark == _HANDLES and inspect.isasyncgenfunction(function):
-        raise TypeError(
-            f"{name} yields, so it cannot reply; write @streams instead of @handles, or return"
-        )
+    if mark == _HANDLES:
+        check_no_generator(name, function)
     count = 1 if isinstance(method, staticmethod) else 2
     signature = _signature(function, follow_wrapped=False)  # a wrapper may add arguments
     try:
@@ -172,6 +173,15 @@ def _check_method(name: str, method: Any, mark: str) -> None:
             f"{name} is called with one argument, the message or its payload ({exc}); "
             "write `async def method(self, message)`, or `(self, payload)`"
         ) from None
+
+
+def check_no_generator(name: str, function: object) -> None:
+    """Check that a function runs when it is called, and not when its result is iterated."""
+    if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+        raise TypeError(
+            f"{name} yields, but nothing reads what it yields; write `return`, or yield in a "
+            "method marked with @streams"
+        )
 
 
 def _takes_message(method: Any, default: str) -> bool:

@@ -11,6 +11,7 @@ from anyio.lowlevel import checkpoint
 
 from actorstream._actors.behavior import actor_in, find_streamer
 from actorstream._actors.cell import Cell
+from actorstream._actors.handlers import check_no_generator
 from actorstream._actors.registry import Registry
 from actorstream._actors.slot import slot_of
 from actorstream._address import Address
@@ -100,10 +101,11 @@ async def call_with_chunks(stream: Stream[Any], on_chunk: OnChunk) -> None:
     """Call a function with each payload of a stream, one after the other.
 
     Raises:
-        TypeError: ``on_chunk`` is not callable.
+        TypeError: ``on_chunk`` is not callable, or yields.
     """
     if not callable(on_chunk):
         raise TypeError(f"on_chunk is a function of one chunk, not {on_chunk!r}")
+    check_no_generator("on_chunk", on_chunk)
     async with stream:
         async for chunk in stream.payloads():
             result = on_chunk(chunk)

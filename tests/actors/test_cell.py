@@ -133,6 +133,19 @@ async def test_failure_in_on_start():
     assert actor.diary == [error]
 
 
+@pytest.mark.parametrize("name", ["on_start", "on_stop"])
+async def test_hook_that_is_a_plain_function(name):
+    """The error names the method."""
+    plain = type("Plain", (Actor,), {name: lambda *args: None})
+    with failures() as errors:
+        async with MessageRouter() as router:
+            router.register_actor("a", plain())
+            await router.stop_actor("a")
+    assert [str(error) for error in errors] == [
+        f"Plain.{name}() returned None, which cannot be awaited; write `async def {name}`"
+    ]
+
+
 async def test_failure_in_on_start_answers_waiting_callers(unit):
     """An ask and a stream that wait for `on_start()` get an error when it fails."""
 

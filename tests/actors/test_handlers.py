@@ -375,14 +375,23 @@ def test_handler_with_two_parameters():
                 yield
 
 
-def test_handler_that_yields():
-    """A handler that yields is an error when the class is defined; it suggests `@streams`."""
-    with pytest.raises(TypeError, match=r"Yields.ping\(\) yields.*@streams"):
+async def yields(self, argument=None):
+    """Yield where nothing reads the items."""
+    yield
 
-        class Yields(Actor):
-            @handles("ping")
-            async def ping(self, message):
-                yield
+
+def yields_plainly(self, argument=None):
+    """Yield where nothing reads the items."""
+    yield
+
+
+@pytest.mark.parametrize("function", [yields, yields_plainly])
+@pytest.mark.parametrize("name", ["ping", "receive", "on_start", "on_stop"])
+def test_method_that_must_not_yield(name, function):
+    """A method whose items nothing reads is an error when the class is defined."""
+    method = handles("ping")(function) if name == "ping" else function
+    with pytest.raises(TypeError, match=rf"Yields.{name}\(\) yields.*@streams"):
+        type("Yields", (Actor,), {name: method})
 
 
 @pytest.mark.parametrize("decorator", [handles, streams])
