@@ -55,7 +55,7 @@ class Actor:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        build_tables(cls)
+        build_tables(cls, reserved=_RESERVED)
 
     def __repr__(self) -> str:
         cell = slot_of(self).cell
@@ -278,6 +278,13 @@ def _registry_of(actor: Actor) -> Registry:
     if registry is None:
         raise RouterClosedError(_unregistered(actor, "router"))
     return registry
+
+
+_RESERVED = frozenset(name for name in vars(Actor) if not name.startswith("_")) - {
+    "on_start",
+    "on_stop",
+    "receive",
+}
 
 
 def _own_address(actor: Actor) -> Address | None:

@@ -91,7 +91,7 @@ class _Limit:
         self._seconds = seconds
 
     def __enter__(self) -> None:
-        self._scope = move_on_after(self._seconds)
+        self._scope = move_on_after(self._seconds)  # noqa: ASYNC122 - entered at once
         self._scope.__enter__()
 
     def __exit__(

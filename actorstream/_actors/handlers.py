@@ -7,7 +7,7 @@ for one type fail there.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from inspect import getattr_static
 from typing import Any, TypeVar
 
@@ -90,17 +90,27 @@ def _marker(mark: str, name: str, types: tuple[Any, ...]) -> Callable[[F], F]:
     return set_mark
 
 
-def build_tables(cls: type) -> None:
+def build_tables(cls: type, reserved: Container[str]) -> None:
     """Build the tables of a class, and store them in the class.
+
+    Args:
+        cls: The class.
+        reserved: Names that a handler or streaming method must not have.
 
     Raises:
         ValueError: Two methods of one class are for the same type.
-        TypeError: A method cannot be called with a message or a payload, or yields although
-            nothing reads what it yields.
+        TypeError: A method cannot be called with a message or a payload, has a reserved name,
+            or yields although nothing reads what it yields.
     """
     for name in ("on_start", "on_stop", "receive"):
         check_no_generator(f"{cls.__name__}.{name}()", _function_of(getattr_static(cls, name)))
     tables = Tables(_build(cls, _HANDLES, "message"), _build(cls, _STREAMS, "payload"))
+    for name, _ in (*tables.handlers.values(), *tables.streamers.values()):
+        if name in reserved:
+            raise TypeError(
+                f"{cls.__name__}.{name}() hides Actor.{name}(); give the method that is marked "
+                "with a decorator another name"
+            )
     setattr(cls, _TABLES, tables)
 
 

@@ -106,9 +106,9 @@ class Registry:
             ValueError: The id is taken.
             RouterClosedError: The router is being left, and launches no more actors.
         """
-        if self.runtime.state == "closing":
+        if self.runtime.state in ("closing", "closed"):
             raise RouterClosedError(
-                f"{to} cannot be registered while the router is being left; write "
+                f"{to} cannot be registered with a router that is {self.runtime.state}; write "
                 "register_actor() before its block ends"
             )
         if to.id in self._names:

@@ -36,8 +36,10 @@ class ThreadCall:
         self._answer = _make(self._call)
         call_soon(self._answered.set)
 
-    def give_up(self) -> None:
-        """Wake the waiting task: the call will never be made."""
+    def give_up(self, failure: Exception | None = None) -> None:
+        """Wake the waiting task: the call will never be made. It raises ``failure``, if any."""
+        if failure is not None:
+            self._answer = partial(_throw, failure)
         self._answered.set()
 
     async def wait(self) -> None:
@@ -78,9 +80,14 @@ class WorkerThread:
         peers[self] = None
 
     async def serve(self) -> None:
-        """Occupy a thread until ``stop()``, outside of the program's thread limit."""
+        """Occupy a thread until ``stop()``, outside of the program's thread limit.
+
+        If the system has no thread, the queued calls raise its error.
+        """
         try:
             await to_thread.run_sync(self._work, limiter=CapacityLimiter(1))
+        except Exception as exc:
+            self._give_up_queued(exc)
         finally:
             self._give_up_queued()
             self.stop()
@@ -106,12 +113,12 @@ class WorkerThread:
         self._calls.put(None)
         self._peers.pop(self, None)
 
-    def _give_up_queued(self) -> None:
+    def _give_up_queued(self, failure: Exception | None = None) -> None:
         with suppress(Empty):
             while True:
                 thread_call = self._calls.get_nowait()
                 if thread_call is not None:
-                    thread_call.give_up()
+                    thread_call.give_up(failure)
 
     def _work(self) -> None:
         while (thread_call := self._calls.get()) is not None:

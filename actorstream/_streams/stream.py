@@ -140,15 +140,16 @@ class Stream(Generic[T]):
             raise error
 
     async def __aenter__(self) -> Self:
-        if self._entered or self._iterated:
+        if self._entered or self._channel is not None or self._early is CLOSED:
             raise StreamConsumedError(
                 f"{self!r} is in use already; call stream_async() again for a new stream"
             )
+        iterated = self._iterated
         self._entered = self._iterated = True  # used up, even if it fails to start
         channel = self._start()
         if channel.task is not None:
             channel.task.will_be_awaited()
-        self._iterated = False
+        self._iterated = iterated
         return self
 
     async def __aexit__(

@@ -1309,7 +1309,7 @@ class TextlessError(Exception):
     """Its text cannot be made."""
 
     def __str__(self):
-        return None
+        raise ValueError("no str")
 
     def __repr__(self):
         raise ValueError("no repr")

@@ -700,16 +700,18 @@ async def test_router_exit_at_once():
 
 
 async def test_register_during_the_routers_exit():
-    """An actor that an `on_stop()` registers during the router's exit is refused."""
+    """An actor that is registered during the router's exit, or after it, is refused."""
 
     class Parent(Actor):
         async def on_stop(self, reason: str | BaseException) -> None:
-            with pytest.raises(RouterClosedError, match="while the router is being left"):
+            with pytest.raises(RouterClosedError, match="a router that is closing"):
                 self.router.register_actor("b", Diary())
 
     async with MessageRouter() as router:
         router.register_actor("a", Parent())
     assert router.list_actors() == []
+    with pytest.raises(RouterClosedError, match="a router that is closed"):
+        router.register_actor("c", Diary())
 
 
 @pytest.mark.real_clock

@@ -375,6 +375,13 @@ def test_handler_with_two_parameters():
                 yield
 
 
+@pytest.mark.parametrize("decorator", [handles, streams])
+def test_method_that_hides_one_of_actor(decorator):
+    """A decorated method with the name of one that actors have is an error."""
+    with pytest.raises(TypeError, match=r"Hides\.ask\(\) hides Actor\.ask\(\)"):
+        type("Hides", (Actor,), {"ask": decorator("ask")(lambda self, message: None)})
+
+
 async def yields(self, argument=None):
     """Yield where nothing reads the items."""
     yield

@@ -66,6 +66,23 @@ class Gate:
 
 
 @pytest.mark.real_clock
+async def test_thread_that_the_system_refuses(router, monkeypatch):
+    """The stream fails with the system's error; the router goes on."""
+
+    async def refuse(*args, **kwargs):
+        raise error
+
+    error = RuntimeError("can't start new thread")
+    router.register_actor("a", HelperActor(lambda actor: actor.create_thread_stream([1])))
+    with monkeypatch.context() as patch:
+        patch.setattr(anyio.to_thread, "run_sync", refuse)
+        with pytest.raises(StreamError) as caught:
+            await router.stream_async("a", "query").collect()
+    assert caught.value.__cause__ is error
+    assert await router.stream_async("a", "query").collect() == [1]
+
+
+@pytest.mark.real_clock
 async def test_loop_goes_on(router):
     """While the iterable blocks, the loop goes on; then its next item arrives."""
     gate = Gate()

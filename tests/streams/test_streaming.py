@@ -272,6 +272,19 @@ async def test_iterator_after_an_error_event_and_aclose(router):
         await anext(iterator)
 
 
+async def test_iterator_from_before_the_block(router):
+    """An unread iterator may be made before `async with`, and is read inside of it."""
+    tracked = Tracked()
+    serve(router, tracked)
+    stream = router.stream_async("tracked", "query", 10)
+    numbers = stream.payloads()
+    async with stream:
+        assert await anext(numbers) == 1
+        with pytest.raises(StreamConsumedError):
+            stream.payloads()
+    assert tracked.closed == 1
+
+
 async def test_new_iteration_after_aclose(router):
     """A new iteration of a closed stream raises `StreamConsumedError`."""
     serve(router, count)
