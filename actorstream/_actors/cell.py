@@ -334,12 +334,10 @@ class Cell:
 
     def _refuse(self, envelopes: list[Envelope]) -> None:
         """Fail the asks, and make dead letters of the tells."""
-        told: list[Message] = []
+        told = [envelope.message for envelope in envelopes if envelope.reply is None]
         for envelope in envelopes:
             if envelope.reply is not None:
                 envelope.reply.fail(self.stopped_error())
-            else:
-                told.append(envelope.message)
         if told:
             self.parent.on_dead_letters(told, f"{self.address} was stopped")
 
