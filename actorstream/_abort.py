@@ -263,14 +263,18 @@ class _SignalScope(AbstractContextManager[CancelScope]):
 
     def __init__(self, signal: AbortSignal) -> None:
         self._signal = signal
+        self._scope: CancelScope | None = None
 
     def __enter__(self) -> CancelScope:
-        self._scope = scope = CancelScope(deadline=deadline_of(self._signal))
+        if self._scope is None:
+            self._scope = CancelScope(deadline=deadline_of(self._signal))
+        scope = self._scope
+        scope.__enter__()  # AnyIO refuses a second time
         if self._signal.aborted:
             scope.cancel()
         call_soon = current_call_soon()
         self._key = attach(self._signal, lambda: call_soon(scope.cancel))
-        return scope.__enter__()
+        return scope
 
     def __exit__(
         self,
@@ -278,6 +282,7 @@ class _SignalScope(AbstractContextManager[CancelScope]):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool:
+        assert self._scope is not None
         detach(self._signal, self._key)
         return self._scope.__exit__(exc_type, exc, traceback)
 

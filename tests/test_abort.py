@@ -313,6 +313,16 @@ async def test_a_scope_leaves_nothing_at_the_signal() -> None:
     assert callbacks_at(signal) == 0
 
 
+async def test_a_scope_is_entered_once() -> None:
+    signal = AbortController().signal
+    scope = signal.cancel_scope()
+    with scope:
+        with pytest.raises(RuntimeError):
+            scope.__enter__()
+        assert callbacks_at(signal) == 1
+    assert callbacks_at(signal) == 0
+
+
 async def test_a_scope_passes_on_the_exception_of_its_block() -> None:
     signal = AbortController().signal
     with pytest.raises(FrozenError), signal.cancel_scope():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 
 from anyio import current_time
 
@@ -16,7 +17,10 @@ logger = logging.getLogger("actorstream.dead_letters")
 
 
 class DeadLetterLog:
-    """Logs the first undeliverable message at once, and counts those of the next second."""
+    """Logs the first undeliverable message at once, and counts those of the next second.
+
+    A filter or handler of the user's that raises costs its line and nothing else.
+    """
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
@@ -38,9 +42,9 @@ class DeadLetterLog:
         """Log messages to one actor in a line of their own."""
         first = messages[0]
         if len(messages) == 1:
-            logger.warning("undeliverable message of type %r to %s: %s", first.type, first.to, why)
+            _warn("undeliverable message of type %r to %s: %s", first.type, first.to, why)
         else:
-            logger.warning(
+            _warn(
                 "%d undeliverable messages to %s, the first one of type %r: %s",
                 len(messages),
                 first.to,
@@ -66,9 +70,14 @@ class DeadLetterLog:
 
     def _write_count(self) -> None:
         if self._count:
-            logger.warning(
+            _warn(
                 "%d more undeliverable messages, the last one of type %r to %s: %s",
                 self._count,
                 *self._latest,
             )
             self._count = 0
+
+
+def _warn(text: str, *arguments: object) -> None:
+    with suppress(Exception):
+        logger.warning(text, *arguments)

@@ -187,6 +187,9 @@ def _check_method(name: str, method: Any, mark: str) -> None:
 
 def check_no_generator(name: str, function: object) -> None:
     """Check that a function runs when it is called, and not when its result is iterated."""
+    code_flags = getattr(getattr(function, "__code__", None), "co_flags", 0)
+    if code_flags & inspect.CO_ITERABLE_COROUTINE:  # it is marked with @types.coroutine
+        return
     if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
         raise TypeError(
             f"{name} yields, but nothing reads what it yields; write `return`, or yield in a "

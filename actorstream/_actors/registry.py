@@ -26,7 +26,8 @@ logger = logging.getLogger("actorstream")
 OnFailure = Literal["raise", "stop"]
 
 _SIMILAR_LENGTH = 3
-_MOST_COMPARED = 1000
+_LONGEST_COMPARED = 40
+_MOST_COMPARED = 50
 
 
 class Registry:
@@ -183,7 +184,12 @@ class Registry:
             ) from None
 
     def _similar(self, id: str) -> str:
-        """Name a few ids that may have been meant, and never all: there may be thousands."""
+        """Name a few ids that may have been meant; compare short ones only, and not many.
+
+        There may be thousands of actors, and a caller that expects this error.
+        """
+        if len(id) > _LONGEST_COMPARED:
+            return ""
         near = (other for other in self.ids() if abs(len(other) - len(id)) <= _SIMILAR_LENGTH)
         found = get_close_matches(id, islice(near, _MOST_COMPARED), n=5)
         return f"; similar: {', '.join(map(repr, found))}" if found else ""

@@ -29,7 +29,7 @@ from actorstream._loop.timers import Timer
 from actorstream._message import AsyncStreamMessage, Message, complete, end_event
 from actorstream._options import StreamAsyncOptions, needs_watch
 from actorstream._statistics import StreamStatistics, ThreadSafeCounter
-from actorstream._streams.buffer import Buffer
+from actorstream._streams.buffer import TURN, Buffer
 from actorstream._streams.outcome import (
     CLOSED,
     ENDED,
@@ -70,6 +70,7 @@ class Channel:
         "_lost",
         "_on_left",
         "_outcome",
+        "_rest_at",
         "_runtime",
         "_timeout",
         "_watchdog",
@@ -93,6 +94,7 @@ class Channel:
         self.buffer: Buffer[Any] = Buffer(options.buffer_size)
         self.task: ProducerTask | None = None
         self.dropped: int = 0
+        self._rest_at = TURN - 1
         self._lost: ThreadSafeCounter | None = None  # items lost on the way to the loop
         self.closing_event: AsyncStreamMessage[Any] | None = None
         self.concluded: bool = False
@@ -173,6 +175,16 @@ class Channel:
         """Keep the actor's own end or error event until the actor is done."""
         self.closing_event = event
         self.buffer.hold()
+
+    def rest_is_due(self) -> bool:
+        """Whether a producer that drops items must let other tasks run, once in ``TURN`` drops.
+
+        The rest comes before a drop, so that the consumer finds the items that are kept.
+        """
+        is_due = self.dropped >= self._rest_at
+        if is_due:
+            self._rest_at = self.dropped + TURN
+        return is_due
 
     def make_room(self) -> bool:
         """Apply an overflow policy other than ``"wait"``; return whether to try again."""

@@ -24,7 +24,6 @@ from actorstream._context import current_cell, current_channel, current_request
 from actorstream._errors import StreamingNotSupportedError
 from actorstream._loop.failures import split_failure
 from actorstream._message import AsyncStreamMessage, is_event
-from actorstream._streams.buffer import TURN
 from actorstream._streams.channel import Channel
 from actorstream._streams.outcome import Outcome, done, failed, router_closed, unsupported
 from actorstream._streams.producer_task import Closeable, ProducerTask
@@ -245,8 +244,8 @@ async def put(channel: Channel, item: Any) -> None:
 
 async def _make_room(channel: Channel) -> bool:
     """Apply the overflow policy; return whether to try again."""
-    if channel.dropped % TURN == TURN - 1:  # nothing else makes this producer rest
-        await channel.buffer.rest()  # before an item is dropped: the consumer finds it
+    if channel.rest_is_due():
+        await channel.buffer.rest()
         if channel.over or not channel.buffer.full:
             return True
     return channel.make_room()

@@ -1059,6 +1059,28 @@ async def test_dead_letters_of_the_last_second_are_counted_when_the_router_close
     assert [line.split(",")[0] for line in caplog.messages[1:]] == ["2 more undeliverable messages"]
 
 
+async def test_a_log_handler_that_raises_harms_nothing():
+    """Neither the teller, nor the router and its exit."""
+
+    class Refuse(logging.Filter):
+        def filter(self, record):
+            raise OSError("the disk is full")
+
+    logger, refuse = logging.getLogger("actorstream.dead_letters"), Refuse()
+    logger.addFilter(refuse)
+    try:
+        async with MessageRouter() as router:
+            for _ in range(2):
+                await router.tell("b", "x")
+                await router.tell("b", "x")
+                await anyio.sleep(2)
+            await router.tell("b", "x")
+            await router.tell("b", "x")
+            assert router.statistics().dead_letters == 6
+    finally:
+        logger.removeFilter(refuse)
+
+
 async def test_a_lost_queue_is_one_line_of_the_log(router, caplog):
     """Each message of it is a dead letter all the same."""
     worker = router.register_actor("a", Worker())

@@ -2,6 +2,7 @@
 
 import functools
 from dataclasses import dataclass
+from types import coroutine
 from typing import Any
 from unittest.mock import Mock
 
@@ -373,6 +374,19 @@ def test_handler_with_two_parameters():
             @streams("query")
             async def query(self, message, payload):
                 yield
+
+
+async def test_handler_that_is_a_coroutine_made_of_a_generator():
+    """It yields to the event loop only, and may reply."""
+
+    class Old(Actor):
+        @handles("ping")
+        @coroutine
+        def ping(self, message):
+            return "pong"
+            yield
+
+    assert await ask(Old(), "ping") == "pong"
 
 
 @pytest.mark.parametrize("decorator", [handles, streams])
