@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from difflib import get_close_matches
 from functools import partial
+from heapq import nsmallest
 from itertools import islice
 from typing import Any, Literal
 
@@ -190,8 +191,12 @@ class Registry:
         """
         if len(id) > _LONGEST_COMPARED:
             return ""
+        letters = set(id)
         near = (other for other in self.ids() if abs(len(other) - len(id)) <= _SIMILAR_LENGTH)
-        found = get_close_matches(id, islice(near, _MOST_COMPARED), n=5)
+        likely = nsmallest(
+            _MOST_COMPARED, islice(near, 1000), key=lambda other: len(letters ^ set(other))
+        )
+        found = get_close_matches(id, likely, n=5)
         return f"; similar: {', '.join(map(repr, found))}" if found else ""
 
     def find_ending(self, to: Address) -> Cell:
