@@ -66,11 +66,13 @@ def tell_nowait(registry: Registry, message: Message) -> None:
 
 async def tell(registry: Registry, message: Message) -> None:
     """Send a message; wait while the mailbox is full. A cancelled wait sends nothing."""
-    if registry.count_tell() or _find_receiver(registry, message) is None:
-        await checkpoint()  # first: what raises a cancellation has sent nothing
-    cell = _receiver(registry, message)
+    registry.runtime.check_open(or_closing=True)
+    cell = None if registry.count_tell() else _find_receiver(registry, message)
     if cell is None:
-        return
+        await checkpoint()  # before sending: a tell that raises a cancellation has sent nothing
+        cell = _receiver(registry, message)
+        if cell is None:
+            return
     envelope = Envelope(message)
     teller = serving_cell() if cell.mailbox.full else None
     if teller is not None and find_cycle(teller, cell):

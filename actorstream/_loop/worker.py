@@ -80,13 +80,10 @@ class WorkerThread:
         peers[self] = None
 
     async def serve(self) -> None:
-        """Occupy a thread until ``stop()``, outside of the program's thread limit.
-
-        If the system has no thread, the queued calls raise its error.
-        """
+        """Occupy a thread until ``stop()``, outside of the program's thread limit."""
         try:
             await to_thread.run_sync(self._work, limiter=CapacityLimiter(1))
-        except Exception as exc:
+        except Exception as exc:  # the system has no thread: the call that wants one raises this
             self._give_up_queued(exc)
         finally:
             self._give_up_queued()

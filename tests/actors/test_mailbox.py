@@ -84,8 +84,9 @@ async def test_discard_too_late():
     assert await take(mailbox, 1) == [1]
 
 
-async def test_wait_admitted():
-    """A sender in line continues when its message is admitted."""
+@pytest.mark.parametrize("is_admitted", [True, False])
+async def test_wait_admitted(is_admitted):
+    """A sender in line continues when its message is admitted, or refused by the end."""
     mailbox = Mailbox(1)
     fill(mailbox, 1)
     late = envelope(1)
@@ -99,26 +100,11 @@ async def test_wait_admitted():
         tasks.start_soon(wait)
         await settle()
         assert not admitted
-        await mailbox.get()
-    assert admitted == [True]
-
-
-async def test_wait_admitted_until_the_end():
-    """A sender in line also continues when the mailbox ends, and learns it was not admitted."""
-    mailbox = Mailbox(1)
-    fill(mailbox, 1)
-    late = envelope(1)
-    mailbox.add(late)
-    admitted = []
-
-    async def wait() -> None:
-        admitted.append(await mailbox.wait_admitted(late))
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(wait)
-        await settle()
-        assert mailbox.end() == [late]
-    assert admitted == [False]
+        if is_admitted:
+            await mailbox.get()
+        else:
+            assert mailbox.end() == [late]
+    assert admitted == [is_admitted]
 
 
 async def test_wait_admitted_cancelled():

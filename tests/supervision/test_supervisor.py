@@ -33,6 +33,7 @@ from actorstream import (
     Supervisor,
 )
 from actorstream.testing import assert_nothing_left, settle
+from tests.supervision.test_policy import NINE_CASES
 from tests.support import FrozenError, failures
 
 Log = list[Any]
@@ -403,18 +404,6 @@ async def test_child_that_asks_its_supervisor_while_it_starts(router):
 
 # Which children restart: the nine cases of OTP
 
-NINE = [
-    ("permanent", "normal", True),
-    ("permanent", "shutdown", True),
-    ("permanent", "abnormal", True),
-    ("transient", "normal", False),
-    ("transient", "shutdown", False),
-    ("transient", "abnormal", True),
-    ("temporary", "normal", False),
-    ("temporary", "shutdown", False),
-    ("temporary", "abnormal", False),
-]
-
 
 async def end_child(router: MessageRouter, ending: str) -> None:
     if ending == "abnormal":
@@ -424,7 +413,7 @@ async def end_child(router: MessageRouter, ending: str) -> None:
         await router.stop_actor("s/a", drain=ending == "normal")
 
 
-@pytest.mark.parametrize(("restart", "ending", "again"), NINE)
+@pytest.mark.parametrize(("restart", "ending", "again"), NINE_CASES)
 async def test_nine_outcomes(router, restart, ending, again, caplog):
     """Whether a child is restarted depends on its restart type and its reason, as in OTP."""
     log: Log = []
