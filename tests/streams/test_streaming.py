@@ -856,45 +856,41 @@ async def test_slow_consumer_delays_no_other_stream(router):
         assert stalled.statistics().producer_waiting
 
 
-async def test_eager_producer_lets_others_run(router):
-    """A producer that never waits lets other tasks run, even with a buffer of 100,000 items."""
-    turns = 0
+class Turns:
+    """Counts the turns that its task gets."""
 
-    async def look_on():
-        nonlocal turns
+    count = 0
+
+    async def count_on(self) -> None:
         while True:
             await checkpoint()
-            turns += 1
+            self.count += 1
 
+
+async def test_eager_producer_lets_others_run(router):
+    """A producer that never waits lets other tasks run, even with a buffer of 100,000 items."""
+    turns = Turns()
     serve(router, count)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(look_on)
+        tasks.start_soon(turns.count_on)
         async with router.stream_async("count", "query", 20_000, buffer_size=100_000) as stream:
             while stream.statistics().buffered < 20_000:
                 await checkpoint()
         tasks.cancel_scope.cancel()
-    assert turns >= 20
+    assert turns.count >= 20
 
 
 async def test_eager_consumer_lets_others_run(router):
     """A consumer of a full buffer lets other tasks run, although it never has to wait."""
-    turns = 0
-
-    async def look_on():
-        nonlocal turns
-        while True:
-            await checkpoint()
-            turns += 1
-
+    turns = Turns()
     serve(router, count)
     async with anyio.create_task_group() as tasks:
         async with router.stream_async("count", "query", 20_000, buffer_size=100_000) as stream:
             while stream.statistics().buffered < 20_000:
                 await checkpoint()
-            tasks.start_soon(look_on)
-            turns = 0
+            tasks.start_soon(turns.count_on)
             await stream.collect()
-            assert turns >= 20
+            assert turns.count >= 20
         tasks.cancel_scope.cancel()
 
 
