@@ -1,6 +1,11 @@
-"""Texts of objects of the user's classes, whose ``__str__`` and ``__repr__`` may fail."""
+"""Parts of messages: texts of objects whose ``__str__`` or ``__repr__`` may fail, similar ids."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from heapq import nsmallest
+from itertools import islice
 
 
 def text_of(value: object) -> str:
@@ -22,3 +27,17 @@ def repr_of(value: object) -> str:
 def describe(exception: BaseException) -> str:
     """Return the class and the text of an exception."""
     return f"{type(exception).__name__}: {text_of(exception)}"
+
+
+def find_similar(id: str, known: Iterable[str]) -> list[str]:
+    """Return at most five ids that may have been meant.
+
+    It compares short ids only, and not many: there may be thousands of actors, and a caller
+    that expects the id to be unknown.
+    """
+    if len(id) > 40:
+        return []
+    letters = set(id)
+    near = (other for other in known if abs(len(other) - len(id)) <= 3)
+    likely = nsmallest(50, islice(near, 1000), key=lambda other: len(letters ^ set(other)))
+    return get_close_matches(id, likely, n=5)

@@ -135,3 +135,11 @@ def _as_exception(address: Address, failure: BaseException) -> Exception:
     error = ActorError(f"{address} failed: {repr_of(failure)}, though it was not cancelled")
     error.__cause__ = failure
     return error
+
+
+def serving_cell() -> Cell | None:
+    """Return the cell whose next message waits for the running code, if there is one."""
+    cell: Cell | None = current_cell.get()
+    if cell is None or not cell.is_busy_with(current_request.get()):
+        return None
+    return cell

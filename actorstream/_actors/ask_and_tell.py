@@ -11,7 +11,8 @@ from anyio import current_time
 from anyio.lowlevel import checkpoint
 
 from actorstream._abort import AbortSignal, attach, deadline_of, detach
-from actorstream._actors.cell import Cell, serving_cell
+from actorstream._actors.actor_task import serving_cell
+from actorstream._actors.cell import Cell
 from actorstream._actors.mailbox import Envelope
 from actorstream._actors.registry import Registry
 from actorstream._actors.reply import Reply

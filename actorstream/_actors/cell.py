@@ -19,7 +19,6 @@ from actorstream._actors.mailbox import Envelope, Mailbox
 from actorstream._actors.message_loop import DeadLetters, Handler, MessageLoop
 from actorstream._actors.wait_graph import Node, WaitsFor
 from actorstream._address import Address
-from actorstream._context import current_cell, current_request
 from actorstream._errors import ActorRestartedError, ActorStoppedError
 from actorstream._message import Message
 from actorstream._ports.port import Port, end_port
@@ -47,23 +46,18 @@ class Behavior(Handler, Protocol):
 
     def attach(self, cell: Cell) -> None:
         """Enter a cell."""
-        ...
 
     async def start(self) -> None:
         """Prepare; no message comes before this has returned."""
-        ...
 
     async def stop_children(self) -> None:
         """Stop the actors under this one. Each has its own time limit."""
-        ...
 
     async def stop(self, reason: str | BaseException) -> None:
         """Clean up; no message comes after this."""
-        ...
 
     def detach(self, outcome: Callable[[], Outcome]) -> None:
         """Leave the cell; the subscriptions to the actor end with this outcome."""
-        ...
 
 
 class Parent(DeadLetters, Protocol):
@@ -80,7 +74,6 @@ class Parent(DeadLetters, Protocol):
 
     def on_terminated(self, cell: Cell) -> None:
         """Handle the end of an incarnation; raise a failure that ends the router."""
-        ...
 
 
 class Cell:
@@ -99,8 +92,19 @@ class Cell:
         router_closing: Whether the cell ends because the router does.
     """
 
-    __slots__ = ("_changed", "address", "behavior", "channels", "incarnation", "mailbox",
-                 "messages", "parent", "router_closing", "state", "stop_timeout")  # fmt: skip
+    __slots__ = (
+        "_changed",
+        "address",
+        "behavior",
+        "channels",
+        "incarnation",
+        "mailbox",
+        "messages",
+        "parent",
+        "router_closing",
+        "state",
+        "stop_timeout",
+    )
 
     def __init__(
         self, address: Address, parent: Parent, mailbox_size: int, stop_timeout: float | None
@@ -340,11 +344,3 @@ class Cell:
                 envelope.reply.fail(self.stopped_error())
         if told:
             self.parent.on_dead_letters(told, f"{self.address} was stopped")
-
-
-def serving_cell() -> Cell | None:
-    """Return the cell whose next message waits for the running code, if there is one."""
-    cell: Cell | None = current_cell.get()
-    if cell is None or not cell.is_busy_with(current_request.get()):
-        return None
-    return cell

@@ -34,11 +34,9 @@ class DeadLetters(Protocol):
 
     def on_dead_letter(self, message: Message, why: str) -> None:
         """A message was lost."""
-        ...
 
     def on_dead_letters(self, messages: list[Message], why: str) -> None:
         """The queue of an actor was lost."""
-        ...
 
 
 class MessageLoop:

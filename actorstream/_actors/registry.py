@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import logging
-from difflib import get_close_matches
 from functools import partial
-from heapq import nsmallest
-from itertools import islice
 from typing import Any, Literal
 
 from actorstream._actors.actor_task import run_actor
@@ -20,15 +17,11 @@ from actorstream._message import Message
 from actorstream._ports.options import PortOptions
 from actorstream._ports.port import Port, post
 from actorstream._streams.buffer import TURN
-from actorstream._texts import repr_of
+from actorstream._texts import find_similar, repr_of
 
 logger = logging.getLogger("actorstream")
 
 OnFailure = Literal["raise", "stop"]
-
-_SIMILAR_LENGTH = 3
-_LONGEST_COMPARED = 40
-_MOST_COMPARED = 50
 
 
 class Registry:
@@ -179,25 +172,11 @@ class Registry:
         try:
             return self._names[to.id]
         except KeyError:
+            similar = ", ".join(map(repr, find_similar(to.id, self.ids())))
             raise ActorNotFoundError(
-                f"no actor is registered as {to}{self._similar(to.id)}; "
+                f"no actor is registered as {to}{similar and f'; similar: {similar}'}; "
                 f"write router.register_actor({to.id!r}, actor)"
             ) from None
-
-    def _similar(self, id: str) -> str:
-        """Name a few ids that may have been meant; compare short ones only, and not many.
-
-        There may be thousands of actors, and a caller that expects this error.
-        """
-        if len(id) > _LONGEST_COMPARED:
-            return ""
-        letters = set(id)
-        near = (other for other in self.ids() if abs(len(other) - len(id)) <= _SIMILAR_LENGTH)
-        likely = nsmallest(
-            _MOST_COMPARED, islice(near, 1000), key=lambda other: len(letters ^ set(other))
-        )
-        found = get_close_matches(id, likely, n=5)
-        return f"; similar: {', '.join(map(repr, found))}" if found else ""
 
     def find_ending(self, to: Address) -> Cell:
         """Return the cell of an actor, or else that of an unregistered one that still ends.

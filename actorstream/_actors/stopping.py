@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from actorstream._actors.cell import Cell, serving_cell
+from actorstream._actors.actor_task import serving_cell
+from actorstream._actors.cell import Cell
 from actorstream._actors.registry import Registry
 from actorstream._actors.wait_graph import WaitingFor, find_cycle
 from actorstream._address import Address
