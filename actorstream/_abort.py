@@ -269,7 +269,7 @@ class _SignalScope(AbstractContextManager[CancelScope]):
         if self._scope is None:
             self._scope = CancelScope(deadline=deadline_of(self._signal))
         scope = self._scope
-        scope.__enter__()  # AnyIO refuses a second time
+        scope.__enter__()  # raises if it was entered before
         if self._signal.aborted:
             scope.cancel()
         call_soon = current_call_soon()

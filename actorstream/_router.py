@@ -98,7 +98,7 @@ class MessageRouter:
 
         Raises:
             ValueError: The id is taken or empty, or the actor is registered already.
-            RouterClosedError: The router is being left.
+            RouterClosedError: The router is being left, or has been left.
             TypeError: An argument has the wrong type.
         """
         to = address(id)

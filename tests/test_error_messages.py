@@ -125,7 +125,11 @@ def worded() -> list[Site]:
 def test_the_sites_are_found():
     """The search finds errors raised at once, made for later, or built elsewhere."""
     found = {site.where for site in SITES}
-    assert {"_address.address", "_streams.outcome.failed", "_actors.actor.Actor.router"} <= found
+    assert {
+        "_address.address",
+        "_streams.outcome.overflowed",
+        "_actors.actor.Actor.router",
+    } <= found
     assert {
         "_sources.callbacks._check_overflow",
         "_actors.ask_and_tell.tell",

@@ -86,7 +86,7 @@ class _Limit:
         self._cell = cell
         self._warning = warning
         seconds = cell.stop_timeout
-        if seconds is not None and seconds > sys.float_info.max:  # too large for a deadline
+        if seconds is not None and seconds > sys.float_info.max:  # an int that no deadline can hold
             seconds = None
         self._seconds = seconds
 

@@ -227,7 +227,7 @@ class Cell:
         if self.state in ("registered", "restarting") and not self.will_restart:
             self.finish()
         elif self.state in ("restarting", "stopping"):
-            self.end_streams()  # they wait for the next incarnation
+            self.end_streams()  # the open ones wait for the next incarnation
         elif self.state == "starting":
             self.mailbox.put_system(self._drain_running)
         elif self.state == "running":
@@ -254,7 +254,7 @@ class Cell:
             restart = self.parent.should_restart(self, "shutdown")
         self.incarnation.decide(restart=restart, ordered=ordered)
         if not ordered and self.state in ("restarting", "stopping"):
-            self.end_streams()  # they wait for the next incarnation
+            self.end_streams()  # the open ones wait for the next incarnation
         if self.state in ("registered", "restarting"):
             if not self.will_restart:
                 self.finish()

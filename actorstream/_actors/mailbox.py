@@ -65,7 +65,8 @@ class Mailbox:
         self.size: int = size
         self.ended: bool = False
         self._queue: deque[Envelope] = deque()
-        self._backlog: OrderedDict[Envelope, None] = OrderedDict()  # any number may come and go
+        # Unlike a dict, it finds its first entry quickly after many have been removed.
+        self._backlog: OrderedDict[Envelope, None] = OrderedDict()
         self._system_messages: deque[SystemMessage] = deque()
         self._reader: Waiter | None = None
         self._since_rest = 0
@@ -89,7 +90,7 @@ class Mailbox:
         Returns:
             Whether the envelope is in the queue.
         """
-        if self.full:  # always so while there is a backlog
+        if self.full:  # always true while there is a backlog
             self._backlog[envelope] = None
             return False
         self._queue.append(envelope)

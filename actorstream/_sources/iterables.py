@@ -37,8 +37,8 @@ class NoStopIteration:
     PEP 525).
     """
 
-    # A class, as are the other context managers around the user's code: `@contextmanager` sets
-    # `__traceback__`, which an exception of a frozen class refuses with another exception.
+    # Context managers around the user's code are classes here. `@contextmanager` sets
+    # `__traceback__`, and an exception of a frozen class answers that with another exception.
 
     __slots__ = ()
 
@@ -60,8 +60,8 @@ class IterableSource(Source, Generic[T]):
 
     def __init__(self, iterable: Iterable[T]) -> None:
         self._iterator = iter(iterable)
-        # What reads many items at a time calls iter() each time. An iterator of a class of the
-        # user's may begin anew there, or have no __iter__: this asks it for one item at a time.
+        # Reading a batch with islice() calls iter() on the iterator. One of the user's own class
+        # may start over then, or may have no __iter__, so map() asks it for one item at a time.
         is_builtin = type(self._iterator).__module__ == "builtins"
         self._items = self._iterator if is_builtin else map(next, repeat(self._iterator))
 

@@ -84,11 +84,7 @@ def done(request: Message, closing_event: AsyncStreamMessage[Any] | None) -> Out
         return ENDED
     if closing_event.type == "end":
         return Outcome(event=closing_event)
-    error = StreamError(
-        f"{request.to} failed while it streamed {request.type!r}: {closing_event.error}"
-    )
-    error.__cause__ = closing_event.exception
-    return Outcome(event=closing_event, error=error)
+    return _failure(request, closing_event, closing_event.error, closing_event.exception)
 
 
 def unsupported(error: StreamingNotSupportedError) -> Outcome:
@@ -98,11 +94,15 @@ def unsupported(error: StreamingNotSupportedError) -> Outcome:
 
 def failed(request: Message, exception: BaseException) -> Outcome:
     """Return the outcome of an actor that raised an exception."""
-    error = StreamError(
-        f"{request.to} failed while it streamed {request.type!r}: {describe(exception)}"
-    )
-    error.__cause__ = exception
-    return Outcome(event=error_event(exception), error=error)
+    return _failure(request, error_event(exception), describe(exception), exception)
+
+
+def _failure(
+    request: Message, event: AsyncStreamMessage[Any], text: object, cause: BaseException | None
+) -> Outcome:
+    error = StreamError(f"{request.to} failed while it streamed {request.type!r}: {text}")
+    error.__cause__ = cause
+    return Outcome(event=event, error=error)
 
 
 def aborted(reason: object) -> Outcome:
