@@ -6,6 +6,8 @@ from typing import Any
 
 import attrs
 
+from actorstream._texts import one_line
+
 
 def _check_id(_: object, __: object, value: Any) -> None:
     if not isinstance(value, str):
@@ -21,6 +23,9 @@ def _check_id(_: object, __: object, value: Any) -> None:
 class Address:
     """The address of an actor; make one with ``address()``.
 
+    ``str()`` gives ``"@(workers/a)"``. It is always one line: an id with a line break or another
+    character that cannot be printed is quoted, as by ``repr()``.
+
     Attributes:
         id: The id under which the actor is registered; may be a path (``"workers/a"``).
     """
@@ -28,7 +33,7 @@ class Address:
     id: str = attrs.field(validator=_check_id)
 
     def __str__(self) -> str:
-        return f"@({self.id})"
+        return f"@({one_line(self.id)})"
 
     def __repr__(self) -> str:
         return f"address({self.id!r})"

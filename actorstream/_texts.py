@@ -24,6 +24,14 @@ def repr_of(value: object) -> str:
         return f"<{type(value).__name__} whose repr() fails>"
 
 
+def one_line(text: str) -> str:
+    """Return a text for logs and messages: as it is, or quoted if it has line breaks or the like.
+
+    So an id that comes from outside cannot forge a line of a log.
+    """
+    return text if text.isprintable() else repr(text)
+
+
 def describe(exception: BaseException) -> str:
     """Return the class and the text of an exception."""
     return f"{type(exception).__name__}: {text_of(exception)}"

@@ -91,3 +91,7 @@ def test_it_takes_no_other_attributes() -> None:
 def test_it_survives_copying_and_pickling() -> None:
     to = address("a")
     assert copy.deepcopy(to) == pickle.loads(pickle.dumps(to)) == to
+
+
+def test_its_str_is_one_line_whatever_the_id() -> None:
+    assert str(address("a\nb")) == r"@('a\nb')"

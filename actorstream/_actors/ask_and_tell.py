@@ -30,6 +30,7 @@ from actorstream._loop.runtime import Runtime
 from actorstream._loop.timers import Timer
 from actorstream._message import Message
 from actorstream._options import NO_LIMIT
+from actorstream._texts import one_line
 
 
 def make_message(
@@ -190,7 +191,7 @@ def _check_no_cycle(asker: Cell, cell: Cell) -> None:
     path = find_cycle(asker, cell)
     if path:
         raise AskCycleError(
-            f"this ask would deadlock: {' -> '.join(path)}; "
+            f"this ask would deadlock: {' -> '.join(map(one_line, path))}; "
             "let one of them use tell(), or answer from a stream, which runs beside the mailbox"
         )
 

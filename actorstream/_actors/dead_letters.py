@@ -10,6 +10,7 @@ from anyio import current_time
 from actorstream._loop.runtime import Runtime
 from actorstream._loop.timers import Timer
 from actorstream._message import Message
+from actorstream._texts import one_line
 
 _INTERVAL = 1.0  # seconds
 
@@ -32,7 +33,7 @@ class DeadLetterLog:
         """Log a message, or count it if the last line is younger than a second."""
         if self._timer is not None:
             self._count += 1
-            self._latest = (message.type, message.to, why)
+            self._latest = (message.type, message.to, one_line(why))
             return
         self.write([message], why)
         if self._runtime.state != "closed":
@@ -42,14 +43,14 @@ class DeadLetterLog:
         """Log messages to one actor in a line of their own."""
         first = messages[0]
         if len(messages) == 1:
-            _warn("undeliverable message of type %r to %s: %s", first.type, first.to, why)
+            _warn("undeliverable message of type %r to %s: %s", first.type, first.to, one_line(why))
         else:
             _warn(
                 "%d undeliverable messages to %s, the first one of type %r: %s",
                 len(messages),
                 first.to,
                 first.type,
-                why,
+                one_line(why),
             )
 
     def flush(self) -> None:

@@ -27,6 +27,7 @@ from actorstream._streams.producer import NothingToStreamError, Opener, produce
 from actorstream._streams.producer_task import ProducerTask
 from actorstream._streams.stream import Stream
 from actorstream._streams.watchdog import find_early_outcome
+from actorstream._texts import one_line
 
 OnChunk = Callable[[Any], Awaitable[object] | object]
 
@@ -131,7 +132,7 @@ def find_port(registry: Registry, to: Address, name: str) -> Attach:
     registry.runtime.check_open()
     ports = slot_of(actor_in(registry.find(to))).ports
     if name not in ports:
-        known = ", ".join(ports) or "none"
+        known = ", ".join(map(one_line, ports)) or "none"
         raise PortNotFoundError(
             f"{to} has no port {name!r}; its ports: {known}; "
             f"write self.create_port({name!r}) in the actor"

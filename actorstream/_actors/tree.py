@@ -13,6 +13,7 @@ from actorstream._actors.lifecycle import State
 from actorstream._actors.registry import Registry
 from actorstream._statistics import RouterStatistics
 from actorstream._streams.channel import Channel
+from actorstream._texts import one_line
 
 Under = Mapping[Cell | None, list[Cell]]
 """The children of each cell; under ``None`` the cells without a supervisor."""
@@ -93,7 +94,7 @@ class ActorInfo:
     def __str__(self) -> str:
         restarts = f", {_count(self.restarts, 'restart')}" if self.restarts else ""
         return (
-            f"{self.id} ({self.kind}): {self.state}, "
+            f"{one_line(self.id)} ({self.kind}): {self.state}, "
             f"mailbox {self.queued}/{self.mailbox_size}{restarts}"
         )
 
