@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Protocol
 
-from anyio import Event
+from anyio import Event, current_time
 from anyio.lowlevel import checkpoint
 
 from actorstream._actors.incarnation import Incarnation
@@ -215,7 +215,7 @@ class Cell:
 
     def note_started(self) -> None:
         """Note that the actor handles messages from now on."""
-        self.incarnation.note_started()
+        self.incarnation.note_started(None if self.supervisor is None else current_time())
         self._apply("started")
 
     def drain(self) -> None:
@@ -273,6 +273,7 @@ class Cell:
         if not self.incarnation.ordered:
             restart = self.parent.should_restart(self, self.incarnation.ending)
             self.incarnation.decide(restart=restart)
+        self.incarnation.note_stopping()
         self._apply("stop")
         self.messages.drop(self.stopped_error)
         if not self.will_restart:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from anyio import CancelScope
+from anyio import CancelScope, current_time
 
 from actorstream._actors.lifecycle import Ending
 
@@ -15,6 +15,8 @@ class Incarnation:
         has_started: Whether the actor has begun to handle messages.
         failure: The exception that the actor failed with, if any.
         ordered: Whether the supervisor ordered this end, and so does not react to it.
+        seconds_run: How long it handled messages; neither its start nor its clean-up counts.
+            Known of an actor with a supervisor, once it handles no more messages.
     """
 
     __slots__ = (
@@ -22,10 +24,12 @@ class Incarnation:
         "_reason",
         "_restart",
         "_scope",
+        "_started_at",
         "failure",
         "has_started",
         "number",
         "ordered",
+        "seconds_run",
     )
 
     def __init__(self, number: int) -> None:
@@ -33,6 +37,8 @@ class Incarnation:
         self.has_started = False
         self.failure: BaseException | None = None
         self.ordered = False
+        self.seconds_run = 0.0
+        self._started_at: float | None = None
         self._reason: Ending = "shutdown"
         self._restart: bool | None = None  # whether a restart follows, once decided
         self._scope: CancelScope | None = None  # once the task runs
@@ -48,9 +54,15 @@ class Incarnation:
         """Whether a restart follows; False while that is undecided."""
         return bool(self._restart)
 
-    def note_started(self) -> None:
-        """Note that the actor handles messages from now on."""
+    def note_started(self, now: float | None) -> None:
+        """Note that the actor handles messages from now on, and the time, if it is of interest."""
         self.has_started = True
+        self._started_at = now
+
+    def note_stopping(self) -> None:
+        """Note that the actor handles no more messages."""
+        if self._started_at is not None:
+            self.seconds_run = current_time() - self._started_at
 
     def fail(self, failure: BaseException | None) -> None:
         """Keep the exception that the actor failed with."""

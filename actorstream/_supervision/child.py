@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 
 from actorstream._actors.cell import Cell
+from actorstream._actors.incarnation import Incarnation
 from actorstream._loop.timers import Timer
 from actorstream._supervision.policy import ChildSpec
 
@@ -53,12 +53,8 @@ class Child:
         self.cell = cell
         self.batch = RestartBatch()
         self.failed_first = False
-        self._started_at = -math.inf
         self._attempts = 0
-
-    def note_start(self, now: float) -> None:
-        """Note the time of a start."""
-        self._started_at = now
+        self._counted: Incarnation | None = None
 
     def note_failed_first(self) -> None:
         """Note that the first start failed."""
@@ -68,10 +64,16 @@ class Child:
         """Wait for a restart with the other children of a batch."""
         self.batch = batch
 
-    def next_attempt(self, now: float, within: float) -> int:
-        """Return the number of the next restart in a row; the first is 1."""
-        if now - self._started_at > within:
+    def next_attempt(self, within: float) -> int:
+        """Return the number of the next restart in a row; the first is 1.
+
+        The count starts anew once after each incarnation that has run for ``within`` seconds:
+        a factory that fails again and again does not make another success of the same one.
+        """
+        ended = self.cell.incarnation
+        if ended is not self._counted and ended.seconds_run >= within:
             self._attempts = 0
+        self._counted = ended
         self._attempts += 1
         return self._attempts
 

@@ -179,7 +179,6 @@ class SupervisorBehavior(ActorBehavior):
 
     async def _start(self, child: Child) -> bool:
         """Start a child; return whether its start succeeded."""
-        child.note_start(current_time())
         self.registry.launch(child.cell)
         with WaitingFor(self.cell, child.cell):
             return await child.cell.wait_started()
@@ -221,11 +220,11 @@ class SupervisorBehavior(ActorBehavior):
         """Restart children after the backoff of the one that ended."""
         for id in batch:
             self._children[id].join(batch)
-        now = current_time()
-        seconds = delay(self._options.backoff, child.next_attempt(now, self._options.within))
+        seconds = delay(self._options.backoff, child.next_attempt(self._options.within))
         start = partial(self.cell.mailbox.put_system, partial(self._restart, batch))
         if seconds:
-            batch.wait(self.registry.runtime.timers.call_at(now + seconds, start))
+            when = current_time() + seconds
+            batch.wait(self.registry.runtime.timers.call_at(when, start))
         else:
             start()
 

@@ -871,6 +871,42 @@ async def test_backoff_of_a_function(router: MessageRouter, unit: float):
     assert asked == [1, 2, 1, 2]
 
 
+@pytest.mark.parametrize("slow", ["start", "stop", "failing start", "factory"])
+async def test_a_slow_start_or_stop_is_no_long_run(router, slow, unit):
+    """Only the time that a child has run makes the number of restarts in a row start anew."""
+    asked: list[int] = []
+
+    class Slow(Worker):
+        async def on_start(self) -> None:
+            if slow.endswith("start") and asked:
+                await sleep(10 * unit)
+            if slow == "failing start" and 0 < len(asked) < 3:
+                raise ConnectionError("no answer")
+
+        async def on_stop(self, reason: str | BaseException) -> None:
+            if slow == "stop":
+                await sleep(10 * unit)
+
+    def make() -> Actor:
+        if slow == "factory" and 0 < len(asked) < 3:
+            raise ConnectionError("no answer")
+        return Slow("a", [])
+
+    def backoff(attempt: int) -> float:
+        asked.append(attempt)
+        return 0.1 * unit
+
+    spec = ChildSpec("a", make, stop_timeout=None)
+    supervisor = Supervisor([spec], backoff=backoff, max_restarts=100, within=5 * unit)
+    router.register_actor("s", supervisor)
+    await router.ask("s/a", "hello")
+    await sleep(6 * unit)
+    while len(asked) < 3:
+        await router.tell("s/a", "fail")
+        await router.ask("s/a", "hello", timeout=None)
+    assert asked[:3] == [1, 2, 3]
+
+
 async def test_backoff_that_fails():
     """A backoff function that raises or returns a bad value fails the supervisor."""
     async with MessageRouter(on_failure="stop") as router:
