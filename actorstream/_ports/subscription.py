@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager, AsyncExitStack, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
@@ -110,9 +110,10 @@ class Subscription(Reader[T]):
         Raises:
             StreamConsumedError: The subscription has ended or has been closed.
         """
-        async with AsyncExitStack() as stack:
-            stack.push_async_exit(self)
+        try:
             return [value async for value in self]
+        finally:
+            await self.aclose()  # noqa: ASYNC102 - does not wait
 
     # Ending
 

@@ -10,9 +10,9 @@ scope can catch it.
 from __future__ import annotations
 
 import inspect
+import logging
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 from math import inf
 from typing import Any, TypeVar
@@ -36,6 +36,8 @@ Two steps, so that the frame of the first does not live as long as the stream: t
 """
 
 T = TypeVar("T")
+
+logger = logging.getLogger("actorstream")
 
 
 async def produce(
@@ -71,11 +73,26 @@ async def produce(
         task.report()
 
 
-async def _close_half_read(sources: Iterable[Closeable]) -> None:
-    """Close the sources that the actor left half-read: an ``async for`` does not close them."""
-    async with AsyncExitStack() as stack:
-        for source in sources:
-            stack.push_async_callback(source.aclose)
+async def _close_half_read(sources: Sequence[Closeable]) -> None:
+    """Close the sources that the actor left half-read: an ``async for`` does not close them.
+
+    All are closed, the last one first. Then the first exception is raised, and others are logged.
+    """
+    # An AsyncExitStack sets `__context__`, which an exception of a frozen class refuses.
+    error: BaseException | None = None
+    for source in reversed(sources):
+        try:
+            await source.aclose()
+        except BaseException as exc:  # noqa: ASYNC103 - raised below, or logged
+            if error is None:
+                error = exc
+            elif isinstance(exc, Exception):
+                logger.error("a source that was left half-read failed to close", exc_info=exc)
+    try:
+        if error is not None:
+            raise error
+    finally:
+        del error  # break the cycle traceback -> frame -> error
 
 
 class NothingToStreamError(Exception):

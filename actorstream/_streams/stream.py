@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
@@ -112,9 +111,13 @@ class Stream(Generic[T]):
             StreamConsumedError: The stream has been iterated, or closed, before.
         """
         payloads = self.payloads()
-        async with AsyncExitStack() as stack:
-            stack.push_async_exit(self)
-            return [payload async for payload in payloads]
+        try:
+            items = [payload async for payload in payloads]
+        except BaseException as exc:
+            await self.__aexit__(type(exc), exc, exc.__traceback__)  # noqa: ASYNC102 - shielded
+            raise
+        await self.__aexit__(None, None, None)
+        return items
 
     def cancel(self, reason: object = "cancel() was called") -> None:
         """Abort this stream: its next read raises ``StreamAbortedError`` with ``reason``.

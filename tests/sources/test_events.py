@@ -3,6 +3,7 @@
 import gc
 from weakref import ref
 
+import anyio
 import pytest
 
 from actorstream import Actor, AsyncStreamMessage, StreamError, address
@@ -10,6 +11,7 @@ from actorstream.testing import settle
 from tests.support import (
     HELPERS,
     ActorOf,
+    FrozenError,
     HelperActor,
     NumberSource,
     Referable,
@@ -145,6 +147,56 @@ async def test_half_read_async_generator(helper, leave_at):
 
     assert await collect(some) == ["done"]
     assert numbers.closed == 1
+
+
+async def fail_to_close(error):
+    """Yield an item; raise an exception when closed."""
+    try:
+        yield 1
+    finally:
+        raise error
+
+
+@pytest.mark.parametrize("read", ["collect", "scoped"])
+async def test_frozen_exception_of_a_half_read_source(router, read):
+    """An exception of a frozen class that a half-read source raises when closed stays itself."""
+
+    async def leave(actor):
+        sources = [actor.create_async_stream(fail_to_close(FrozenError())) for _ in range(2)]
+        for source in sources:
+            await anext(source)
+        yield "done"
+        if read == "scoped":
+            await anyio.sleep_forever()
+
+    router.register_actor("a", HelperActor(leave))
+    if read == "collect":
+        with pytest.raises(StreamError) as caught:
+            await router.stream_async("a", "query").collect()
+        assert type(caught.value.__cause__) is FrozenError
+        return
+    with pytest.raises(FrozenError):
+        async with router.stream_async("a", "query") as stream:
+            await anext(stream.payloads())
+
+
+async def test_each_half_read_source_is_closed(router, caplog):
+    """One that fails to close keeps no other open; the failures after the first are logged."""
+    numbers = NumberSource()
+
+    async def leave(actor):
+        items = [fail_to_close(OSError(1)), numbers.give_async(), fail_to_close(OSError(2))]
+        sources = [actor.create_async_stream(each) for each in items]
+        for source in sources:
+            await anext(source)
+        yield "done"
+
+    router.register_actor("a", HelperActor(leave))
+    with pytest.raises(StreamError, match="OSError: 2"):
+        await router.stream_async("a", "query").collect()
+    assert numbers.closed == 1
+    [record] = caplog.records
+    assert record.exc_info[1].args == (1,)
 
 
 @pytest.mark.parametrize("helper", HELPERS[:2])
