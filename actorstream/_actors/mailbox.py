@@ -1,8 +1,12 @@
 """The mailbox of an actor: a bounded queue from many senders to one actor.
 
 A message that finds the queue full waits in a backlog, and enters the queue before any message that
-was sent later. So messages are handled in the order in which they were sent. A second, unbounded
-queue holds system messages from the runtime (such as: a child has failed), which go first.
+was sent later. So messages are handled in the order in which they were sent. A second queue holds
+system messages from the runtime (such as: a child has failed), which go first.
+
+Each sender has one place in the backlog, and waits there: the senders bound it. A message whose
+sender has given up stays in the queue, empty, until the actor reaches it, or until such messages are
+the majority and are swept out; it counts no longer.
 """
 
 from __future__ import annotations
@@ -18,6 +22,8 @@ from actorstream._loop.waiter import StrictWaiter, Waiter, make_strict_waiter, m
 from actorstream._message import Message
 from actorstream._streams.buffer import TURN
 
+_SWEEP_FROM = 64
+
 SystemMessage = Callable[[], Coroutine[Any, Any, object]]
 """A function that the actor's task runs between two messages."""
 
@@ -30,14 +36,21 @@ class Envelope:
         reply: Where the answer goes, if one is awaited.
         waiter: Where the sender waits for room in the queue; ``None`` once the message is queued,
             or if the sender waits only for the answer.
+        queued: Whether it is in the queue, and its sender has not given up.
     """
 
-    __slots__ = ("message", "reply", "waiter")
+    __slots__ = ("message", "queued", "reply", "waiter")
 
     def __init__(self, message: Message, reply: Reply | None = None) -> None:
         self.message: Message = message
         self.reply: Reply | None = reply
         self.waiter: StrictWaiter | None = None
+        self.queued: bool = False
+
+    def empty(self) -> None:
+        """Note that its sender has given up; keep nothing of it alive."""
+        self.queued = False
+        del self.message, self.reply
 
 
 class Mailbox:
@@ -57,6 +70,7 @@ class Mailbox:
         "_reader",
         "_since_rest",
         "_system_messages",
+        "_withdrawn",
         "ended",
         "size",
     )
@@ -64,7 +78,8 @@ class Mailbox:
     def __init__(self, size: int) -> None:
         self.size: int = size
         self.ended: bool = False
-        self._queue: deque[Envelope] = deque()
+        self._queue: deque[Envelope] = deque()  # the first one is never a withdrawn one
+        self._withdrawn = 0
         # Unlike a dict, it finds its first entry quickly after many have been removed.
         self._backlog: OrderedDict[Envelope, None] = OrderedDict()
         self._system_messages: deque[SystemMessage] = deque()
@@ -72,12 +87,12 @@ class Mailbox:
         self._since_rest = 0
 
     def __len__(self) -> int:
-        return len(self._queue)
+        return len(self._queue) - self._withdrawn
 
     @property
     def full(self) -> bool:
         """Whether a new message goes to the backlog."""
-        return len(self._queue) >= self.size
+        return len(self._queue) - self._withdrawn >= self.size
 
     @property
     def waiting(self) -> int:
@@ -93,6 +108,7 @@ class Mailbox:
         if self.full:  # always true while there is a backlog
             self._backlog[envelope] = None
             return False
+        envelope.queued = True
         self._queue.append(envelope)
         self._wake()
         return True
@@ -116,8 +132,13 @@ class Mailbox:
         """Remove an envelope that still waits."""
         if envelope in self._backlog:
             del self._backlog[envelope]
-        elif envelope in self._queue:
-            self._queue.remove(envelope)
+        elif envelope.queued:
+            envelope.empty()
+            self._withdrawn += 1
+            self._skip_withdrawn()
+            if self._withdrawn > _SWEEP_FROM and self._withdrawn * 2 > len(self._queue):
+                self._queue = deque(envelope for envelope in self._queue if envelope.queued)
+                self._withdrawn = 0
             self._admit()
 
     def put_system(self, message: SystemMessage) -> None:
@@ -143,6 +164,9 @@ class Mailbox:
         if not self._queue:
             return None
         envelope = self._queue.popleft()
+        envelope.queued = False
+        if self._withdrawn:
+            self._skip_withdrawn()
         self._admit()
         return envelope
 
@@ -168,9 +192,18 @@ class Mailbox:
 
     def clear(self) -> list[Envelope]:
         """Empty the queue, and return what was in it."""
-        left = list(self._queue)
+        left = [envelope for envelope in self._queue if envelope.queued]
         self._queue.clear()
+        self._withdrawn = 0
+        for envelope in left:
+            envelope.queued = False
         return left
+
+    def _skip_withdrawn(self) -> None:
+        """Drop the withdrawn envelopes at the head of the queue."""
+        while self._queue and not self._queue[0].queued:
+            self._queue.popleft()
+            self._withdrawn -= 1
 
     async def _wait(self) -> None:
         if self._reader is None:  # made in the event loop, and used for every wait
@@ -186,9 +219,10 @@ class Mailbox:
         while self._backlog and not self.full:
             envelope, _ = self._backlog.popitem(last=False)
             waiter = envelope.waiter
-            if waiter is None:
-                self._queue.append(envelope)
-            elif waiter.waiting:
-                envelope.waiter = None
-                self._queue.append(envelope)
+            if waiter is not None and not waiter.waiting:
+                continue
+            envelope.waiter = None
+            envelope.queued = True
+            self._queue.append(envelope)
+            if waiter is not None:
                 waiter.wake()

@@ -1,6 +1,8 @@
 """The mailbox: its order, its bound, and the senders that wait for room; alone and in an actor."""
 
+import gc
 from typing import Any
+from weakref import ref
 
 import anyio
 import anyio.lowlevel
@@ -10,6 +12,7 @@ from actorstream import Actor, ActorStoppedError, MailboxFullError, Message, add
 from actorstream._actors.mailbox import Envelope, Mailbox
 from actorstream._actors.reply import Reply
 from actorstream.testing import assert_nothing_left, settle
+from tests.support import Referable
 
 
 def envelope(number: int = 0, reply: Reply | None = None) -> Envelope:
@@ -21,6 +24,10 @@ def fill(mailbox: Mailbox, count: int) -> list[Envelope]:
     for each in envelopes:
         mailbox.add(each)
     return envelopes
+
+
+def count_envelopes() -> int:
+    return sum(isinstance(each, Envelope) for each in gc.get_objects())
 
 
 async def take(mailbox: Mailbox, count: int) -> list[object]:
@@ -82,6 +89,66 @@ async def test_discard_too_late():
     await mailbox.get()
     mailbox.discard(envelopes[0])
     assert await take(mailbox, 1) == [1]
+
+
+async def test_discarded_messages_are_not_kept():
+    """What waits in the queue under a message that is not discarded, goes when it is discarded."""
+    mailbox = Mailbox(10)
+    held = Referable()
+    mailbox.add(envelope())
+    late = Envelope(Message(to=address("a"), type="x", payload=held))
+    mailbox.add(late)
+    mailbox.discard(late)
+    alive = ref(held)
+    del held
+    assert alive() is None
+
+
+async def test_discarded_messages_do_not_pile_up():
+    """A queue does not grow with messages whose senders give up while the actor is busy."""
+    mailbox = Mailbox(1000)
+    fill(mailbox, 1)
+    before = count_envelopes()
+    for number in range(1000):
+        late = envelope(number)
+        mailbox.add(late)
+        mailbox.discard(late)
+    assert count_envelopes() - before < 100
+    assert len(mailbox) == 1
+
+
+async def test_discarded_messages_are_passed_over():
+    """The actor takes the messages between those that were discarded, in their order."""
+    mailbox = Mailbox(300)
+    envelopes = fill(mailbox, 300)
+    for number in reversed(range(300)):
+        if number % 3:
+            mailbox.discard(envelopes[number])
+    assert len(mailbox) == 100
+    assert await take(mailbox, 100) == list(range(0, 300, 3))
+    assert len(mailbox) == 0
+
+
+async def test_an_empty_queue_after_discarded_messages():
+    """If all messages after the first were discarded, the actor waits for the next message."""
+    mailbox = Mailbox(10)
+    envelopes = fill(mailbox, 3)
+    mailbox.discard(envelopes[1])
+    mailbox.discard(envelopes[2])
+    assert await take(mailbox, 1) == [0]
+    with anyio.move_on_after(0.01):
+        await mailbox.get()
+        pytest.fail("there was no message")
+    assert mailbox.clear() == []
+
+
+def test_clear_leaves_out_discarded_messages():
+    """The messages of a mailbox that is emptied are those that still count."""
+    mailbox = Mailbox(10)
+    envelopes = fill(mailbox, 3)
+    mailbox.discard(envelopes[1])
+    assert mailbox.clear() == [envelopes[0], envelopes[2]]
+    assert len(mailbox) == 0
 
 
 @pytest.mark.parametrize("is_admitted", [True, False])
