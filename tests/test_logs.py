@@ -2,7 +2,7 @@
 
 import ast
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -145,7 +145,7 @@ SCENES = [
 
 
 async def play(
-    scenes: list[Callable[[MessageRouter], Awaitable[None]]], caplog: pytest.LogCaptureFixture
+    scenes: Iterable[Callable[[MessageRouter], Awaitable[None]]], caplog: pytest.LogCaptureFixture
 ) -> list[logging.LogRecord]:
     caplog.set_level(logging.DEBUG, "actorstream")
     for scene in scenes:

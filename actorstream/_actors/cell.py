@@ -6,74 +6,25 @@ cell: the address and the queued messages stay. Each actor in a cell is one inca
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from functools import partial
-from typing import Any, Protocol
+from typing import TypeAlias
 
 from anyio import Event, current_time
 from anyio.lowlevel import checkpoint
 
 from actorstream._actors.incarnation import Incarnation
-from actorstream._actors.lifecycle import ACCEPTS, INITIAL, Ending, State, Transition, next_state
+from actorstream._actors.lifecycle import ACCEPTS, INITIAL, State, Transition, next_state
 from actorstream._actors.mailbox import Envelope, Mailbox
-from actorstream._actors.message_loop import DeadLetters, Handler, MessageLoop
+from actorstream._actors.message_loop import MessageLoop
+from actorstream._actors.roles import BehaviorIn, ParentOf
 from actorstream._actors.wait_graph import Node, WaitsFor
 from actorstream._address import Address
 from actorstream._errors import ActorRestartedError, ActorStoppedError
 from actorstream._message import Message
-from actorstream._ports.port import Port, end_port
+from actorstream._ports.port import end_port
 from actorstream._streams.channel import Channel
 from actorstream._streams.outcome import Outcome, actor_restarted, actor_stopped, router_closed
-
-
-class Behavior(Handler, Protocol):
-    """What a cell calls on the actor in it."""
-
-    @property
-    def kind(self) -> str:
-        """The name of the actor's class."""
-        ...
-
-    @property
-    def ports(self) -> Mapping[str, Port[Any]]:
-        """The actor's ports, by name."""
-        ...
-
-    @property
-    def starts_at_once(self) -> bool:
-        """Whether ``start()`` does nothing."""
-        ...
-
-    def attach(self, cell: Cell) -> None:
-        """Enter a cell."""
-
-    async def start(self) -> None:
-        """Prepare; no message comes before this has returned."""
-
-    async def stop_children(self) -> None:
-        """Stop the actors under this one. Each has its own time limit."""
-
-    async def stop(self, reason: str | BaseException) -> None:
-        """Clean up; no message comes after this."""
-
-    def detach(self, outcome: Callable[[], Outcome]) -> None:
-        """Leave the cell; the subscriptions to the actor end with this outcome."""
-
-
-class Parent(DeadLetters, Protocol):
-    """What decides whether a cell is restarted: its supervisor, or else the registry."""
-
-    @property
-    def cell(self) -> Cell | None:
-        """The supervisor's own cell."""
-        ...
-
-    def should_restart(self, cell: Cell, ending: Ending) -> bool:
-        """Return whether a restart follows this end."""
-        ...
-
-    def on_terminated(self, cell: Cell) -> None:
-        """Handle the end of an incarnation; raise a failure that ends the router."""
 
 
 class Cell:
@@ -107,7 +58,11 @@ class Cell:
     )
 
     def __init__(
-        self, address: Address, parent: Parent, mailbox_size: int, stop_timeout: float | None
+        self,
+        address: Address,
+        parent: ParentOf[Cell],
+        mailbox_size: int,
+        stop_timeout: float | None,
     ) -> None:
         self.address = address
         self.parent = parent
@@ -115,7 +70,7 @@ class Cell:
         self.mailbox = Mailbox(mailbox_size)
         self.messages = MessageLoop(address, self.mailbox, parent)
         self.state: State = INITIAL
-        self.behavior: Behavior
+        self.behavior: BehaviorIn[Cell]
         self.channels: dict[Channel, None] = {}
         self.incarnation = Incarnation(0)
         self.router_closing = False
@@ -200,7 +155,7 @@ class Cell:
 
     # Commands
 
-    def put_actor(self, behavior: Behavior) -> None:
+    def put_actor(self, behavior: BehaviorIn[Cell]) -> None:
         """Put the first actor, or a fresh one for a restart, into the cell."""
         self.behavior = behavior
         behavior.attach(self)
@@ -345,3 +300,7 @@ class Cell:
                 envelope.reply.fail(self.stopped_error())
         if told:
             self.parent.on_dead_letters(told, f"{self.address} was stopped")
+
+
+Behavior: TypeAlias = BehaviorIn[Cell]
+Parent: TypeAlias = ParentOf[Cell]

@@ -5,8 +5,8 @@ was sent later. So messages are handled in the order in which they were sent. A 
 system messages from the runtime (such as: a child has failed), which go first.
 
 Each sender has one place in the backlog, and waits there: the senders bound it. A message whose
-sender has given up stays in the queue, empty, until the actor reaches it, or until such messages are
-the majority and are swept out; it counts no longer.
+sender has given up no longer counts. It stays in the queue, empty, until the actor reaches it, or
+until such messages are the majority and are swept out.
 """
 
 from __future__ import annotations

@@ -1,0 +1,65 @@
+"""What a cell needs of others: of the actor in it, and of the parent that decides about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeVar
+
+from actorstream._actors.lifecycle import Ending
+from actorstream._actors.message_loop import DeadLetters, Handler
+from actorstream._ports.port import Port
+from actorstream._streams.outcome import Outcome
+
+# The cell, which is defined above this module.
+C = TypeVar("C")
+C_contra = TypeVar("C_contra", contravariant=True)
+
+
+class BehaviorIn(Handler, Protocol[C_contra]):
+    """What a cell calls on the actor in it."""
+
+    @property
+    def kind(self) -> str:
+        """The name of the actor's class."""
+        ...
+
+    @property
+    def ports(self) -> Mapping[str, Port[Any]]:
+        """The actor's ports, by name."""
+        ...
+
+    @property
+    def starts_at_once(self) -> bool:
+        """Whether ``start()`` does nothing."""
+        ...
+
+    def attach(self, cell: C_contra) -> None:
+        """Enter a cell."""
+
+    async def start(self) -> None:
+        """Prepare; no message comes before this has returned."""
+
+    async def stop_children(self) -> None:
+        """Stop the actors under this one. Each has its own time limit."""
+
+    async def stop(self, reason: str | BaseException) -> None:
+        """Clean up; no message comes after this."""
+
+    def detach(self, outcome: Callable[[], Outcome]) -> None:
+        """Leave the cell; the subscriptions to the actor end with this outcome."""
+
+
+class ParentOf(DeadLetters, Protocol[C]):
+    """What decides whether a cell is restarted: its supervisor, or else the registry."""
+
+    @property
+    def cell(self) -> C | None:
+        """The supervisor's own cell."""
+        ...
+
+    def should_restart(self, cell: C, ending: Ending) -> bool:
+        """Return whether a restart follows this end."""
+        ...
+
+    def on_terminated(self, cell: C) -> None:
+        """Handle the end of an incarnation; raise a failure that ends the router."""
