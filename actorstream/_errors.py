@@ -75,6 +75,13 @@ class StreamConsumedError(ActorStreamError, RuntimeError):
     """A stream was used a second time, or by two tasks at once: the consumer's mistake."""
 
 
+class StreamClosedError(ActorStreamError, ClosedResourceError):
+    """The stream is over, and takes no more items: what produces them can stop.
+
+    ``on_chunk()`` raises it in a thread or task that the stream's end does not cancel.
+    """
+
+
 class RouterClosedError(ActorStreamError, RuntimeError):
     """The router is not running: not entered yet, or already left."""
 

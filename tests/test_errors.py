@@ -19,6 +19,7 @@ from actorstream import (
     PortNotFoundError,
     RouterClosedError,
     StreamAbortedError,
+    StreamClosedError,
     StreamConsumedError,
     StreamError,
     StreamingNotSupportedError,
@@ -66,6 +67,7 @@ def test_the_base_is_an_ordinary_exception() -> None:
         (StreamOverflowError, StreamError),
         (PortNotFoundError, LookupError),
         (PortClosedError, ClosedResourceError),
+        (StreamClosedError, ClosedResourceError),
     ],
 )
 def test_an_error_is_also_of_its_built_in_kind(
@@ -76,7 +78,13 @@ def test_an_error_is_also_of_its_built_in_kind(
 
 @pytest.mark.parametrize(
     "error",
-    [ActorNotFoundError, StreamConsumedError, RouterClosedError, ActorStoppedError],
+    [
+        ActorNotFoundError,
+        StreamClosedError,
+        StreamConsumedError,
+        RouterClosedError,
+        ActorStoppedError,
+    ],
 )
 def test_an_error_that_is_not_the_actors_failure_is_not_a_stream_error(
     error: type[BaseException],
@@ -139,6 +147,7 @@ ERRORS = [
     ActorStreamError("text"),
     ActorNotFoundError("text"),
     StreamingNotSupportedError("text"),
+    StreamClosedError("text"),
     StreamConsumedError("text"),
     RouterClosedError("text"),
     ActorStoppedError("text"),

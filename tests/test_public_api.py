@@ -34,6 +34,7 @@ EXPORTED = {
     "ActorStoppedError",
     "StreamError",
     "StreamAbortedError",
+    "StreamClosedError",
     "StreamTimeoutError",
     "StreamOverflowError",
     # messages, life, supervision
@@ -149,6 +150,7 @@ def test_typed():
     [
         ("ActorNotFoundError", LookupError),
         ("StreamingNotSupportedError", TypeError),
+        ("StreamClosedError", anyio.ClosedResourceError),
         ("StreamConsumedError", RuntimeError),
         ("RouterClosedError", RuntimeError),
         ("StreamTimeoutError", TimeoutError),

@@ -21,7 +21,7 @@ from anyio import current_effective_deadline, get_cancelled_exc_class
 from anyio.lowlevel import checkpoint
 
 from actorstream._context import current_cell, current_channel, current_request
-from actorstream._errors import StreamingNotSupportedError
+from actorstream._errors import StreamClosedError, StreamingNotSupportedError
 from actorstream._loop.failures import split_failure
 from actorstream._message import AsyncStreamMessage, is_event
 from actorstream._streams.channel import Channel
@@ -87,7 +87,7 @@ async def _close_half_read(sources: Sequence[Closeable]) -> None:
             if error is None:
                 error = exc
             elif isinstance(exc, Exception):
-                logger.error("a source that was left half-read failed to close", exc_info=exc)
+                logger.exception("a source that was left half-read failed to close")
     try:
         if error is not None:
             raise error
@@ -119,13 +119,21 @@ def _forward(exc: BaseException, channel: Channel, task: ProducerTask) -> None:
         _settle(unsupported(StreamingNotSupportedError(*exc.args)), channel, task)
         return
     failure, rest = split_failure(exc)
-    if failure is not None:
+    if failure is not None and not (channel.over and _says_closed(failure)):
         _settle(failed(channel.request, failure), channel, task)
     if rest is None:
         return
     if not isinstance(rest, (get_cancelled_exc_class(), BaseExceptionGroup)):
         _settle(failed(channel.request, rest), channel, task)
     raise rest
+
+
+def _says_closed(failure: BaseException) -> bool:
+    """Return whether a failure only tells that the stream is over."""
+    if isinstance(failure, BaseExceptionGroup):
+        group: BaseExceptionGroup[BaseException] = failure
+        return all(map(_says_closed, group.exceptions))
+    return isinstance(failure, StreamClosedError)
 
 
 class Source(ABC):
@@ -226,11 +234,12 @@ async def close(iterator: AsyncIterator[Any]) -> None:
 async def put(channel: Channel, item: Any) -> None:
     """Hand an item over; wait while the buffer is full. The slow path of the producer.
 
-    If the wait raises, for example a cancellation, the item was not handed over. Once the
-    stream is over, this is a checkpoint and the item is dropped.
+    If the wait raises, for example a cancellation, the item was not handed over.
 
     Raises:
         RuntimeError: The actor has yielded its end or error event already.
+        StreamClosedError: The stream is over. A cancellation comes first, so the producer's own
+            task gets that instead, unless it is shielded.
     """
     if channel.closing_event is not None:
         await checkpoint()  # other tasks run even if the actor keeps yielding
@@ -257,6 +266,10 @@ async def put(channel: Channel, item: Any) -> None:
         elif not await _make_room(channel):
             return
     await checkpoint()
+    raise StreamClosedError(
+        f"the stream of {channel.request.type!r} from {channel.request.to} is over, and takes no "
+        "more items; let this error end the code that makes them"
+    )
 
 
 async def _make_room(channel: Channel) -> bool:

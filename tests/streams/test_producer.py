@@ -2,20 +2,25 @@
 
 import asyncio
 import logging
+import threading
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import anyio
 import pytest
+from anyio import from_thread, to_thread
 from anyio.lowlevel import checkpoint
 
 from actorstream import (
     Actor,
     AsyncStreamMessage,
+    StreamClosedError,
     StreamError,
     StreamingNotSupportedError,
 )
 from actorstream.testing import settle
-from tests.support import ActorOf, QuitProgram, serving
+from tests.support import ActorOf, CallbackActorOf, QuitProgram, serving
 
 
 class Source:
@@ -186,6 +191,133 @@ async def test_error_of_a_handover_in_the_generator(router, unit):
         await expired.wait()
         assert await stream.collect() == [1, 2, 3, 4]
     assert reached == 5
+
+
+# Items after the end
+
+
+class Generates(Actor):
+    """Makes items in a thread, and puts each in with a given function."""
+
+    def __init__(self, make_put: Callable[[Any], Callable[[int], object]]) -> None:
+        self.make_put = make_put
+        self.made = 0
+        self.ended = threading.Event()
+
+    async def stream(self, payload: object, on_chunk: Any) -> None:
+        put = self.make_put(on_chunk)
+        loop_calls = to_thread.run_sync if payload is None else payload
+        await loop_calls(self.work, put)
+
+    def work(self, put: Callable[[int], object]) -> None:
+        try:
+            for number in range(10_000):
+                put(number)
+                self.made = number
+        finally:
+            self.ended.set()
+
+
+async def in_executor(function: Callable[..., object], *args: object) -> None:
+    await asyncio.get_running_loop().run_in_executor(None, function, *args)
+
+
+@pytest.mark.real_clock
+@pytest.mark.parametrize("read", [3, 1], ids=["thread busy", "thread waiting"])
+async def test_thread_is_told_of_the_end(router, read):
+    """A thread that calls `on_chunk` through AnyIO ends with its stream, without a failure."""
+    actor = Generates(lambda on_chunk: partial(from_thread.run, on_chunk))
+    router.register_actor("a", actor)
+    async with router.stream_async("a", "query", buffer_size=2) as stream:
+        payloads = stream.payloads()
+        for _ in range(read):
+            await anext(payloads)
+        while read == 1 and not stream.statistics().producer_waiting:
+            await anyio.sleep(0)
+    assert actor.ended.is_set()
+    assert actor.made < 100
+
+
+@pytest.mark.real_clock
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_thread_of_an_executor_is_told_of_the_end(router):
+    """So does a thread of asyncio's, whose caller does not wait for it."""
+    loop = asyncio.get_running_loop()
+    actor = Generates(
+        lambda on_chunk: (
+            lambda item: asyncio.run_coroutine_threadsafe(on_chunk(item), loop).result()
+        )
+    )
+    router.register_actor("a", actor)
+    async with router.stream_async("a", "query", in_executor, buffer_size=2) as stream:
+        await anext(stream.payloads())
+    await to_thread.run_sync(actor.ended.wait, 60)
+    assert actor.made < 100
+
+
+@pytest.mark.parametrize("leave", ["break", "end"])
+async def test_item_that_comes_too_late(router, leave):
+    """A task that goes on after the end of the stream is told so with each item."""
+    late: list[Any] = []
+
+    async def keep(on_chunk):
+        late.append(on_chunk)
+        await on_chunk(1)
+
+    router.register_actor("a", CallbackActorOf(keep))
+    async with router.stream_async("a", "query") as stream:
+        async for _ in stream.payloads():
+            if leave == "break":
+                break
+    for _ in range(2):
+        with pytest.raises(StreamClosedError, match="is over, and takes no more items"):
+            await late[0](2)
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+async def test_shielded_item_that_comes_too_late(router, grouped):
+    """The error is no failure of the actor's: it only says that the stream is over."""
+    told: list[StreamClosedError] = []
+
+    async def put(on_chunk):
+        try:
+            await on_chunk(2)
+        except StreamClosedError as error:
+            told.append(error)
+            raise
+
+    async def go_on(on_chunk):
+        try:
+            await on_chunk(1)
+            await anyio.sleep_forever()
+        finally:
+            with anyio.CancelScope(shield=True):
+                if not grouped:
+                    await put(on_chunk)
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(put, on_chunk)
+
+    router.register_actor("a", CallbackActorOf(go_on))
+    async with router.stream_async("a", "query") as stream:
+        await anext(stream.payloads())
+    assert told
+
+
+async def test_cancellation_comes_before_the_error(router):
+    """The producer's own task is cancelled, so that it ends even if it catches every error."""
+    errors: list[Exception] = []
+
+    async def insist(on_chunk):
+        while True:
+            try:
+                await on_chunk("item")
+            except Exception as error:
+                errors.append(error)
+
+    router.register_actor("a", CallbackActorOf(insist))
+    async with router.stream_async("a", "query", buffer_size=1) as stream:
+        await anext(stream.payloads())
+    assert not errors
 
 
 # Failures of every kind
