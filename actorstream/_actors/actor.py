@@ -151,8 +151,9 @@ class Actor:
     ) -> EventIterator[T]:
         """Make a stream of events from any iterable or async iterable.
 
-        Return the stream from ``stream_async``, or iterate it there. It gives data events, then an
-        end event, or an error event if ``items`` raises.
+        Return the stream from ``stream_async``, or iterate it in the actor. It gives data events,
+        then an end event, or an error event if ``items`` raises. An actor that reads on after an
+        error event gets ``StreamError``, unless it has yielded the event on.
 
         Args:
             items: What to stream. A generator is closed if the stream ends early.

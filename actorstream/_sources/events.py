@@ -9,9 +9,11 @@ from collections.abc import AsyncIterator, Awaitable
 from typing import Any, Generic, Self, TypeVar
 
 from actorstream._address import Address
+from actorstream._context import current_cell
+from actorstream._errors import StreamError
 from actorstream._ids import generate_correlation_id
 from actorstream._message import AsyncStreamMessage, error_event, is_event
-from actorstream._streams.channel import Channel
+from actorstream._streams.channel import Channel, running_channel
 from actorstream._streams.producer import Source, close, pump, throw_into
 from actorstream._streams.producer_task import ProducerTask, running_task
 
@@ -22,7 +24,9 @@ class EventIterator(Source, Generic[T]):
     """Iterates items as events.
 
     An exception of the items becomes an error event; an item that is an
-    ``AsyncStreamMessage`` already is passed on as it is.
+    ``AsyncStreamMessage`` already is passed on as it is. In an actor, the read after an error
+    event raises ``StreamError``, unless the actor has yielded the event on: a failure that the
+    actor passes over must not look like the end of the items.
 
     Args:
         items: The items to read. They are closed with this iterator.
@@ -41,6 +45,7 @@ class EventIterator(Source, Generic[T]):
         self._started = False
         self._over = False
         self._has_closing_event = False  # the items include their own end or error event
+        self._failure: AsyncStreamMessage[T] | None = None  # the error event that was read last
         self._owner: ProducerTask | None = None  # closes this if the actor leaves it half-read
 
     def __repr__(self) -> str:
@@ -50,6 +55,8 @@ class EventIterator(Source, Generic[T]):
         return self
 
     async def __anext__(self) -> AsyncStreamMessage[T]:
+        if self._failure is not None:
+            await self._check_seen()
         if self._over:
             raise StopAsyncIteration
         if not self._started:
@@ -66,6 +73,7 @@ class EventIterator(Source, Generic[T]):
         """Close the items, if they can be closed and have not ended."""
         if self._over:
             return
+        self._failure = None
         self._retire()
         await close(self._items)
 
@@ -91,11 +99,32 @@ class EventIterator(Source, Generic[T]):
             return AsyncStreamMessage("end", **self._signature())
         except Exception as exc:  # becomes an event
             self._retire()
-            return error_event(exc, **self._signature())
+            if self._has_closing_event:
+                raise
+            self._failure = error_event(exc, **self._signature())
+            return self._failure
         if not is_event(item):
             return AsyncStreamMessage("data", item, **self._signature())
         self._has_closing_event = self._has_closing_event or item.type != "data"
+        if item.type == "error":
+            self._failure = item
         return item
+
+    async def _check_seen(self) -> None:
+        """Raise the failure that an actor has read last, unless it has yielded the event on."""
+        failure, self._failure = self._failure, None
+        channel = running_channel()
+        closing = None if channel is None else channel.closing_event
+        is_seen = closing is not None and closing.type == "error"
+        is_in_actor = channel is not None or current_cell.get() is not None
+        if failure is None or is_seen or not is_in_actor:
+            return
+        if not self._over:
+            await self.aclose()
+        raise StreamError(
+            f"the items that {self._sender or 'an actor'} read from a helper failed: "
+            f"{failure.error}; at the error event, raise an error, leave the loop, or yield it on"
+        ) from failure.exception
 
     def _signature(self) -> dict[str, Any]:
         outside = self._id_outside and running_task() is None

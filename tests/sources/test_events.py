@@ -6,7 +6,7 @@ from weakref import ref
 import anyio
 import pytest
 
-from actorstream import Actor, AsyncStreamMessage, StreamError, address
+from actorstream import Actor, ActorError, AsyncStreamMessage, StreamError, address
 from actorstream.testing import settle
 from tests.support import (
     HELPERS,
@@ -111,6 +111,96 @@ def test_repr_of_a_helper():
     """The `repr` of a helper shows what it reads."""
     source = Actor().create_async_stream(NumberSource().give_async())
     assert repr(source).startswith("<EventIterator of <async_generator")
+
+
+# Error events that the actor passes over
+
+
+@pytest.mark.real_clock
+@pytest.mark.parametrize("helper", HELPERS)
+@pytest.mark.parametrize("where", ["handler", "stream"])
+async def test_error_event_that_an_actor_passes_over(router, helper, where):
+    """An actor that reads on after an error event gets `StreamError`, then the end."""
+
+    class Reads(Actor):
+        async def receive(self, message):
+            source = getattr(self, helper)(fail_after_one())
+            seen = [(await anext(source)).type for _ in range(2)]
+            with pytest.raises(StreamError, match="failed: the file is gone; at the err") as caught:
+                await anext(source)
+            with pytest.raises(StopAsyncIteration):
+                await anext(source)
+            return seen, type(caught.value.__cause__)
+
+        async def stream_async(self, payload):
+            yield await self.receive(payload)
+
+    router.register_actor("a", Reads())
+    if where == "handler":
+        answer = await router.ask("a", "read")
+    else:
+        [answer] = await router.stream_async("a", "read").collect()
+    assert answer == (["data", "error"], OSError)
+
+
+async def test_error_event_of_a_nested_helper_that_an_actor_passes_over(router):
+    """It is told once, also through another helper."""
+
+    class Reads(Actor):
+        async def receive(self, message):
+            inner = self.create_async_stream(fail_after_one())
+            return [event.type async for event in self.create_async_stream(inner)]
+
+    router.register_actor("a", Reads())
+    with pytest.raises(ActorError, match="the file is gone") as caught:
+        await router.ask("a", "read")
+    assert type(caught.value.__cause__) is StreamError
+
+
+async def test_own_error_event_that_an_actor_passes_over(router):
+    """An error event among the items ends them, too; the items are closed."""
+    numbers = NumberSource()
+
+    def items():
+        yield AsyncStreamMessage("error", error="no more paper")
+        yield from numbers.give()
+
+    class Reads(Actor):
+        async def receive(self, message):
+            return [event.type async for event in self.create_async_stream(items())]
+
+    router.register_actor("a", Reads())
+    with pytest.raises(ActorError, match="no more paper"):
+        await router.ask("a", "read")
+    assert numbers.made == 0
+
+
+@pytest.mark.parametrize("form", ["stream_async", "stream"])
+async def test_error_event_that_an_actor_yields_on(router, form):
+    """An error event that reaches the actor's own reader is not passed over."""
+
+    class Forwards(Actor):
+        if form == "stream":
+
+            async def stream(self, payload, on_chunk):
+                async for event in self.create_async_stream(fail_after_one()):
+                    await on_chunk(event)
+        else:
+
+            async def stream_async(self, payload):
+                async for event in self.create_async_stream(fail_after_one()):
+                    yield event
+
+    router.register_actor("a", Forwards())
+    with pytest.raises(StreamError, match="the file is gone") as caught:
+        await router.stream_async("a", "read").collect()
+    assert type(caught.value.__cause__) is OSError
+
+
+async def test_error_event_that_is_read_outside_of_an_actor():
+    """Outside of an actor, the error event is the last one, as a test of an actor expects."""
+    source = Actor().create_async_stream(fail_after_one())
+    assert [event.type async for event in source] == ["data", "error"]
 
 
 # Half-read
