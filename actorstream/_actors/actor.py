@@ -179,8 +179,9 @@ class Actor:
             source: What to stream.
             check_interval: Number of items between two checks.
             on_backpressure: Called at each check with whether the consumer holds the stream
-                up: the producer had to wait since the last check, or would have to now. May be
-                a coroutine function. Its exception becomes an error event.
+                up: the producer had to wait since the last check, or would have to now. Outside
+                of a stream: whether ``source`` has waited for its reader longer than the reader
+                for ``source``. May be a coroutine function. Its exception becomes an error event.
             correlation_id: For the events; by default the stream's. Events that are read
                 outside any stream share a new one.
 

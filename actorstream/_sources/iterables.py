@@ -18,6 +18,8 @@ from itertools import islice, repeat
 from operator import is_
 from typing import Any, Generic, Self, TypeVar
 
+from anyio import current_time
+
 from actorstream._checks import check_count, check_iterable
 from actorstream._message import AsyncStreamMessage
 from actorstream._streams.channel import Channel, running_channel
@@ -28,6 +30,9 @@ T = TypeVar("T")
 OnBackpressure = Callable[[bool], Awaitable[object] | object]
 
 _EXHAUSTED: Any = object()
+
+_NOTICEABLE = 0.0001
+"""Seconds for an item: a reader that is slower by less than that is not called slow."""
 
 
 class NoStopIteration:
@@ -122,11 +127,14 @@ def _has_event(items: list[Any]) -> bool:
 class WatchedSource(Generic[T]):
     """Items whose reader checks at intervals whether the consumer holds it up.
 
+    In a stream, the buffer shows that. Outside of a stream, there is no buffer, and the consumer is
+    the reader itself: it holds the items up if they wait for it longer than it waits for them.
+
     Args:
         items: The items to read.
         check_interval: How many items to read between two checks.
-        on_backpressure: Called at each check with whether the producer had to wait since the
-            last check, or would have to now. May be a coroutine function.
+        on_backpressure: Called at each check with whether the consumer has held the producer
+            up since the last check. May be a coroutine function.
     """
 
     def __init__(
@@ -143,20 +151,29 @@ class WatchedSource(Generic[T]):
         self._on_backpressure = on_backpressure
         self._count = 0
         self._waits = 0
+        self._given_at: float | None = None  # when the reader got an item, outside of a stream
+        self._kept_for = 0.0  # seconds that the items have waited for the reader
+        self._asked_for = 0.0  # seconds that the reader has waited for the items
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> T:
-        if self._on_backpressure is not None:
-            self._count += 1
-            if self._count > self._check_interval:
-                self._count = 1
-                with NoStopIteration():
-                    result = self._on_backpressure(self._is_paused())
-                    if isawaitable(result):
-                        await result
-        return await anext(self._items)
+        if self._on_backpressure is None:
+            return await anext(self._items)
+        channel = running_channel()
+        if channel is None:
+            self._note_asked()
+        self._count += 1
+        if self._count > self._check_interval:
+            self._count = 1
+            with NoStopIteration():
+                result = self._on_backpressure(self._is_paused(channel))
+                if isawaitable(result):
+                    await result
+        if channel is not None:
+            return await anext(self._items)
+        return await self._time_next()
 
     async def athrow(self, exception: BaseException) -> T:
         """Throw an exception into the items at their ``yield``; without one, raise it."""
@@ -166,10 +183,25 @@ class WatchedSource(Generic[T]):
         """Close the items, if they can be closed."""
         await close(self._items)
 
-    def _is_paused(self) -> bool:
-        channel = running_channel()
+    async def _time_next(self) -> T:
+        """Return the next item, and note how long it took."""
+        asked_at = current_time()
+        try:
+            return await anext(self._items)
+        finally:
+            given_at = self._given_at = current_time()
+            self._asked_for += given_at - asked_at
+
+    def _note_asked(self) -> None:
+        """Note how long the items have waited for their reader."""
+        if self._given_at is not None:
+            self._kept_for += current_time() - self._given_at
+
+    def _is_paused(self, channel: Channel | None) -> bool:
         if channel is None:
-            return False  # read by hand: there is no buffer
+            kept_for, self._kept_for = self._kept_for, 0.0
+            asked_for, self._asked_for = self._asked_for, 0.0
+            return kept_for - asked_for > self._check_interval * _NOTICEABLE
         buffer = channel.buffer
         waits, self._waits = self._waits, buffer.waits
         return buffer.waits > waits or buffer.full

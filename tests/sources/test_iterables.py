@@ -274,6 +274,36 @@ async def test_callback_read_by_hand():
     assert told == [False, False]
 
 
+@pytest.mark.parametrize(
+    ("read_for", "make_for", "expected"),
+    [(2, 0, True), (2, 1, True), (1, 2, False), (0, 2, False), (0, 0, False)],
+)
+@pytest.mark.parametrize("where", ["outside", "handler"])
+async def test_slow_reader_outside_of_a_stream(router, unit, read_for, make_for, expected, where):
+    """Without a buffer, the slower of reader and source decides."""
+    told: list[bool] = []
+
+    async def items():
+        for number in range(7):
+            await anyio.sleep(make_for * unit / 5)
+            yield number
+
+    class Reads(Actor):
+        async def receive(self, message):
+            source = self.create_async_stream_with_backpressure(
+                items(), check_interval=3, on_backpressure=told.append
+            )
+            async for _ in source:
+                await anyio.sleep(read_for * unit / 5)
+
+    if where == "handler":
+        router.register_actor("a", Reads())
+        await router.ask("a", "read")
+    else:
+        await Reads().receive(None)
+    assert told == [expected, expected]
+
+
 # Iterables of the user's classes
 
 
