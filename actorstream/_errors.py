@@ -90,6 +90,10 @@ class ActorStoppedError(ActorStreamError):
     """The actor stopped before it could answer, or while its stream was open."""
 
 
+class StartTimeoutError(ActorStreamError, TimeoutError):
+    """The actor's ``on_start()`` took longer than its ``start_timeout``, which is its failure."""
+
+
 class ActorRestartedError(ActorStoppedError):
     """The actor's supervisor restarted it meanwhile; another try may well succeed."""
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Self, get_args
+from typing import Any, Literal, Self, get_args
 
 from actorstream._abort import AbortSignal
 from actorstream._actors import ask_and_tell, stopping, stream_and_subscribe
 from actorstream._actors.actor import Actor
 from actorstream._actors.ask_and_tell import make_message
 from actorstream._actors.behavior import actor_in, check_actor
+from actorstream._actors.options import ActorOptions
 from actorstream._actors.registry import OnFailure, Registry
 from actorstream._actors.stream_and_subscribe import OnChunk
 from actorstream._actors.tree import RouterTree, count_all, make_tree
 from actorstream._address import Address, address
-from actorstream._checks import check_count, check_name, check_seconds
+from actorstream._checks import check_name
 from actorstream._errors import RouterClosedError
 from actorstream._options import StreamAsyncOptions, merge_options
 from actorstream._ports.options import PortOverflow, SubscriptionOptions
@@ -85,6 +86,7 @@ class MessageRouter:
         actor: Actor,
         *,
         mailbox_size: int = 100,
+        start_timeout: float | None = 30.0,
         stop_timeout: float | None = 5.0,
     ) -> Address:
         """Register an actor under an id, and return its address. An open router starts it.
@@ -93,6 +95,8 @@ class MessageRouter:
             id: The actor's id; may be a path such as ``"workers/a"``.
             actor: An instance of a subclass of ``Actor``.
             mailbox_size: Maximum number of waiting messages; at least 1.
+            start_timeout: Seconds that its ``on_start()`` may take, or the actor fails with
+                ``StartTimeoutError``; ``None`` for no limit.
             stop_timeout: Seconds that its streams get to clean up, and then its ``on_stop()``,
                 until that is cancelled; ``None`` for no limit.
 
@@ -103,13 +107,20 @@ class MessageRouter:
         """
         to = address(id)
         check_actor(actor)
-        check_count("mailbox_size", mailbox_size)
-        check_seconds("stop_timeout", stop_timeout)
+        options = ActorOptions(
+            mailbox_size=mailbox_size, start_timeout=start_timeout, stop_timeout=stop_timeout
+        )
         behavior = make_behavior(actor, self._registry)
-        self._registry.launch_soon(self._registry.add(to, behavior, mailbox_size, stop_timeout))
+        self._registry.launch_soon(self._registry.add(to, behavior, options))
         return to
 
-    async def stop_actor(self, id: str | Address, *, drain: bool = True) -> None:
+    async def stop_actor(
+        self,
+        id: str | Address,
+        *,
+        drain: bool = True,
+        timeout: float | Literal["stop_timeout"] | None = "stop_timeout",
+    ) -> None:
         """Stop an actor; its open streams end with ``ActorStoppedError``.
 
         Returns when ``on_stop()`` has run and the actor's producers are gone; the actor stops even
@@ -121,11 +132,14 @@ class MessageRouter:
             id: The actor.
             drain: Whether queued messages are handled first, which is a normal end. Otherwise
                 the running handler is cancelled, and askers get ``ActorStoppedError``.
+            timeout: Seconds for the drain; then the actor is stopped as without ``drain``. By
+                default its ``stop_timeout``; ``None`` for no limit.
 
         Raises:
             ActorNotFoundError: No actor is registered under that id.
+            TypeError, ValueError: The timeout is not valid.
         """
-        await stopping.stop_actor(self._registry, address(id), drain=drain)
+        await stopping.stop_actor(self._registry, address(id), drain=drain, timeout=timeout)
 
     async def unregister_actor(self, id: str | Address) -> None:
         """Like ``stop_actor()``, under its older name."""

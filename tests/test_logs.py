@@ -81,6 +81,12 @@ async def stop_too_slowly(router: MessageRouter) -> None:
     await router.stop_actor(ID)
 
 
+async def drain_too_slowly(router: MessageRouter) -> None:
+    router.register_actor(ID, Fragile(), stop_timeout=0.01)
+    await router.tell(ID, "work")
+    await router.stop_actor(ID)
+
+
 async def fail_when_the_asker_has_gone(router: MessageRouter) -> None:
     router.register_actor(ID, Fragile("work"))
     with anyio.move_on_after(0.01):
@@ -136,6 +142,7 @@ async def restart(router: MessageRouter) -> None:
 SCENES = [
     fail_and_be_stopped,
     stop_too_slowly,
+    drain_too_slowly,
     fail_when_the_asker_has_gone,
     lose_messages,
     fail_in_clean_ups,

@@ -45,6 +45,7 @@ EXPORTED = {
     "ChildSpec",
     "MailboxFullError",
     "RestartLimitError",
+    "StartTimeoutError",
     "Supervisor",
     "UnhandledMessageError",
     "handles",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from types import TracebackType
 
 from anyio import CancelScope, get_cancelled_exc_class, move_on_after
@@ -48,11 +47,15 @@ async def _live(cell: Cell) -> None:
         if cell.state == "starting":
             await cell.behavior.start()
             cell.messages.forget_waits()
+            if cell.incarnation.failure is not None:
+                return  # it returned too late, although it was cancelled
             cell.note_started()
         await cell.messages.run(cell.behavior)
     except BaseException as exc:  # noqa: ASYNC103 - kept, or raised again
         failure, rest = split_failure(exc)
-        cell.incarnation.fail(None if failure is None else _as_exception(cell.address, failure))
+        if failure is not None:
+            has_failed = cell.incarnation.failure is not None
+            _fail(cell, _as_exception(cell.address, failure), "on_start()", has_failed=has_failed)
         del failure  # break the cycle traceback -> frame -> error
         if rest is not None:
             raise rest from None  # noqa: ASYNC104 - the failure is kept
@@ -85,10 +88,7 @@ class _Limit:
     def __init__(self, cell: Cell, warning: str) -> None:
         self._cell = cell
         self._warning = warning
-        seconds = cell.stop_timeout
-        if seconds is not None and seconds > sys.float_info.max:  # an int that no deadline can hold
-            seconds = None
-        self._seconds = seconds
+        self._seconds = cell.options.stop_timeout
 
     def __enter__(self) -> None:
         self._scope = move_on_after(self._seconds)  # noqa: ASYNC122 - entered at once
@@ -115,15 +115,16 @@ async def _stop(cell: Cell, *, is_fatal: bool) -> None:
     except BaseException as exc:  # noqa: ASYNC103 - kept, or raised again
         failure, rest = split_failure(exc)
         if failure is not None:
-            _fail_in_hook(cell, failure, has_failed=is_fatal or incarnation.failure is not None)
+            has_failed = is_fatal or incarnation.failure is not None
+            _fail(cell, failure, "on_stop()", has_failed=has_failed)
         del failure  # break the cycle traceback -> frame -> error
         if rest is not None:
             raise rest from None  # noqa: ASYNC104 - the failure is kept
 
 
-def _fail_in_hook(cell: Cell, failure: BaseException, *, has_failed: bool) -> None:
+def _fail(cell: Cell, failure: BaseException, hook: str, *, has_failed: bool) -> None:
     if has_failed:  # the first failure counts
-        logger.error("%s also failed in its on_stop()", cell.address, exc_info=failure)
+        logger.error("%s also failed in its %s", cell.address, hook, exc_info=failure)
     else:
         cell.incarnation.fail(failure)
 

@@ -7,6 +7,8 @@ from inspect import isawaitable
 from types import MappingProxyType
 from typing import Any
 
+from anyio import current_time
+
 from actorstream._actors.actor import Actor
 from actorstream._actors.cell import Cell
 from actorstream._actors.handlers import argument, tables_of, types_of
@@ -63,8 +65,19 @@ class ActorBehavior:
         slot_of(self.actor).enter(cell, self.registry)
 
     async def start(self) -> None:
-        """Call ``on_start()``."""
-        await _check_awaitable(self.actor, "on_start", self.actor.on_start())
+        """Call ``on_start()``, which fails if it takes longer than ``start_timeout``.
+
+        A timer, and not a scope: ``on_start()`` may leave a scope open until ``on_stop()``.
+        """
+        seconds, limit = self.cell.options.start_timeout, None
+        if seconds is not None:
+            timers = self.registry.runtime.timers
+            limit = timers.call_at(current_time() + seconds, self.cell.time_out_start)
+        try:
+            await _check_awaitable(self.actor, "on_start", self.actor.on_start())
+        finally:
+            if limit is not None:
+                limit.cancel()
 
     async def handle(self, message: Message) -> Any:
         """Call the method for the message's type, and return the reply."""
@@ -77,6 +90,9 @@ class ActorBehavior:
             return self.actor.receive(message)
         name, takes_message = entry
         return getattr(self.actor, name)(argument(message, takes_message))
+
+    def note_draining(self) -> None:
+        """Do nothing: a plain actor just handles its messages."""
 
     async def stop_children(self) -> None:
         """Do nothing: a plain actor has no children."""
@@ -109,6 +125,9 @@ class NotStarted:
         """Never called."""
 
     async def handle(self, message: Message) -> Any:
+        """Never called."""
+
+    def note_draining(self) -> None:
         """Never called."""
 
     async def stop_children(self) -> None:

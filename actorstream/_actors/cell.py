@@ -17,10 +17,11 @@ from actorstream._actors.incarnation import Incarnation
 from actorstream._actors.lifecycle import ACCEPTS, INITIAL, State, Transition, next_state
 from actorstream._actors.mailbox import Envelope, Mailbox
 from actorstream._actors.message_loop import MessageLoop
+from actorstream._actors.options import ActorOptions
 from actorstream._actors.roles import BehaviorIn, ParentOf
 from actorstream._actors.wait_graph import Node, WaitsFor
 from actorstream._address import Address
-from actorstream._errors import ActorRestartedError, ActorStoppedError
+from actorstream._errors import ActorRestartedError, ActorStoppedError, StartTimeoutError
 from actorstream._message import Message
 from actorstream._ports.port import end_port
 from actorstream._streams.channel import Channel
@@ -32,8 +33,7 @@ class Cell:
 
     Args:
         parent: Decides whether the actor is restarted.
-        mailbox_size: Maximum number of waiting messages.
-        stop_timeout: Seconds for the clean-up of the streams, and then for ``on_stop()``.
+        options: The limits of the actor.
 
     Attributes:
         behavior: How the actor is called; set by ``put_actor()``.
@@ -51,23 +51,17 @@ class Cell:
         "incarnation",
         "mailbox",
         "messages",
+        "options",
         "parent",
         "router_closing",
         "state",
-        "stop_timeout",
     )
 
-    def __init__(
-        self,
-        address: Address,
-        parent: ParentOf[Cell],
-        mailbox_size: int,
-        stop_timeout: float | None,
-    ) -> None:
+    def __init__(self, address: Address, parent: ParentOf[Cell], options: ActorOptions) -> None:
         self.address = address
         self.parent = parent
-        self.stop_timeout = stop_timeout
-        self.mailbox = Mailbox(mailbox_size)
+        self.options = options
+        self.mailbox = Mailbox(options.mailbox_size)
         self.messages = MessageLoop(address, self.mailbox, parent)
         self.state: State = INITIAL
         self.behavior: BehaviorIn[Cell]
@@ -173,6 +167,16 @@ class Cell:
         self.incarnation.note_started(None if self.supervisor is None else current_time())
         self._apply("started")
 
+    def time_out_start(self) -> None:
+        """Let the actor fail: its ``on_start()`` takes too long."""
+        error = StartTimeoutError(
+            f"{self.address} did not start: its on_start() did not return within "
+            f"{self.options.start_timeout:g} s; allow more with start_timeout=..., or None for no "
+            "limit"
+        )
+        self.incarnation.fail(error)
+        self.incarnation.cancel()
+
     def drain(self) -> None:
         """Stop when the queued messages have been handled; the streams end now.
 
@@ -197,6 +201,7 @@ class Cell:
         self._apply("drain")
         self.end_streams()
         self._refuse(self.mailbox.end())
+        self.behavior.note_draining()
 
     def stop(self, *, restart: bool | None = None) -> None:
         """Stop now.

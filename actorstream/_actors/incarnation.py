@@ -5,6 +5,7 @@ from __future__ import annotations
 from anyio import CancelScope, current_time
 
 from actorstream._actors.lifecycle import Ending
+from actorstream._loop.timers import Timer
 
 
 class Incarnation:
@@ -20,6 +21,7 @@ class Incarnation:
     """
 
     __slots__ = (
+        "_drain_limit",
         "_is_stopping",
         "_reason",
         "_restart",
@@ -39,6 +41,7 @@ class Incarnation:
         self.ordered = False
         self.seconds_run = 0.0
         self._started_at: float | None = None
+        self._drain_limit: Timer | None = None
         self._reason: Ending = "shutdown"
         self._restart: bool | None = None  # whether a restart follows, once decided
         self._scope: CancelScope | None = None  # once the task runs
@@ -59,12 +62,24 @@ class Incarnation:
         self.has_started = True
         self._started_at = now
 
+    def limit_drain(self, timer: Timer) -> None:
+        """Remember what stops the actor if its drain takes too long; the earliest one counts."""
+        if self._drain_limit is None or not self._drain_limit.live:
+            self._drain_limit = timer
+        else:
+            later = max(self._drain_limit, timer)
+            self._drain_limit = min(self._drain_limit, timer)
+            later.cancel()
+
     def note_stopping(self) -> None:
         """Note that the actor handles no more messages."""
+        if self._drain_limit is not None:
+            self._drain_limit.cancel()
+            self._drain_limit = None
         if self._started_at is not None:
             self.seconds_run = current_time() - self._started_at
 
-    def fail(self, failure: BaseException | None) -> None:
+    def fail(self, failure: BaseException) -> None:
         """Keep the exception that the actor failed with."""
         self.failure = failure
 

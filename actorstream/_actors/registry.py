@@ -10,6 +10,7 @@ from actorstream._actors.actor_task import run_actor
 from actorstream._actors.cell import Behavior, Cell, Parent
 from actorstream._actors.dead_letters import DeadLetterLog
 from actorstream._actors.lifecycle import Ending
+from actorstream._actors.options import ActorOptions
 from actorstream._address import Address
 from actorstream._errors import ActorNotFoundError, RouterClosedError
 from actorstream._loop.runtime import Runtime
@@ -91,8 +92,7 @@ class Registry:
         self,
         to: Address,
         behavior: Behavior,
-        mailbox_size: int,
-        stop_timeout: float | None,
+        options: ActorOptions,
         parent: Parent | None = None,
     ) -> Cell:
         """Make a cell for an actor.
@@ -111,7 +111,7 @@ class Registry:
                 f"{to} is taken by {repr_of(self._names[to.id].behavior)}; choose another id, or "
                 f"call `await router.unregister_actor({to.id!r})` first"
             )
-        cell = Cell(to, parent or self, mailbox_size, stop_timeout)
+        cell = Cell(to, parent or self, options)
         self._names[to.id] = cell
         self.cells[cell] = None
         cell.put_actor(behavior)

@@ -39,6 +39,9 @@ class BehaviorIn(Handler, Protocol[C_contra]):
     async def start(self) -> None:
         """Prepare; no message comes before this has returned."""
 
+    def note_draining(self) -> None:
+        """Note that only the messages that are queued already are handled."""
+
     async def stop_children(self) -> None:
         """Stop the actors under this one. Each has its own time limit."""
 

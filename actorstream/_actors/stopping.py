@@ -2,24 +2,43 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
+from typing import Literal
+
+from anyio import current_time
 
 from actorstream._actors.actor_task import serving_cell
 from actorstream._actors.cell import Cell
+from actorstream._actors.options import as_limit
 from actorstream._actors.registry import Registry
 from actorstream._actors.wait_graph import WaitingFor, find_cycle
 from actorstream._address import Address
+from actorstream._checks import check_seconds
 from actorstream._context import current_channel
+from actorstream._loop.runtime import Runtime
+
+logger = logging.getLogger("actorstream")
 
 
-async def stop_actor(registry: Registry, to: Address, *, drain: bool) -> None:
+async def stop_actor(
+    registry: Registry,
+    to: Address,
+    *,
+    drain: bool,
+    timeout: float | Literal["stop_timeout"] | None,
+) -> None:
     """Stop an actor, and wait for its end unless that would wait for the caller."""
+    if timeout != "stop_timeout":
+        check_seconds("timeout", timeout)
     cell = registry.find_ending(to)
     streams = list(cell.channels)
     if cell.supervisor is None:
         registry.forget_name(cell)
     if drain:
         cell.drain()
+        seconds = cell.options.stop_timeout if timeout == "stop_timeout" else as_limit(timeout)
+        _limit_drain(registry.runtime, cell, seconds)
     else:
         cell.stop()
     registry.forget_if_stopped(cell)
@@ -29,6 +48,18 @@ async def stop_actor(registry: Registry, to: Address, *, drain: bool) -> None:
         await cell.wait_ended()
         for stream in streams:
             await stream.wait_left()
+
+
+def _limit_drain(runtime: Runtime, cell: Cell, seconds: float | None) -> None:
+    """Stop an actor at once if it has not finished its messages in time."""
+    if seconds is None or cell.state not in ("starting", "running", "draining"):
+        return
+
+    def stop() -> None:
+        logger.warning("%s did not drain within %g s, and is stopped now", cell.address, seconds)
+        cell.stop()
+
+    cell.incarnation.limit_drain(runtime.timers.call_at(current_time() + seconds, stop))
 
 
 async def wait_stopped(registry: Registry, to: Address) -> None:

@@ -75,6 +75,8 @@ class ChildSpec:
         restart: ``"permanent"``: restart the child however it ends. ``"transient"``: only if it
             fails. ``"temporary"``: never, not even with its siblings.
         mailbox_size: Maximum number of waiting messages; at least 1.
+        start_timeout: Seconds that the child's ``on_start()`` may take; ``None`` and ``inf`` mean
+            no limit. A child that takes longer has failed.
         stop_timeout: Seconds that the child's streams get to clean up, and then its
             ``on_stop()``, until that is cancelled; ``None`` and ``inf`` mean no limit. For a
             child that is a supervisor, the time of its own children does not count.
@@ -90,6 +92,9 @@ class ChildSpec:
         default="permanent", validator=validate(check_choice, get_args(Restart))
     )
     mailbox_size: int = attrs.field(default=100, kw_only=True, validator=validate(check_count))
+    start_timeout: float | None = attrs.field(
+        default=30.0, kw_only=True, validator=validate(check_seconds)
+    )
     stop_timeout: float | None = attrs.field(
         default=5.0, kw_only=True, validator=validate(check_seconds)
     )

@@ -18,6 +18,7 @@ from actorstream._actors.behavior import ActorBehavior, NotStarted, check_actor
 from actorstream._actors.cell import Behavior, Cell
 from actorstream._actors.incarnation import Incarnation
 from actorstream._actors.lifecycle import Ending
+from actorstream._actors.options import ActorOptions
 from actorstream._actors.registry import Registry
 from actorstream._actors.wait_graph import WaitingFor
 from actorstream._address import Address
@@ -118,6 +119,14 @@ class SupervisorBehavior(ActorBehavior):
         for spec in self._options.children:
             await self._start_first(self._children.get(spec.id) or self._add(spec))
 
+    def note_draining(self) -> None:
+        """Restart no child from now on, and stop those that do not run: they hold up the end."""
+        self._restarts_children = False
+        for child in self._children.values():
+            if child.cell.state in ("starting", "stopping", "restarting"):
+                child.batch.cancel()
+                self.registry.stop(child.cell)
+
     async def stop_children(self) -> None:
         """Stop the children, in the reverse order of their start."""
         self._restarts_children = False
@@ -163,7 +172,12 @@ class SupervisorBehavior(ActorBehavior):
 
     def _add(self, spec: ChildSpec) -> Child:
         to = Address(f"{self.cell.address.id}/{spec.id}")
-        cell = self.registry.add(to, NotStarted(), spec.mailbox_size, spec.stop_timeout, self)
+        options = ActorOptions(
+            mailbox_size=spec.mailbox_size,
+            start_timeout=spec.start_timeout,
+            stop_timeout=spec.stop_timeout,
+        )
+        cell = self.registry.add(to, NotStarted(), options, self)
         child = self._children[spec.id] = self._by_cell[cell] = Child(spec, cell)
         return child
 

@@ -1,5 +1,7 @@
 """The life of an actor: its two hooks, its stop, its failure, and how each affects its callers."""
 
+import math
+from functools import partial
 from typing import Any
 
 import pytest
@@ -7,6 +9,7 @@ from anyio import (
     CancelScope,
     Event,
     create_task_group,
+    current_time,
     fail_after,
     get_cancelled_exc_class,
     move_on_after,
@@ -24,6 +27,7 @@ from actorstream import (
     Message,
     MessageRouter,
     RouterClosedError,
+    StartTimeoutError,
     current_message,
 )
 from actorstream.testing import assert_nothing_left, settle
@@ -131,6 +135,71 @@ async def test_failure_in_on_start():
             await sleep_forever()
     assert errors == [error]
     assert actor.diary == [error]
+
+
+class LateStart(Diary):
+    """Does something when its start is cancelled."""
+
+    def __init__(self, when_cancelled: str = "") -> None:
+        super().__init__()
+        self.when_cancelled = when_cancelled
+
+    async def on_start(self) -> None:
+        try:
+            await sleep_forever()
+        except get_cancelled_exc_class():
+            self.diary.append("cancelled")
+            if self.when_cancelled == "swallow":
+                return
+            if self.when_cancelled == "fail":
+                raise ConnectionError("no answer") from None
+            raise
+
+
+@pytest.mark.parametrize("when_cancelled", ["", "swallow", "fail"])
+async def test_a_start_that_takes_too_long_is_a_failure(when_cancelled, unit, caplog):
+    """After `start_timeout` seconds `on_start()` is cancelled, and the actor fails."""
+    actor = LateStart(when_cancelled)
+    with failures() as errors:
+        async with MessageRouter() as router:
+            router.register_actor("a", actor, start_timeout=unit)
+            router.tell_nowait("a", "hello")
+            with fail_after(3 * unit):
+                await sleep_forever()
+    (error,) = errors
+    assert isinstance(error, StartTimeoutError)
+    assert isinstance(error, TimeoutError)
+    assert str(error).startswith("@(a) did not start: its on_start() did not return within")
+    assert actor.diary == ["cancelled", error]
+    assert ("@(a) also failed in its on_start()" in caplog.text) is (when_cancelled == "fail")
+
+
+async def test_a_start_is_bounded_by_30_seconds(router, virtual_time):
+    """`start_timeout` is 30 s by default, `None` and an unreachable number are no limit."""
+    if not virtual_time:
+        pytest.skip("sleeps for a minute")
+    async with MessageRouter(on_failure="stop") as router:
+        router.register_actor("a", LateStart())
+        for id, seconds in (("b", None), ("c", math.inf), ("d", 10**400)):
+            router.register_actor(id, LateStart(), start_timeout=seconds)
+        await sleep(29.9)
+        assert router.list_actors() == ["a", "b", "c", "d"]
+        await sleep(0.2)
+        assert router.list_actors() == ["b", "c", "d"]
+        await sleep(1000)
+        assert router.list_actors() == ["b", "c", "d"]
+
+
+async def test_a_start_in_time_is_not_cancelled_later(router, unit):
+    """The limit of a start does not touch the messages after it."""
+    actor = SlowStart()
+    actor.unit = unit
+    router.register_actor("a", actor, start_timeout=2 * unit)
+    async with create_task_group() as tasks:
+        tasks.start_soon(router.ask, "a", "wait")
+        await sleep(4 * unit)
+        actor.go_on.set()
+    assert actor.diary == ["starting", "start", "wait"]
 
 
 @pytest.mark.parametrize("name", ["on_start", "on_stop"])
@@ -363,6 +432,99 @@ async def test_stop_without_drain_of_a_starting_actor(router):
     await settle()
     await router.stop_actor("a", drain=False)
     assert actor.diary == ["starting", "shutdown"]
+
+
+LIMITS: list[tuple[float | None, dict[str, Any], float | None]] = [
+    (1, {}, 1),
+    (1, {"timeout": 2}, 2),
+    (None, {"timeout": 2}, 2),
+    (1, {"timeout": None}, None),
+    (1, {"timeout": math.inf}, None),
+    (1, {"timeout": 10**400}, None),
+    (None, {}, None),
+]
+
+
+@pytest.mark.parametrize(("stop_timeout", "options", "limit"), LIMITS)
+async def test_a_drain_is_bounded(router, caplog, virtual_time, stop_timeout, options, limit):
+    """A drain takes `stop_timeout` or its own `timeout` at most; then the actor is stopped."""
+    if not virtual_time:
+        pytest.skip("measures seconds")
+    router.register_actor("a", actor := Diary(), stop_timeout=stop_timeout)
+    await router.tell("a", "wait")
+    before = current_time()
+    with move_on_after(20) as scope:
+        await router.stop_actor("a", **options)
+    if limit is None:
+        assert scope.cancelled_caught
+        actor.go_on.set()
+        await router.wait_stopped("a")
+        assert actor.diary == ["start", "wait", "normal"]
+        assert caplog.text == ""
+    else:
+        assert current_time() - before == limit
+        assert actor.diary == ["start", "wait", "shutdown"]
+        assert f"@(a) did not drain within {limit} s" in caplog.text
+
+
+async def test_the_shorter_limit_of_two_drains_counts(router, unit):
+    """A second draining stop may only shorten the time of the first."""
+    router.register_actor("a", actor := Diary(), stop_timeout=None)
+    await router.tell("a", "wait")
+    with fail_after(3 * unit):
+        async with create_task_group() as tasks:
+            for timeout in (100 * unit, unit, 200 * unit, None):
+                tasks.start_soon(partial(router.stop_actor, "a", timeout=timeout))
+    assert actor.diary == ["start", "wait", "shutdown"]
+
+
+async def test_a_drain_that_takes_too_long_answers_every_asker(router, unit):
+    """When the time of a drain is up, the running and the queued ask get `ActorStoppedError`."""
+    answers: list[type] = []
+
+    async def ask() -> None:
+        with pytest.raises(ActorStoppedError) as caught:
+            await router.ask("a", "wait", timeout=None)
+        answers.append(caught.type)
+
+    router.register_actor("a", Diary(), stop_timeout=unit)
+    async with create_task_group() as tasks:
+        tasks.start_soon(ask)
+        tasks.start_soon(ask)
+        await settle()
+        await router.stop_actor("a")
+    assert answers == [ActorStoppedError] * 2
+
+
+async def test_a_drain_is_bounded_although_no_one_waits_for_it(router, unit):
+    """The time of a drain also passes if the wait for the stop is cancelled."""
+    router.register_actor("a", actor := Diary(), stop_timeout=2 * unit)
+    await router.tell("a", "wait")
+    with move_on_after(unit):
+        await router.stop_actor("a")
+    with fail_after(3 * unit):
+        await router.wait_stopped("a")
+    assert actor.diary == ["start", "wait", "shutdown"]
+
+
+async def test_a_drain_during_a_start_that_hangs(router, unit):
+    """The time of a drain passes during `on_start()`, too."""
+    actor = SlowStart()
+    actor.unit = 100 * unit
+    router.register_actor("a", actor, stop_timeout=unit)
+    await settle()
+    with fail_after(3 * unit):
+        await router.stop_actor("a")
+    assert actor.diary == ["starting", "shutdown"]
+
+
+@pytest.mark.parametrize("wrong", ["1", True, -1, math.nan])
+async def test_bad_timeout_of_a_stop(router, wrong):
+    """A bad timeout is refused before anything is stopped."""
+    router.register_actor("a", Diary())
+    with pytest.raises((TypeError, ValueError), match="timeout is"):
+        await router.stop_actor("a", timeout=wrong)
+    assert await router.ask("a", "hello", 1) == 1
 
 
 async def test_id_of_an_actor_that_drains_is_free(router):

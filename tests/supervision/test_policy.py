@@ -336,7 +336,8 @@ def test_the_defaults_of_a_child_are_those_of_otp() -> None:
     """Permanent, with five seconds to stop."""
     spec = ChildSpec("a", Worker)
     assert (spec.id, spec.factory) == ("a", Worker)
-    assert (spec.restart, spec.mailbox_size, spec.stop_timeout) == ("permanent", 100, 5.0)
+    assert (spec.restart, spec.mailbox_size) == ("permanent", 100)
+    assert (spec.start_timeout, spec.stop_timeout) == (30.0, 5.0)
 
 
 def test_a_spec_is_frozen() -> None:
@@ -404,22 +405,28 @@ def test_a_mailbox_holds_a_whole_number_of_messages(wrong: Any, error: type[Exce
         ChildSpec("a", Worker, mailbox_size=wrong)
 
 
+@pytest.mark.parametrize("name", ["start_timeout", "stop_timeout"])
 @pytest.mark.parametrize("seconds", [None, 0, 0.5, math.inf, 10**400])
-def test_a_stop_timeout_is_a_number_of_seconds_or_none(seconds: float | None) -> None:
-    assert ChildSpec("a", Worker, stop_timeout=seconds).stop_timeout == seconds
+def test_a_time_limit_is_a_number_of_seconds_or_none(name: str, seconds: float | None) -> None:
+    options: Any = {name: seconds}
+    assert getattr(ChildSpec("a", Worker, **options), name) == seconds
 
 
+@pytest.mark.parametrize("name", ["start_timeout", "stop_timeout"])
 @pytest.mark.parametrize("wrong", [-1, -math.inf, math.nan])
-def test_a_negative_stop_timeout_is_a_value_error(wrong: float) -> None:
-    with pytest.raises(ValueError, match="stop_timeout is 0 seconds or more") as caught:
-        ChildSpec("a", Worker, stop_timeout=wrong)
+def test_a_negative_time_limit_is_a_value_error(name: str, wrong: float) -> None:
+    options: Any = {name: wrong}
+    with pytest.raises(ValueError, match=f"{name} is 0 seconds or more") as caught:
+        ChildSpec("a", Worker, **options)
     assert repr(wrong) in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["start_timeout", "stop_timeout"])
 @pytest.mark.parametrize("wrong", ["1", True, [1]])
-def test_a_stop_timeout_that_is_not_a_number_is_a_type_error(wrong: Any) -> None:
-    with pytest.raises(TypeError, match="stop_timeout is a number of seconds or None"):
-        ChildSpec("a", Worker, stop_timeout=wrong)
+def test_a_time_limit_that_is_not_a_number_is_a_type_error(name: str, wrong: Any) -> None:
+    options: Any = {name: wrong}
+    with pytest.raises(TypeError, match=f"{name} is a number of seconds or None"):
+        ChildSpec("a", Worker, **options)
 
 
 # check_supervisor

@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -30,6 +31,7 @@ from actorstream import (
     MessageRouter,
     RestartLimitError,
     RouterClosedError,
+    StartTimeoutError,
     Supervisor,
 )
 from actorstream.testing import assert_nothing_left, settle
@@ -894,7 +896,7 @@ async def test_a_slow_start_or_stop_is_no_long_run(router, slow, unit):
 
     def backoff(attempt: int) -> float:
         asked.append(attempt)
-        return 0.1 * unit
+        return 0.1
 
     spec = ChildSpec("a", make, stop_timeout=None)
     supervisor = Supervisor([spec], backoff=backoff, max_restarts=100, within=5 * unit)
@@ -1026,6 +1028,124 @@ async def test_a_drain_during_a_first_start_that_fails():
                 with pytest.raises(ActorStoppedError) as caught:
                     await anext(stream.payloads())
     assert caught.type is ActorStoppedError
+
+
+class FailsToRestart(Worker):
+    """Starts once; each later start hangs, or fails after some time."""
+
+    def __init__(self, log: Log, seconds: float) -> None:
+        super().__init__("a", log)
+        self.seconds = seconds
+
+    async def on_start(self) -> None:
+        await super().on_start()
+        if self.log.count("+a") > 1:
+            await sleep(self.seconds)
+            raise ConnectionError("no answer")
+
+
+@pytest.mark.parametrize("seconds", [2, math.inf])
+@pytest.mark.parametrize("moment", [1, 2, 5])
+async def test_a_supervisor_that_is_to_stop_restarts_no_child(router, moment, seconds, unit):
+    """A stop of a supervisor ends the restart of its child at once, even if it drains."""
+    log: Log = []
+    spec = ChildSpec("a", lambda: FailsToRestart(log, seconds * unit), start_timeout=None)
+    router.register_actor("s", Supervisor([spec], max_restarts=1000), stop_timeout=None)
+    await router.tell("s/a", "fail")
+    await sleep(moment * unit)
+    starts = log.count("+a")
+    with fail_after(unit):
+        await router.stop_actor("s")
+    assert log == ["+a", "-a"] * starts
+    assert_nothing_left(router)
+
+
+async def test_a_child_that_fails_while_its_supervisor_drains(router):
+    """It is not restarted, and the supervisor's handler that asks it is told so."""
+    log: Log = []
+    told: list[type] = []
+    go_on = Event()
+
+    class Boss(Supervisor):
+        async def receive(self, message: Message) -> None:
+            await go_on.wait()
+            with pytest.raises(ActorNotFoundError) as caught:
+                await self.ask("s/a", "hello", timeout=None)
+            told.append(caught.type)
+
+    router.register_actor("s", Boss([child("a", log)]))
+    await router.tell("s", "go")
+    async with create_task_group() as tasks:
+        tasks.start_soon(router.stop_actor, "s")
+        await settle()
+        await router.tell("s/a", "fail")
+        await settle(20)
+        go_on.set()
+    assert told == [ActorNotFoundError]
+    assert log == ["+a", "-a"]
+
+
+async def test_a_drain_of_a_supervisor_whose_child_hangs_in_its_first_start(router, unit):
+    """The limit of the drain ends the start."""
+    supervisor = Supervisor([ChildSpec("a", lambda: SlowToStart("a", [], math.inf))])
+    router.register_actor("s", supervisor, stop_timeout=unit)
+    await settle()
+    with fail_after(3 * unit):
+        await router.stop_actor("s")
+    assert_nothing_left(router)
+
+
+@pytest.mark.parametrize("restart", ["permanent", "transient"])
+async def test_the_limit_of_a_drain_is_for_one_incarnation(router, restart, unit):
+    """A child that was drained in time and restarted is not stopped later."""
+    log: Log = []
+    router.register_actor("s", Supervisor([child("a", log, restart, stop_timeout=unit)]))
+    await router.ask("s/a", "hello")
+    await router.stop_actor("s/a")
+    await sleep(3 * unit)
+    assert log == (["+a", "-a", "+a"] if restart == "permanent" else ["+a", "-a"])
+
+
+async def test_a_drain_that_takes_too_long_is_final_for_a_transient_child(router, unit):
+    """A child that is cut short comes back only if it is permanent."""
+    log: Log = []
+    kinds = ("permanent", "transient", "temporary")
+    specs = [child(kind, log, kind, stop_timeout=unit) for kind in kinds]
+    router.register_actor("s", Supervisor(specs))
+    for kind in kinds:
+        await router.tell(f"s/{kind}", "wait")
+        await settle(20)
+        await router.stop_actor(f"s/{kind}")
+    await settle(20)
+    assert router.list_actors() == ["s", "s/permanent"]
+
+
+async def test_a_start_that_takes_too_long_is_a_failure_of_the_child():
+    """It counts like an exception in `on_start()`."""
+    log: Log = []
+
+    def make() -> Actor:
+        return FailsToRestart(log, math.inf)
+
+    with failures() as errors:
+        async with MessageRouter() as router:
+            spec = ChildSpec("a", make, start_timeout=0.02)
+            router.register_actor("s", Supervisor([spec], max_restarts=2))
+            await router.tell("s/a", "fail")
+            await sleep_forever()
+    (error,) = errors
+    assert isinstance(error, RestartLimitError)
+    assert isinstance(error.__cause__, StartTimeoutError)
+    assert log == ["+a", "-a"] * 3
+
+
+async def test_the_start_of_a_supervisor_does_not_count_its_children(router, unit):
+    """`start_timeout` bounds the supervisor's own `on_start()`; each child has its own limit."""
+    log: Log = []
+    children = [ChildSpec(name, partial(SlowToStart, name, log, unit)) for name in "abc"]
+    router.register_actor("s", Supervisor(children), start_timeout=2 * unit)
+    await router.ask("s/c", "hello")
+    assert log == ["+a", "+b", "+c"]
 
 
 async def test_router_exit_during_a_backoff():
