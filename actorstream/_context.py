@@ -7,15 +7,36 @@ from typing import Any
 
 from actorstream._message import Message
 
-current_request: ContextVar[Message | None] = ContextVar(
-    "actorstream.current_request", default=None
+# One variable for all three: setting a variable is the dear part of a change of context.
+_work: ContextVar[tuple[Message | None, Any, Any]] = ContextVar(
+    "actorstream.work", default=(None, None, None)
 )
 
-current_cell: ContextVar[Any] = ContextVar("actorstream.current_cell", default=None)
-"""The cell of the actor whose task runs this code; ``None`` in a stream's producer."""
 
-current_channel: ContextVar[Any] = ContextVar("actorstream.current_channel", default=None)
-"""The channel into which the running producer puts its items."""
+def begin_work(request: Message | None, *, cell: object = None, channel: object = None) -> None:
+    """Note what the code in this context works for from now on.
+
+    Args:
+        request: The request that it serves.
+        cell: The cell of the actor whose task it is, if it is one.
+        channel: The channel into which it puts items, if it is a stream's producer.
+    """
+    _work.set((request, cell, channel))
+
+
+def current_request() -> Message | None:
+    """Return the request that the running code serves."""
+    return _work.get()[0]
+
+
+def current_cell() -> Any:
+    """Return the cell of the actor whose task runs this code; ``None`` in a producer."""
+    return _work.get()[1]
+
+
+def current_channel() -> Any:
+    """Return the channel into which the running producer puts its items."""
+    return _work.get()[2]
 
 
 def current_message() -> Message:
@@ -26,7 +47,7 @@ def current_message() -> Message:
     Raises:
         LookupError: No actor is handling a message here.
     """
-    message = current_request.get()
+    message = current_request()
     if message is None:
         raise LookupError(
             "there is no current message here; call current_message() inside an actor's "

@@ -90,7 +90,10 @@ class Actor:
     # Hooks
 
     async def on_start(self) -> None:
-        """Prepare; the first message and the first stream come after this has returned."""
+        """Prepare; the first message and the first stream come after this has returned.
+
+        Context variables that this sets are seen by ``on_stop()``, but not by handlers.
+        """
 
     async def on_stop(self, reason: str | BaseException) -> None:
         """Clean up; runs however the actor ends, after its streams are gone.
@@ -106,9 +109,9 @@ class Actor:
     async def receive(self, message: Message) -> Any:
         """Handle a message for which no method is marked with ``@handles``.
 
-        Messages are handled one at a time, in the order in which they were sent. The return
-        value is the reply to an ask. An exception reaches the asker as the cause of an
-        ``ActorError``; after a tell, this actor fails with it.
+        Messages are handled one at a time, in the order in which they were sent, each in a copy
+        of its sender's context. The return value is the reply to an ask. An exception reaches
+        the asker as the cause of an ``ActorError``; after a tell, this actor fails with it.
 
         Raises:
             UnhandledMessageError: Always, unless a subclass overrides this.

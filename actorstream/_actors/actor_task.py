@@ -9,7 +9,7 @@ from anyio import CancelScope, get_cancelled_exc_class, move_on_after
 
 from actorstream._actors.cell import Cell
 from actorstream._address import Address
-from actorstream._context import current_cell, current_request
+from actorstream._context import begin_work, current_cell, current_request
 from actorstream._errors import ActorError
 from actorstream._loop.failures import split_failure
 from actorstream._texts import repr_of
@@ -24,8 +24,7 @@ async def run_actor(cell: Cell) -> None:
         BaseException: What also ends the router: a failure without a supervisor, a
             cancellation, a ``KeyboardInterrupt``.
     """
-    current_cell.set(cell)
-    current_request.set(None)  # the actor may be registered in another actor's handler
+    begin_work(None, cell=cell)  # the router may have been entered in another router's actor
     is_fatal = False
     try:
         # A cancellation of the router does not reach a child: its supervisor stops it in turn.
@@ -140,7 +139,7 @@ def _as_exception(address: Address, failure: BaseException) -> Exception:
 
 def serving_cell() -> Cell | None:
     """Return the cell whose next message waits for the running code, if there is one."""
-    cell: Cell | None = current_cell.get()
-    if cell is None or not cell.is_busy_with(current_request.get()):
+    cell: Cell | None = current_cell()
+    if cell is None or not cell.is_busy_with(current_request()):
         return None
     return cell

@@ -49,10 +49,10 @@ def make_message(
 
 
 def _running_actor() -> Address | None:
-    request = current_request.get()
+    request = current_request()
     if request is not None:
         return request.to
-    cell = current_cell.get()  # in an actor's on_start() or on_stop()
+    cell = current_cell()  # in an actor's on_start() or on_stop()
     return None if cell is None else cell.address
 
 

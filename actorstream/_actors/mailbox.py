@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine
+from contextvars import Context, copy_context
 from typing import Any
 
 from anyio.lowlevel import checkpoint
@@ -33,16 +34,18 @@ class Envelope:
 
     Attributes:
         message: What is sent.
+        context: A copy of the sender's context, for the handler.
         reply: Where the answer goes, if one is awaited.
         waiter: Where the sender waits for room in the queue; ``None`` once the message is queued,
             or if the sender waits only for the answer.
         queued: Whether it is in the queue, and its sender has not given up.
     """
 
-    __slots__ = ("message", "queued", "reply", "waiter")
+    __slots__ = ("context", "message", "queued", "reply", "waiter")
 
     def __init__(self, message: Message, reply: Reply | None = None) -> None:
         self.message: Message = message
+        self.context: Context = copy_context()
         self.reply: Reply | None = reply
         self.waiter: StrictWaiter | None = None
         self.queued: bool = False
@@ -50,7 +53,7 @@ class Envelope:
     def empty(self) -> None:
         """Note that its sender has given up; keep nothing of it alive."""
         self.queued = False
-        del self.message, self.reply
+        del self.context, self.message, self.reply
 
 
 class Mailbox:

@@ -12,9 +12,10 @@ from actorstream._actors.mailbox import Envelope, Mailbox
 from actorstream._actors.reply import Reply
 from actorstream._actors.wait_graph import Node, WaitsFor
 from actorstream._address import Address
-from actorstream._context import current_request
+from actorstream._context import begin_work, current_cell
 from actorstream._errors import ActorError, UnhandledMessageError, claim_unhandled
 from actorstream._loop.failures import split_failure
+from actorstream._loop.jobs import JOB_DONE, finish_job, next_job
 from actorstream._message import Message
 from actorstream._texts import describe, text_of
 
@@ -88,24 +89,38 @@ class MessageLoop:
 
     async def run(self, handler: Handler) -> None:
         """Handle messages until the mailbox has ended and is empty."""
+        jobs = self._handle_all(handler, current_cell())
+        send = jobs.send
+        send(None)
+        try:
+            while True:
+                got = await self._mailbox.get()
+                if got is None:
+                    return
+                if not isinstance(got, Envelope):
+                    await got()
+                    continue
+                self._current = got
+                try:
+                    step = got.context.run(send, got)
+                    if step is not JOB_DONE:
+                        await finish_job(jobs, got.context, step)
+                finally:
+                    self._waits_for = None
+                self._current = got = None  # do not keep the last message alive while idle
+        finally:
+            jobs.close()
+
+    async def _handle_all(self, handler: Handler, cell: object) -> None:
+        """Handle each message in a copy of its sender's context: what it sets is gone with it."""
         while True:
-            got = await self._mailbox.get()
-            if got is None:
-                return
-            if not isinstance(got, Envelope):
-                await got()
-                continue
-            self._current = got
-            token = current_request.set(got.message)
-            try:
-                if got.reply is None:
-                    await self._tell(handler, got.message)
-                else:
-                    await self._ask(handler, got.message, got.reply)
-            finally:
-                current_request.reset(token)
-                self._waits_for = None
-            self._current = got = None  # do not keep the last message alive while idle
+            envelope: Any = await next_job()
+            begin_work(envelope.message, cell=cell)
+            if envelope.reply is None:
+                await self._tell(handler, envelope.message)
+            else:
+                await self._ask(handler, envelope.message, envelope.reply)
+            del envelope
 
     async def _tell(self, handler: Handler, message: Message) -> None:
         try:

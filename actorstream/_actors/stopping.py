@@ -70,7 +70,7 @@ async def wait_stopped(registry: Registry, to: Address) -> None:
 
 def _waits_for_caller(cell: Cell, cells: Iterable[Cell]) -> bool:
     """Return whether a cell's end waits for the running code, or for the actor of that code."""
-    caller, channel = serving_cell(), current_channel.get()
+    caller, channel = serving_cell(), current_channel()
     if caller is not None and find_cycle(caller, cell):
         return True
     if caller is None and channel is not None:

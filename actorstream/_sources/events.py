@@ -116,7 +116,7 @@ class EventIterator(Source, Generic[T]):
         channel = running_channel()
         closing = None if channel is None else channel.closing_event
         is_seen = closing is not None and closing.type == "error"
-        is_in_actor = channel is not None or current_cell.get() is not None
+        is_in_actor = channel is not None or current_cell() is not None
         if failure is None or is_seen or not is_in_actor:
             return
         if not self._over:

@@ -342,5 +342,5 @@ class Channel:
 
 def running_channel() -> Channel | None:
     """Return the channel of the producer that runs this code, while that producer is live."""
-    channel: Channel | None = current_channel.get()
+    channel: Channel | None = current_channel()
     return channel if channel is not None and channel.live else None

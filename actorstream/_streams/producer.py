@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from anyio import current_effective_deadline, get_cancelled_exc_class
 from anyio.lowlevel import checkpoint
 
-from actorstream._context import current_cell, current_channel, current_request
+from actorstream._context import begin_work
 from actorstream._errors import StreamClosedError, StreamingNotSupportedError
 from actorstream._loop.failures import split_failure
 from actorstream._message import AsyncStreamMessage, is_event
@@ -51,9 +51,7 @@ async def produce(
         opener: Calls the method.
         method: The actor's method.
     """
-    current_request.set(channel.request)
-    current_channel.set(channel)
-    current_cell.set(None)
+    begin_work(channel.request, channel=channel)
     try:
         with task.scope:
             try:

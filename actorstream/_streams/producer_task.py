@@ -169,6 +169,6 @@ class ProducerTask:
 
 def running_task() -> ProducerTask | None:
     """Return the task of the producer that runs this code, while that task is live."""
-    channel = current_channel.get()
+    channel = current_channel()
     task: ProducerTask | None = None if channel is None else channel.task
     return task if task is not None and task.live else None

@@ -9,7 +9,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from contextvars import copy_context
 from functools import partial
+from typing import TypeVar
 
 from anyio import current_time
 
@@ -40,6 +42,8 @@ from actorstream._supervision.policy import (
 logger = logging.getLogger("actorstream")
 
 _OPTIONS = "_actorstream_options"
+
+T = TypeVar("T")
 
 
 class Supervisor(Actor):
@@ -234,7 +238,8 @@ class SupervisorBehavior(ActorBehavior):
         """Restart children after the backoff of the one that ended."""
         for id in batch:
             self._children[id].join(batch)
-        seconds = delay(self._options.backoff, child.next_attempt(self._options.within))
+        attempt = child.next_attempt(self._options.within)
+        seconds = _call_apart(partial(delay, self._options.backoff, attempt))
         start = partial(self.cell.mailbox.put_system, partial(self._restart, batch))
         if seconds:
             when = current_time() + seconds
@@ -268,13 +273,18 @@ class SupervisorBehavior(ActorBehavior):
 
     def _make(self, child: Child) -> ActorBehavior:
         try:
-            actor = check_actor(child.spec.factory())
+            actor = check_actor(_call_apart(child.spec.factory))
             _check_fresh(actor, child.cell.behavior)
         except (TypeError, ValueError) as exc:
             with suppress(Exception):  # an exception of a frozen class takes no note
                 exc.add_note(f"It was made by the factory of ChildSpec({child.spec.id!r}, ...)")
             raise
         return make_behavior(actor, self.registry)
+
+
+def _call_apart(function: Callable[[], T]) -> T:
+    """Call a user's function in a copy of the context: what it sets there is gone with it."""
+    return copy_context().run(function)
 
 
 def _log_failure(cell: Cell) -> None:

@@ -7,7 +7,6 @@ import math
 import threading
 import weakref
 from contextlib import suppress
-from contextvars import ContextVar
 from typing import Any
 
 import anyio
@@ -143,22 +142,6 @@ async def test_current_message_elsewhere():
         await router.ask("a", "x")
         await settle()
     assert seen == [1, 1]
-
-
-async def test_context(router):
-    """A handler runs in its actor's context, and leaves the asker's context unchanged."""
-    variable: ContextVar[str] = ContextVar("variable", default="default")
-
-    class Sets(Actor):
-        async def receive(self, message):
-            seen = variable.get()
-            variable.set("actor")
-            return seen
-
-    router.register_actor("a", Sets())
-    variable.set("asker")
-    assert await router.ask("a", "x") == "default"
-    assert variable.get() == "asker"
 
 
 # The sender
