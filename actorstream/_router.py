@@ -9,6 +9,7 @@ from actorstream._actors import ask_and_tell, stopping, stream_and_subscribe
 from actorstream._actors.actor import Actor
 from actorstream._actors.ask_and_tell import make_message
 from actorstream._actors.behavior import actor_in, check_actor
+from actorstream._actors.helpers import register
 from actorstream._actors.options import ActorOptions
 from actorstream._actors.registry import OnFailure, Registry
 from actorstream._actors.stream_and_subscribe import OnChunk
@@ -91,6 +92,9 @@ class MessageRouter:
     ) -> Address:
         """Register an actor under an id, and return its address. An open router starts it.
 
+        An actor that another one's code registers below its own address is a helper: it is stopped
+        with its maker, before the maker's ``on_stop()``.
+
         Args:
             id: The actor's id; may be a path such as ``"workers/a"``.
             actor: An instance of a subclass of ``Actor``.
@@ -111,7 +115,7 @@ class MessageRouter:
             mailbox_size=mailbox_size, start_timeout=start_timeout, stop_timeout=stop_timeout
         )
         behavior = make_behavior(actor, self._registry)
-        self._registry.launch_soon(self._registry.add(to, behavior, options))
+        register(self._registry, to, behavior, options)
         return to
 
     async def stop_actor(

@@ -77,8 +77,11 @@ async def _clean_up(cell: Cell, *, is_fatal: bool) -> None:
     with _Limit(cell, "the streams of %s did not end within %g s; its on_stop() runs now"):
         for stream in streams:
             await stream.wait_left()
-    with _Limit(cell, "%s did not stop within %g s, and was cancelled"):
-        await _stop(cell, is_fatal=is_fatal)
+    try:
+        with _Limit(cell, "%s did not stop within %g s, and was cancelled"):
+            await _stop(cell, is_fatal=is_fatal)
+    finally:
+        await cell.behavior.stop_helpers()  # noqa: ASYNC102 - those of on_stop(); shielded above
 
 
 class _Limit:

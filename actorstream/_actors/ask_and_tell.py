@@ -12,7 +12,7 @@ from anyio.lowlevel import checkpoint
 
 from actorstream._abort import AbortSignal, attach, deadline_of, detach
 from actorstream._actors.actor_task import serving_cell
-from actorstream._actors.cell import Cell
+from actorstream._actors.cell import NO_SUCH_ACTOR, Cell
 from actorstream._actors.mailbox import Envelope
 from actorstream._actors.registry import Registry
 from actorstream._actors.reply import Reply
@@ -94,13 +94,13 @@ def _receiver(registry: Registry, message: Message) -> Cell | None:
     cell = _find_receiver(registry, message)
     if cell is None:
         known = registry.get(message.to)
-        why = "there is no such actor" if known is None else f"it is {known.state}"
+        why = NO_SUCH_ACTOR if known is None else f"it is {known.state}"
         registry.on_dead_letter(message, why)
     return cell
 
 
 def _find_receiver(registry: Registry, message: Message) -> Cell | None:
-    cell = registry.get(message.to)
+    cell = registry.get(message.to) or registry.expect(message.to)
     return cell if cell is not None and cell.accepting else None
 
 
@@ -111,7 +111,7 @@ async def ask(
     check_seconds("timeout", timeout)
     check_signal("signal", signal)
     registry.runtime.check_open(or_closing=True)
-    cell = registry.find(message.to)
+    cell = registry.reach(message.to)
     if not cell.accepting:
         raise cell.stopped_error()
     if signal is not None:

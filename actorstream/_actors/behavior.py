@@ -1,10 +1,9 @@
-"""How a cell calls the actor in it: which method runs when."""
+"""How a cell calls the actor in it: which method runs when, and what ends with the actor."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from inspect import isawaitable
-from types import MappingProxyType
 from typing import Any
 
 from anyio import current_time
@@ -12,8 +11,10 @@ from anyio import current_time
 from actorstream._actors.actor import Actor
 from actorstream._actors.cell import Cell
 from actorstream._actors.handlers import argument, tables_of, types_of
+from actorstream._actors.lifecycle import Ending
 from actorstream._actors.registry import Registry
 from actorstream._actors.slot import slot_of
+from actorstream._actors.wait_graph import WaitingFor
 from actorstream._errors import ActorNotFoundError, StreamingNotSupportedError
 from actorstream._message import Message
 from actorstream._ports.port import Port, end_port
@@ -23,7 +24,10 @@ from actorstream._texts import repr_of
 
 
 class ActorBehavior:
-    """Calls the methods of an actor.
+    """Calls the methods of an actor, and is the parent of its helpers.
+
+    A helper is an actor that the code of this one has registered under a path below its own
+    address. It ends with its maker, before the maker's ``on_stop()``, as a child does.
 
     Args:
         actor: The actor.
@@ -33,13 +37,14 @@ class ActorBehavior:
         cell: The cell that the actor is in; set by ``attach()``.
     """
 
-    __slots__ = ("_handlers", "actor", "cell", "registry")
+    __slots__ = ("_handlers", "_helpers", "actor", "cell", "registry")
 
     def __init__(self, actor: Actor, registry: Registry) -> None:
         self.actor = actor
         self.registry = registry
         self.cell: Cell
         self._handlers = tables_of(type(actor)).handlers
+        self._helpers: dict[Cell, None] = {}
 
     def __repr__(self) -> str:
         return repr(self.actor)
@@ -95,7 +100,19 @@ class ActorBehavior:
         """Do nothing: a plain actor just handles its messages."""
 
     async def stop_children(self) -> None:
-        """Do nothing: a plain actor has no children."""
+        """Stop the helpers: a plain actor has no other children."""
+        await self.stop_helpers()
+
+    async def stop_helpers(self) -> None:
+        """Stop the helpers, in the reverse order of their registration."""
+        while self._helpers:
+            helper = next(reversed(self._helpers))
+            if self.cell.router_closing:
+                helper.note_router_closing()
+            self.registry.stop(helper)
+            with WaitingFor(self.cell, helper):
+                await helper.wait_stopped()
+            self._helpers.pop(helper, None)
 
     async def stop(self, reason: str | BaseException) -> None:
         """Call ``on_stop()``."""
@@ -107,37 +124,35 @@ class ActorBehavior:
             end_port(port, outcome)
         slot_of(self.actor).leave()
 
+    def release_children(self) -> None:
+        """Do nothing: helpers do not outlive their maker."""
 
-class NotStarted:
-    """The behavior of a cell whose first actor has not been made."""
+    # As the parent of its helpers' cells
 
-    kind = "no actor yet"
-    ports: Mapping[str, Port[Any]] = MappingProxyType({})
-    starts_at_once = False
+    def add_helper(self, helper: Cell) -> None:
+        """Stop an actor with this one."""
+        self._helpers[helper] = None
 
-    def __repr__(self) -> str:
-        return f"<{self.kind}>"
+    def should_restart(self, cell: Cell, ending: Ending) -> bool:
+        """Return False: a helper comes back if its maker registers it again."""
+        return False
 
-    def attach(self, cell: Cell) -> None:
-        """Do nothing: there is no actor."""
+    def keeps_name(self, cell: Cell) -> bool:
+        """Return False: the maker may register another one at once."""
+        return False
 
-    async def start(self) -> None:
-        """Never called."""
+    def on_terminated(self, cell: Cell) -> None:
+        """Forget a helper; raise or log its failure."""
+        self._helpers.pop(cell, None)
+        self.registry.on_terminated(cell)
 
-    async def handle(self, message: Message) -> Any:
-        """Never called."""
+    def on_dead_letter(self, message: Message, why: str) -> None:
+        """Pass an undeliverable message on."""
+        self.registry.on_dead_letter(message, why)
 
-    def note_draining(self) -> None:
-        """Never called."""
-
-    async def stop_children(self) -> None:
-        """Never called."""
-
-    async def stop(self, reason: str | BaseException) -> None:
-        """Never called."""
-
-    def detach(self, outcome: Callable[[], Outcome]) -> None:
-        """Do nothing: there is no actor."""
+    def on_dead_letters(self, messages: list[Message], why: str) -> None:
+        """Pass the lost queue of a helper on."""
+        self.registry.on_dead_letters(messages, why)
 
 
 def _check_awaitable(actor: Actor, name: str, made: object) -> Awaitable[object]:

@@ -6,36 +6,49 @@ cell: the address and the queued messages stay. Each actor in a cell is one inca
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TypeAlias
 
-from anyio import Event, current_time
+from anyio import current_time
 from anyio.lowlevel import checkpoint
 
+from actorstream._actors.cell_state import CellState
 from actorstream._actors.incarnation import Incarnation
-from actorstream._actors.lifecycle import ACCEPTS, INITIAL, State, Transition, next_state
+from actorstream._actors.lifecycle import ACCEPTS
 from actorstream._actors.mailbox import Envelope, Mailbox
 from actorstream._actors.message_loop import MessageLoop
+from actorstream._actors.not_started import NotStarted
 from actorstream._actors.options import ActorOptions
 from actorstream._actors.roles import BehaviorIn, ParentOf
 from actorstream._actors.wait_graph import Node, WaitsFor
 from actorstream._address import Address
-from actorstream._errors import ActorRestartedError, ActorStoppedError, StartTimeoutError
+from actorstream._errors import (
+    ActorNotFoundError,
+    ActorRestartedError,
+    ActorStoppedError,
+    ActorStreamError,
+    StartTimeoutError,
+)
 from actorstream._message import Message
 from actorstream._ports.port import end_port
 from actorstream._streams.channel import Channel
 from actorstream._streams.outcome import Outcome, actor_restarted, actor_stopped, router_closed
 
+NO_SUCH_ACTOR = "there is no such actor"
 
-class Cell:
+
+class Cell(CellState):
     """What stays of an actor across restarts, from registration until the final stop.
 
     Args:
         parent: Decides whether the actor is restarted.
         options: The limits of the actor.
+        absence: For a cell that waits for an actor, which may never come: makes the error that
+            says that there is none.
 
     Attributes:
+        absence: See above; ``None`` once an actor has the address.
         behavior: How the actor is called; set by ``put_actor()``.
         channels: The open streams, in the order of opening.
         incarnation: The current one, or the last one.
@@ -44,7 +57,7 @@ class Cell:
     """
 
     __slots__ = (
-        "_changed",
+        "absence",
         "address",
         "behavior",
         "channels",
@@ -54,21 +67,26 @@ class Cell:
         "options",
         "parent",
         "router_closing",
-        "state",
     )
 
-    def __init__(self, address: Address, parent: ParentOf[Cell], options: ActorOptions) -> None:
+    def __init__(
+        self,
+        address: Address,
+        parent: ParentOf[Cell],
+        options: ActorOptions,
+        absence: Callable[[], ActorNotFoundError] | None = None,
+    ) -> None:
+        super().__init__()
+        self.absence = absence
         self.address = address
         self.parent = parent
         self.options = options
         self.mailbox = Mailbox(options.mailbox_size)
         self.messages = MessageLoop(address, self.mailbox, parent)
-        self.state: State = INITIAL
-        self.behavior: BehaviorIn[Cell]
+        self.behavior: BehaviorIn[Cell] = NotStarted()
         self.channels: dict[Channel, None] = {}
         self.incarnation = Incarnation(0)
         self.router_closing = False
-        self._changed: Event | None = None
 
     def __repr__(self) -> str:
         return f"<Cell of {self.address}: {self.state}>"
@@ -93,6 +111,8 @@ class Cell:
     @property
     def waits_for(self) -> Iterable[Node]:
         """The actors that the running code waits for."""
+        if self.absence is not None and self.supervisor is not None:
+            return (self.supervisor,)
         return self.messages.waits_for
 
     def note_waits(self) -> WaitsFor:
@@ -136,23 +156,30 @@ class Cell:
         while self.state != "stopped":
             await self._wait_changed()
 
-    async def _wait_changed(self) -> None:
-        if self._changed is None:
-            self._changed = Event()
-        await self._changed.wait()
-
-    def _apply(self, transition: Transition) -> None:
-        self.state = next_state(self.state, transition)
-        if self._changed is not None:
-            self._changed.set()
-            self._changed = None
-
     # Commands
 
     def put_actor(self, behavior: BehaviorIn[Cell]) -> None:
         """Put the first actor, or a fresh one for a restart, into the cell."""
-        self.behavior = behavior
         behavior.attach(self)
+        last, self.behavior = self.behavior, behavior
+        last.release_children()
+
+    def may_pass_to(self, parent: ParentOf[Cell]) -> bool:
+        """Return whether a parent may take the cell over: no actor is in it now.
+
+        Either the cell waits for an actor of any parent, or it was kept for this one: the fresh
+        actor of a supervisor that was restarted.
+        """
+        is_kept = parent is not self.parent and parent.cell is self.supervisor is not None
+        return self.absence is not None or (is_kept and self.state in ("registered", "restarting"))
+
+    def pass_to(self, parent: ParentOf[Cell], options: ActorOptions) -> None:
+        """Give the cell to another parent, with the queued messages and the open streams."""
+        self.absence = None
+        self.parent = parent
+        self.options = options
+        self.mailbox.resize(options.mailbox_size)
+        self.messages.set_dead_letters(parent)
 
     def launch(self) -> None:
         """Begin an incarnation, whose task is about to run."""
@@ -263,6 +290,7 @@ class Cell:
         self.end_streams()
         if not is_detached:
             self.behavior.detach(self.interruption)
+        self.behavior.release_children()
 
     def open_stream(self, channel: Channel) -> None:
         """Add a stream that has been opened."""
@@ -278,13 +306,17 @@ class Cell:
         """Return the outcome of the streams that the actor's end cuts short."""
         if self.router_closing:
             return router_closed(self.address)
+        if self.absence is not None:
+            return Outcome(error=self.absence())
         if self.will_restart:
             return actor_restarted(self.address, self.incarnation.failure)
         return actor_stopped(self.address, self.incarnation.failure)
 
-    def stopped_error(self) -> ActorStoppedError:
+    def stopped_error(self) -> ActorStreamError:
         """Make the error for an asker without an answer; its cause is the actor's failure."""
-        error: ActorStoppedError
+        error: ActorStreamError
+        if self.absence is not None and not self.router_closing:
+            return self.absence()
         if self.will_restart:
             error = ActorRestartedError(f"{self.address} was restarted before it answered")
         else:
@@ -304,7 +336,8 @@ class Cell:
             if envelope.reply is not None:
                 envelope.reply.fail(self.stopped_error())
         if told:
-            self.parent.on_dead_letters(told, f"{self.address} was stopped")
+            why = f"{self.address} was stopped" if self.absence is None else NO_SUCH_ACTOR
+            self.parent.on_dead_letters(told, why)
 
 
 Behavior: TypeAlias = BehaviorIn[Cell]

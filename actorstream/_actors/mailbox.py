@@ -102,6 +102,11 @@ class Mailbox:
         """Number of messages in the backlog."""
         return len(self._backlog)
 
+    def resize(self, size: int) -> None:
+        """Change the size. A queue that is longer than that stays as it is."""
+        self.size = size
+        self._admit()
+
     def add(self, envelope: Envelope) -> bool:
         """Put an envelope into the queue, or into the backlog if the queue is full.
 

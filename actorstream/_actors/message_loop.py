@@ -58,6 +58,10 @@ class MessageLoop:
         self._current: Envelope | None = None
         self._waits_for: WaitsFor | None = None
 
+    def set_dead_letters(self, dead_letters: DeadLetters) -> None:
+        """Say where a tell goes from now on that the actor has no handler for."""
+        self._dead_letters = dead_letters
+
     @property
     def waits_for(self) -> Iterable[Node]:
         """The actors that the running code waits for."""

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from actorstream._actors.actor_task import run_actor
 from actorstream._actors.cell import Behavior, Cell, Parent
 from actorstream._actors.dead_letters import DeadLetterLog
+from actorstream._actors.expected import EXPECTED, Expecting, may_bring_more, wait_for_actor
 from actorstream._actors.lifecycle import Ending
 from actorstream._actors.options import ActorOptions
 from actorstream._address import Address
@@ -18,6 +19,7 @@ from actorstream._message import Message
 from actorstream._ports.options import PortOptions
 from actorstream._ports.port import Port, post
 from actorstream._streams.buffer import TURN
+from actorstream._streams.channel import Channel
 from actorstream._texts import find_similar, repr_of
 
 logger = logging.getLogger("actorstream")
@@ -54,6 +56,7 @@ class Registry:
         )
         self._dead_letter_log = DeadLetterLog(self.runtime)
         self._names: dict[str, Cell] = {}
+        self._nameless: dict[str, list[Cell]] = {}  # they still end, and their ids are free
         self._on_failure = on_failure
         self._tell_count = 0
 
@@ -63,7 +66,8 @@ class Registry:
         """Open the runtime, and launch the actors that are registered already."""
         await self.runtime.open()
         for cell in list(self.cells):
-            self._launch_registered(cell)
+            if cell.supervisor is None:
+                self._launch_registered(cell)
 
     def close(self) -> None:
         """End every stream, subscription and actor; a supervisor stops its children."""
@@ -91,11 +95,13 @@ class Registry:
     def add(
         self,
         to: Address,
-        behavior: Behavior,
+        behavior: Behavior | None,
         options: ActorOptions,
         parent: Parent | None = None,
     ) -> Cell:
-        """Make a cell for an actor.
+        """Make a cell for an actor, or take over the cell that waits for one.
+
+        Without a behavior, the actor is made later.
 
         Raises:
             ValueError: The id is taken.
@@ -106,15 +112,24 @@ class Registry:
                 f"{to} cannot be registered with a router that is {self.runtime.state}; write "
                 "register_actor() before its block ends"
             )
-        if to.id in self._names:
+        parent = parent or self
+        cell = self._names.get(to.id)
+        if cell is None:
+            cell = self._add_cell(Cell(to, parent, options))
+        elif cell.may_pass_to(parent):
+            cell.pass_to(parent, options)
+        else:
             raise ValueError(
-                f"{to} is taken by {repr_of(self._names[to.id].behavior)}; choose another id, or "
+                f"{to} is taken by {repr_of(cell.behavior)}; choose another id, or "
                 f"call `await router.unregister_actor({to.id!r})` first"
             )
-        cell = Cell(to, parent or self, options)
-        self._names[to.id] = cell
+        if behavior is not None:
+            cell.put_actor(behavior)
+        return cell
+
+    def _add_cell(self, cell: Cell) -> Cell:
+        self._names[cell.address.id] = cell
         self.cells[cell] = None
-        cell.put_actor(behavior)
         return cell
 
     def launch_soon(self, cell: Cell) -> None:
@@ -124,7 +139,7 @@ class Registry:
 
     def _launch_registered(self, cell: Cell) -> None:
         is_open = self.runtime.state == "open"
-        if cell.state == "registered" and cell.supervisor is None and is_open:
+        if cell.state == "registered" and is_open:
             self.launch(cell)
 
     def launch(self, cell: Cell) -> None:
@@ -142,8 +157,10 @@ class Registry:
 
     def forget_name(self, cell: Cell) -> None:
         """Free the id of an actor that ends."""
-        if self._names.get(cell.address.id) is cell:
-            del self._names[cell.address.id]
+        id = cell.address.id
+        if self._names.get(id) is cell:
+            del self._names[id]
+            self._nameless.setdefault(id, []).append(cell)
 
     def forget_if_stopped(self, cell: Cell) -> None:
         """Forget a cell that stopped without a task: it never ran, or waited for a restart."""
@@ -155,6 +172,11 @@ class Registry:
         if self.runtime.state != "closing" and not cell.router_closing:
             self.forget_name(cell)
         self.cells.pop(cell, None)
+        nameless = self._nameless.get(cell.address.id, [])
+        if cell in nameless:
+            nameless.remove(cell)
+        if not nameless:
+            self._nameless.pop(cell.address.id, None)
         self._finish_if_empty()
 
     # Finding
@@ -169,14 +191,59 @@ class Registry:
         Raises:
             ActorNotFoundError: There is none.
         """
-        try:
-            return self._names[to.id]
-        except KeyError:
-            similar = ", ".join(map(repr, find_similar(to.id, self.ids())))
-            raise ActorNotFoundError(
-                f"no actor is registered as {to}{similar and f'; similar: {similar}'}; "
-                f"write router.register_actor({to.id!r}, actor)"
-            ) from None
+        cell = self._names.get(to.id)
+        if cell is None:
+            raise self._not_found(to)
+        return cell
+
+    def reach(self, to: Address) -> Cell:
+        """Return the cell of an actor, or of one that an actor above it may bring when it starts.
+
+        Raises:
+            ActorNotFoundError: There is none.
+        """
+        cell = self._names.get(to.id) or self.expect(to)
+        if cell is None:
+            raise self._not_found(to)
+        return cell
+
+    def expect(self, to: Address) -> Cell | None:
+        """Make a cell for an actor that one above it may bring when it starts, if there is one."""
+        above = self._find_above(to)
+        if above is None or self.runtime.state != "open" or not may_bring_more(above):
+            return None
+        absence = partial(self._not_found, to)
+        cell = Cell(to, Expecting(above, self), EXPECTED, absence)
+        self.runtime.start_soon_apart(wait_for_actor, cell, above, name=to.id)
+        return self._add_cell(cell)
+
+    def _find_above(self, to: Address) -> Cell | None:
+        """Return the cell of the actor that is registered next above an address."""
+        path = to.id
+        while "/" in path:
+            path = path.rpartition("/")[0]
+            cell = self._names.get(path)
+            if cell is not None and cell.absence is None:
+                return cell
+        return None
+
+    def _not_found(self, to: Address) -> ActorNotFoundError:
+        similar = ", ".join(map(repr, find_similar(to.id, self.ids())))
+        return ActorNotFoundError(
+            f"no actor is registered as {to}{similar and f'; similar: {similar}'}; "
+            f"write router.register_actor({to.id!r}, actor)"
+        )
+
+    def cells_at(self, to: Address) -> list[Cell]:
+        """Return the cells at an address: those that still end, and the one that has the name."""
+        cell = self._names.get(to.id)
+        named = [] if cell is None or cell not in self.cells else [cell]
+        return self._nameless.get(to.id, []) + named
+
+    def find_streaming(self, channel: Channel) -> Cell | None:
+        """Return the cell of the actor that streams into a channel."""
+        cells = self.cells_at(channel.request.to)
+        return next((cell for cell in cells if channel in cell.channels), None)
 
     def find_ending(self, to: Address) -> Cell:
         """Return the cell of an actor, or else that of an unregistered one that still ends.
@@ -184,15 +251,16 @@ class Registry:
         Raises:
             ActorNotFoundError: There is none.
         """
-        if to.id not in self._names:
-            for cell in self.cells:
-                if cell.address == to:
-                    return cell
-        return self.find(to)
+        cells = self.cells_at(to)
+        return cells[0] if cells and to.id not in self._names else self.find(to)
 
     def ids(self) -> list[str]:
         """Return the ids of all actors, in the order of registration."""
-        return [id for id, cell in self._names.items() if cell.state != "stopped"]
+        return [
+            id
+            for id, cell in self._names.items()
+            if cell.state != "stopped" and cell.absence is None
+        ]
 
     # Counting
 
@@ -212,6 +280,10 @@ class Registry:
 
     def should_restart(self, cell: Cell, ending: Ending) -> bool:
         """Return False: only supervisors restart actors."""
+        return False
+
+    def keeps_name(self, cell: Cell) -> bool:
+        """Return False: another actor may have the id at once."""
         return False
 
     def on_terminated(self, cell: Cell) -> None:

@@ -45,15 +45,21 @@ class BehaviorIn(Handler, Protocol[C_contra]):
     async def stop_children(self) -> None:
         """Stop the actors under this one. Each has its own time limit."""
 
+    async def stop_helpers(self) -> None:
+        """Stop those actors under this one that its own code has registered."""
+
     async def stop(self, reason: str | BaseException) -> None:
         """Clean up; no message comes after this."""
 
     def detach(self, outcome: Callable[[], Outcome]) -> None:
         """Leave the cell; the subscriptions to the actor end with this outcome."""
 
+    def release_children(self) -> None:
+        """Stop for good what was kept for a fresh actor, and not taken over."""
+
 
 class ParentOf(DeadLetters, Protocol[C]):
-    """What decides whether a cell is restarted: its supervisor, or else the registry."""
+    """What decides whether a cell is restarted: its supervisor, its maker, or else the registry."""
 
     @property
     def cell(self) -> C | None:
@@ -62,6 +68,10 @@ class ParentOf(DeadLetters, Protocol[C]):
 
     def should_restart(self, cell: C, ending: Ending) -> bool:
         """Return whether a restart follows this end."""
+        ...
+
+    def keeps_name(self, cell: C) -> bool:
+        """Return whether the id is taken until the actor has ended, even if it is stopped."""
         ...
 
     def on_terminated(self, cell: C) -> None:

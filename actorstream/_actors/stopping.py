@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
 from typing import Literal
 
 from anyio import current_time
@@ -33,7 +32,7 @@ async def stop_actor(
         check_seconds("timeout", timeout)
     cell = registry.find_ending(to)
     streams = list(cell.channels)
-    if cell.supervisor is None:
+    if not cell.parent.keeps_name(cell):
         registry.forget_name(cell)
     if drain:
         cell.drain()
@@ -42,7 +41,7 @@ async def stop_actor(
     else:
         cell.stop()
     registry.forget_if_stopped(cell)
-    if _waits_for_caller(cell, registry.cells):
+    if _waits_for_caller(registry, cell):
         return
     with WaitingFor(serving_cell(), cell):
         await cell.wait_ended()
@@ -64,17 +63,17 @@ def _limit_drain(runtime: Runtime, cell: Cell, seconds: float | None) -> None:
 
 async def wait_stopped(registry: Registry, to: Address) -> None:
     """Wait until an actor is stopped for good; return at once if there is none."""
-    for cell in [cell for cell in registry.cells if cell.address == to]:
+    for cell in registry.cells_at(to):
         await cell.wait_stopped()
 
 
-def _waits_for_caller(cell: Cell, cells: Iterable[Cell]) -> bool:
+def _waits_for_caller(registry: Registry, cell: Cell) -> bool:
     """Return whether a cell's end waits for the running code, or for the actor of that code."""
     caller, channel = serving_cell(), current_channel()
     if caller is not None and find_cycle(caller, cell):
         return True
     if caller is None and channel is not None:
-        caller = next((other for other in cells if channel in other.channels), None)
+        caller = registry.find_streaming(channel)
     while caller is not None and caller is not cell:
         caller = caller.supervisor
     return caller is cell

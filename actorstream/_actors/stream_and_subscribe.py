@@ -59,7 +59,7 @@ def open_stream(
     if early is not None:
         channel.terminate(early)
         return channel
-    cell = registry.find(request.to)
+    cell = registry.reach(request.to)
     if not cell.accepting:
         channel.terminate(cell.interruption())
         return channel
@@ -143,5 +143,5 @@ def find_port(registry: Registry, to: Address, name: str) -> Attach:
 async def wait_for_port(registry: Registry, to: Address, name: str) -> Attach:
     """Find a port once its actor has started, since ``on_start()`` may create it."""
     registry.runtime.check_open()
-    await registry.find(to).wait_running()
+    await registry.reach(to).wait_running()
     return find_port(registry, to, name)

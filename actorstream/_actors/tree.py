@@ -67,7 +67,7 @@ class PortInfo:
 
 @attrs.frozen
 class ActorInfo:
-    """One actor, and its children.
+    """One actor, and those under it.
 
     Attributes:
         id: The id that the actor is registered under.
@@ -78,7 +78,8 @@ class ActorInfo:
         restarts: Number of restarts so far.
         streams: The open streams.
         ports: The actor's ports.
-        children: The actors under this supervisor, in the order of their start.
+        children: The children of a supervisor in the order of their start, and the actors that
+            the actor itself has registered under its own path.
     """
 
     id: str
@@ -104,7 +105,7 @@ class RouterTree:
     """All actors of a router; ``str()`` draws the tree.
 
     Attributes:
-        actors: The actors without a supervisor, in the order of registration.
+        actors: The actors that are under no other, in the order of registration.
     """
 
     actors: tuple[ActorInfo, ...]
@@ -132,7 +133,8 @@ def make_tree(cells: Iterable[Cell]) -> RouterTree:
     """Make the tree of these cells."""
     under: defaultdict[Cell | None, list[Cell]] = defaultdict(list)
     for cell in cells:
-        under[cell.supervisor].append(cell)
+        if cell.absence is None:
+            under[cell.supervisor].append(cell)
     return RouterTree(_actor_infos(under, None))
 
 

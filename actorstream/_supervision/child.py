@@ -55,6 +55,14 @@ class Child:
         self.failed_first = False
         self._attempts = 0
         self._counted: Incarnation | None = None
+        self._first_number = cell.incarnation.number + 1  # a cell may be older than the child
+
+    @property
+    def has_failed_at_first(self) -> bool:
+        """Whether the child is failing, or has failed, in its first start."""
+        first = self.cell.incarnation
+        is_first = first.number == self._first_number
+        return is_first and not first.has_started and first.failure is not None
 
     def note_failed_first(self) -> None:
         """Note that the first start failed."""
@@ -76,9 +84,3 @@ class Child:
         self._counted = ended
         self._attempts += 1
         return self._attempts
-
-
-def has_failed_first(cell: Cell) -> bool:
-    """Return whether a child's first start failed, which fails its supervisor."""
-    first = cell.incarnation
-    return first.number == 1 and not first.has_started and first.failure is not None

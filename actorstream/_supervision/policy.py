@@ -208,22 +208,19 @@ def plan(strategy: Strategy, specs: Sequence[ChildSpec], ended: str, live: Colle
     Raises:
         RuntimeError: ``ended`` is not one of ``specs``, which is a bug of this library.
     """
-    child = _find(specs, ended)
-    touched = [
-        spec
-        for spec in _restarted_with(strategy, specs, child)
-        if spec.id == ended or spec.id in live
-    ]
+    place = _find(specs, ended)
+    live = {*live, ended}
+    touched = [spec for spec in _restarted_with(strategy, specs, place) if spec.id in live]
     return Plan(
         stop=tuple(spec.id for spec in reversed(touched) if spec.id != ended),
         start=tuple(spec.id for spec in touched if spec.restart != "temporary"),
     )
 
 
-def _find(specs: Sequence[ChildSpec], child_id: str) -> ChildSpec:
-    for spec in specs:
+def _find(specs: Sequence[ChildSpec], child_id: str) -> int:
+    for place, spec in enumerate(specs):
         if spec.id == child_id:
-            return spec
+            return place
     raise RuntimeError(
         f"{child_id!r} is not one of the children: "
         f"{', '.join(repr(spec.id) for spec in specs) or 'none'}; "
@@ -232,13 +229,13 @@ def _find(specs: Sequence[ChildSpec], child_id: str) -> ChildSpec:
 
 
 def _restarted_with(
-    strategy: Strategy, specs: Sequence[ChildSpec], child: ChildSpec
+    strategy: Strategy, specs: Sequence[ChildSpec], place: int
 ) -> Sequence[ChildSpec]:
     if strategy == "one_for_all":
         return specs
     if strategy == "rest_for_one":
-        return specs[specs.index(child) :]
-    return [child]
+        return specs[place:]
+    return [specs[place]]
 
 
 def _children(children: Any) -> tuple[ChildSpec, ...]:

@@ -14,9 +14,10 @@ from functools import partial
 from typing import TypeVar
 
 from anyio import current_time
+from anyio.lowlevel import checkpoint
 
 from actorstream._actors.actor import Actor
-from actorstream._actors.behavior import ActorBehavior, NotStarted, check_actor
+from actorstream._actors.behavior import ActorBehavior, check_actor
 from actorstream._actors.cell import Behavior, Cell
 from actorstream._actors.incarnation import Incarnation
 from actorstream._actors.lifecycle import Ending
@@ -25,12 +26,11 @@ from actorstream._actors.registry import Registry
 from actorstream._actors.wait_graph import WaitingFor
 from actorstream._address import Address
 from actorstream._errors import RestartLimitError
-from actorstream._message import Message
-from actorstream._streams.outcome import Outcome
-from actorstream._supervision.child import Child, RestartBatch, has_failed_first
+from actorstream._supervision.child import Child, RestartBatch
 from actorstream._supervision.policy import (
     Backoff,
     ChildSpec,
+    Plan,
     RestartBudget,
     Strategy,
     SupervisorOptions,
@@ -42,6 +42,7 @@ from actorstream._supervision.policy import (
 logger = logging.getLogger("actorstream")
 
 _OPTIONS = "_actorstream_options"
+_TURN = 100  # children that are started or stopped before other tasks run
 
 T = TypeVar("T")
 
@@ -101,6 +102,7 @@ class SupervisorBehavior(ActorBehavior):
         self._children: dict[str, Child] = {}
         self._by_cell: dict[Cell, Child] = {}
         self._restarts_children = False  # only between on_start() and the stop
+        self._since_rest = 0
 
     # As an actor in its own cell
 
@@ -110,7 +112,10 @@ class SupervisorBehavior(ActorBehavior):
         return False
 
     def attach(self, cell: Cell) -> None:
-        """Register the children, so that their addresses work at once."""
+        """Register the children, so that their addresses work at once.
+
+        The cells of a supervisor that is restarted are taken over, with what is queued in them.
+        """
         super().attach(cell)
         for spec in self._options.children:
             with suppress(ValueError):  # the id is taken; start() raises if it still is
@@ -129,48 +134,63 @@ class SupervisorBehavior(ActorBehavior):
         for child in self._children.values():
             if child.cell.state in ("starting", "stopping", "restarting"):
                 child.batch.cancel()
-                self.registry.stop(child.cell)
+                child.cell.stop(restart=self.cell.will_restart)
+                self.registry.forget_if_stopped(child.cell)
 
     async def stop_children(self) -> None:
-        """Stop the children, in the reverse order of their start."""
+        """Stop the children, in the reverse order of their start, and then the helpers.
+
+        If the supervisor is restarted, the cells of its children are kept for the fresh one.
+        """
         self._restarts_children = False
         for spec in reversed(self._options.children):
             if spec.id in self._children:
-                await self._stop(self._children[spec.id], restart=False)
+                await self._stop(self._children[spec.id], restart=self.cell.will_restart)
+        await super().stop_children()
 
-    def detach(self, outcome: Callable[[], Outcome]) -> None:
-        """Leave the cell; children that were never started lose their addresses."""
+    def release_children(self) -> None:
+        """Stop those children for good whose cells were kept, and not taken over."""
         for child in self._children.values():
-            self.registry.stop(child.cell)
-        super().detach(outcome)
+            if child.cell.parent is self and child.cell.state != "stopped":
+                self.registry.stop(child.cell)
 
     # As the parent of its children's cells
 
     def should_restart(self, cell: Cell, ending: Ending) -> bool:
         """Return whether a restart follows an end that this supervisor did not order."""
-        never_ran = cell.state == "registered" or has_failed_first(cell)
-        if never_ran or not self._restarts_children:
-            return False
-        return restarts(self._by_cell[cell].spec.restart, ending)
+        child = self._by_cell.get(cell)
+        if child is None:
+            return super().should_restart(cell, ending)
+        never_ran = cell.state == "registered" or child.has_failed_at_first
+        if self._restarts_children and not never_ran:
+            return restarts(child.spec.restart, ending)
+        # A fresh supervisor starts all of its children, this one included.
+        is_final = ending != "abnormal" and child.spec.restart != "permanent"
+        return self._may_be_restarted() and not is_final
+
+    def keeps_name(self, cell: Cell) -> bool:
+        """Return whether the id is taken until the actor has ended: that of a child is."""
+        return cell in self._by_cell
 
     def on_terminated(self, cell: Cell) -> None:
         """Log a failure; have the supervisor's own task react to the end."""
-        child, ended = self._by_cell[cell], cell.incarnation
+        child, ended = self._by_cell.get(cell), cell.incarnation
+        if child is None:
+            super().on_terminated(cell)
+            return
         if cell.state == "stopped":
             self.registry.forget(cell)
-        is_raised = child.failed_first or (self._restarts_children and has_failed_first(cell))
+        is_raised = child.failed_first or (self._restarts_children and child.has_failed_at_first)
         if ended.failure is not None and not is_raised:
             _log_failure(cell)
         if self._restarts_children and not ended.ordered:
             self.cell.mailbox.put_system(partial(self._on_end, child, ended))
 
-    def on_dead_letter(self, message: Message, why: str) -> None:
-        """Pass an undeliverable message on."""
-        self.registry.on_dead_letter(message, why)
-
-    def on_dead_letters(self, messages: list[Message], why: str) -> None:
-        """Pass the lost queue of a child on."""
-        self.registry.on_dead_letters(messages, why)
+    def _may_be_restarted(self) -> bool:
+        """Return whether this supervisor's own supervisor restarts it, should it fail now."""
+        if self.cell.state == "starting":
+            return self.cell.parent.should_restart(self.cell, "abnormal")
+        return self.cell.will_restart
 
     # Starting, stopping and restarting
 
@@ -181,12 +201,12 @@ class SupervisorBehavior(ActorBehavior):
             start_timeout=spec.start_timeout,
             stop_timeout=spec.stop_timeout,
         )
-        cell = self.registry.add(to, NotStarted(), options, self)
+        cell = self.registry.add(to, None, options, self)
         child = self._children[spec.id] = self._by_cell[cell] = Child(spec, cell)
         return child
 
     async def _start_first(self, child: Child) -> None:
-        if child.cell.state != "registered":
+        if child.cell.state not in ("registered", "restarting"):
             return  # stopped before its start
         child.cell.put_actor(self._make(child))
         started = await self._start(child)
@@ -197,6 +217,7 @@ class SupervisorBehavior(ActorBehavior):
 
     async def _start(self, child: Child) -> bool:
         """Start a child; return whether its start succeeded."""
+        await self._rest()
         self.registry.launch(child.cell)
         with WaitingFor(self.cell, child.cell):
             return await child.cell.wait_started()
@@ -210,11 +231,18 @@ class SupervisorBehavior(ActorBehavior):
             return
         self._spend(child, ended.failure)
         logger.info("%s ended (%s); restarting it", child.cell.address, ended.ending)
-        live = [id for id, other in self._children.items() if other.cell.state != "stopped"]
-        todo = plan(self._options.strategy, self._options.children, child.spec.id, live)
+        todo = self._plan(child)
+        restarted = frozenset(todo.start)
         for id in todo.stop:
-            await self._stop(self._children[id], restart=id in todo.start)
+            await self._stop(self._children[id], restart=id in restarted)
         self._restart_later(child, RestartBatch(todo.start))
+
+    def _plan(self, child: Child) -> Plan:
+        strategy, specs = self._options.strategy, self._options.children
+        if strategy == "one_for_one":  # do not look at thousands of siblings
+            return plan(strategy, [child.spec], child.spec.id, ())
+        live = [id for id, other in self._children.items() if other.cell.state != "stopped"]
+        return plan(strategy, specs, child.spec.id, live)
 
     def _spend(self, child: Child, failure: BaseException | None) -> None:
         if not self._budget.spend(current_time()):
@@ -225,7 +253,10 @@ class SupervisorBehavior(ActorBehavior):
             ) from failure
 
     async def _stop(self, child: Child, *, restart: bool) -> None:
+        await self._rest()
         child.batch.cancel()
+        if restart and child.cell.state == "registered":
+            return
         if self.cell.router_closing:
             child.cell.note_router_closing()
         child.cell.stop(restart=restart)
@@ -233,6 +264,12 @@ class SupervisorBehavior(ActorBehavior):
             await (child.cell.wait_ended() if restart else child.cell.wait_stopped())
         if not restart:
             self.registry.forget(child.cell)
+
+    async def _rest(self) -> None:
+        """Let other tasks run now and then: there may be thousands of children."""
+        self._since_rest = (self._since_rest + 1) % _TURN
+        if not self._since_rest:
+            await checkpoint()
 
     def _restart_later(self, child: Child, batch: RestartBatch) -> None:
         """Restart children after the backoff of the one that ended."""
