@@ -136,6 +136,19 @@ def claim_unhandled(error: UnhandledMessageError, message: Message) -> bool:
     return error.message is message
 
 
+def raise_if(error: BaseException | None) -> None:
+    """Raise an error, if there is one.
+
+    Call it with an expression, not a variable: a frame that an error's traceback refers to must
+    not refer to the error, or only the garbage collector frees both, with all that the frames hold.
+    """
+    try:
+        if error is not None:
+            raise error
+    finally:
+        del error
+
+
 class RestartLimitError(ActorStreamError):
     """The children of a supervisor failed too often. The last failure is the ``__cause__``."""
 

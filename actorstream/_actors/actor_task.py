@@ -38,7 +38,10 @@ async def run_actor(cell: Cell) -> None:
         try:
             await _end(cell, is_fatal=is_fatal)  # noqa: ASYNC102 - shielded inside, and bounded
         finally:
-            cell.parent.on_terminated(cell)
+            try:
+                cell.parent.on_terminated(cell)
+            finally:
+                del cell  # its failure may be raised here, and leads back to this frame
 
 
 async def _live(cell: Cell) -> None:
@@ -55,9 +58,12 @@ async def _live(cell: Cell) -> None:
         if failure is not None:
             has_failed = cell.incarnation.failure is not None
             _fail(cell, _as_exception(cell.address, failure), "on_start()", has_failed=has_failed)
-        del failure  # break the cycle traceback -> frame -> error
-        if rest is not None:
-            raise rest from None  # noqa: ASYNC104 - the failure is kept
+        del cell, failure  # break the cycle traceback -> frame -> error
+        try:
+            if rest is not None:
+                raise rest from None  # noqa: ASYNC104 - the failure is kept
+        finally:
+            del rest
 
 
 async def _end(cell: Cell, *, is_fatal: bool) -> None:
@@ -111,17 +117,20 @@ class _Limit:
 async def _stop(cell: Cell, *, is_fatal: bool) -> None:
     """Call ``on_stop()``. The actor fails with its exception, unless it has failed already."""
     incarnation = cell.incarnation
+    reason = incarnation.ending if incarnation.failure is None else incarnation.failure
     try:
-        reason = incarnation.ending if incarnation.failure is None else incarnation.failure
         await cell.behavior.stop(reason)
     except BaseException as exc:  # noqa: ASYNC103 - kept, or raised again
         failure, rest = split_failure(exc)
         if failure is not None:
             has_failed = is_fatal or incarnation.failure is not None
             _fail(cell, failure, "on_stop()", has_failed=has_failed)
-        del failure  # break the cycle traceback -> frame -> error
-        if rest is not None:
-            raise rest from None  # noqa: ASYNC104 - the failure is kept
+        del cell, incarnation, failure, reason  # break the cycle traceback -> frame -> error
+        try:
+            if rest is not None:
+                raise rest from None  # noqa: ASYNC104 - the failure is kept
+        finally:
+            del rest
 
 
 def _fail(cell: Cell, failure: BaseException, hook: str, *, has_failed: bool) -> None:

@@ -146,8 +146,11 @@ class MessageLoop:
                 if failure is not None:
                     self._answer_with(failure, reply, message)
                 del failure  # break the cycle traceback -> frame -> error
-                if rest is not None:
-                    raise rest from None  # noqa: ASYNC104 - the failure is kept
+                try:
+                    if rest is not None:
+                        raise rest from None  # noqa: ASYNC104 - the failure is kept
+                finally:
+                    del rest
             finally:
                 reply.end_handling()
 

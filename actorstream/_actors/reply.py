@@ -6,6 +6,7 @@ from typing import Any
 
 from anyio import CancelScope
 
+from actorstream._errors import raise_if
 from actorstream._loop.waiter import Waiter, make_waiter
 
 
@@ -62,13 +63,13 @@ class Reply:
         self._waiter = make_waiter()
         while not self.given:
             await self._waiter.wait()
-        error, self._error = self._error, None
-        if error is not None:
-            try:
-                raise error
-            finally:
-                del error  # break the cycle traceback -> frame -> error
+        if self._error is not None:
+            raise_if(self._take_error())
         return self._value
+
+    def _take_error(self) -> BaseException | None:
+        error, self._error = self._error, None
+        return error
 
     def _settle(self) -> None:
         self.given = True

@@ -57,7 +57,11 @@ class ThreadCall:
         """Return what the call returned, or raise what it raised."""
         if self._answer is None:
             raise RuntimeError("the router was cancelled before its worker thread could start")
-        return self._answer()
+        answer, self._answer = self._answer, None
+        try:
+            return answer()
+        finally:
+            del answer  # break the cycle traceback -> frame -> error
 
 
 class WorkerThread:
@@ -132,4 +136,7 @@ def _make(call: Call) -> Call:
 
 
 def _throw(exception: BaseException) -> NoReturn:
-    raise exception
+    try:
+        raise exception
+    finally:
+        del exception  # break the cycle traceback -> frame -> error

@@ -15,7 +15,7 @@ from attrs import evolve
 from actorstream._abort import AbortSignal
 from actorstream._address import Address
 from actorstream._checks import check_count, check_name
-from actorstream._errors import PortClosedError
+from actorstream._errors import PortClosedError, raise_if
 from actorstream._loop.runtime import Runtime
 from actorstream._message import Message
 from actorstream._ports.delivery import Delivery, SubscriptionChannel
@@ -207,9 +207,7 @@ class Port(Generic[T]):
 
     def _check_not_ended(self, since: Callable[[], Outcome] | None) -> None:
         if self._last_end is not None and self._last_end is not since:
-            error = self._last_end().error
-            assert error is not None
-            raise error
+            raise_if(self._last_end().error)
 
     def _end(self, make_outcome: Callable[[], Outcome]) -> None:
         self._last_end = make_outcome

@@ -65,9 +65,12 @@ class EventIterator(Source, Generic[T]):
 
     async def athrow(self, exception: BaseException) -> AsyncStreamMessage[T]:
         """Throw an exception into the items at their ``yield``; without one, raise it."""
-        if self._over:
-            raise exception
-        return await self._event_of(throw_into(self._items, exception))
+        try:
+            if self._over:
+                raise exception
+            return await self._event_of(throw_into(self._items, exception))
+        finally:
+            del exception  # break the cycle traceback -> frame -> error
 
     async def aclose(self) -> None:
         """Close the items, if they can be closed and have not ended."""

@@ -115,6 +115,7 @@ class IterableSource(Source, Generic[T]):
                     return
             raise failure
         finally:
+            del failure  # break the cycle traceback -> frame -> error
             if not exhausted:
                 await self.aclose()
 
@@ -177,7 +178,10 @@ class WatchedSource(Generic[T]):
 
     async def athrow(self, exception: BaseException) -> T:
         """Throw an exception into the items at their ``yield``; without one, raise it."""
-        return await throw_into(self._items, exception)
+        try:
+            return await throw_into(self._items, exception)
+        finally:
+            del exception  # break the cycle traceback -> frame -> error
 
     async def aclose(self) -> None:
         """Close the items, if they can be closed."""

@@ -123,7 +123,11 @@ def _forward(exc: BaseException, channel: Channel, task: ProducerTask) -> None:
         return
     if not isinstance(rest, (get_cancelled_exc_class(), BaseExceptionGroup)):
         _settle(failed(channel.request, rest), channel, task)
-    raise rest
+    del exc, failure
+    try:
+        raise rest
+    finally:
+        del rest  # break the cycle traceback -> frame -> error
 
 
 def _says_closed(failure: BaseException) -> bool:
@@ -217,9 +221,12 @@ async def _hand_over(item: Any, channel: Channel, iterator: AsyncIterator[Any]) 
 async def throw_into(iterator: AsyncIterator[T], exception: BaseException) -> T:
     """Throw an exception into an iterator at its ``yield``; without one, raise it."""
     throw: Callable[[BaseException], Awaitable[T]] | None = getattr(iterator, "athrow", None)
-    if throw is None:
-        raise exception
-    return await throw(exception)
+    try:
+        if throw is None:
+            raise exception
+        return await throw(exception)
+    finally:
+        del exception  # break the cycle traceback -> frame -> error
 
 
 async def close(iterator: AsyncIterator[Any]) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from time import time as now
 from typing import Any, Generic, NoReturn, Self, TypeVar
 
+from actorstream._errors import raise_if
 from actorstream._message import AsyncStreamMessage, blank_event
 from actorstream._streams.buffer import Buffer
 from actorstream._streams.channel import END, Channel
@@ -99,9 +100,7 @@ class StreamReader(Reader[R]):
         """
         self._start = None
         if self._channel is not None:
-            error = await close_and_wait(self._channel)
-            if error is not None:
-                raise error
+            raise_if(await close_and_wait(self._channel))
 
     async def _open(self) -> Channel:  # noqa: ASYNC124 - a subscription waits for its port
         start, self._start = self._start, None  # do not keep the stream alive

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
-from actorstream._errors import StreamConsumedError
+from actorstream._errors import StreamConsumedError, raise_if
 from actorstream._message import AsyncStreamMessage, Message
 from actorstream._options import StreamAsyncOptions
 from actorstream._statistics import StreamStatistics
@@ -138,9 +138,7 @@ class Stream(Generic[T]):
         Raises:
             Exception: What the producer raised in its clean-up.
         """
-        error = await self._close()
-        if error is not None:
-            raise error
+        raise_if(await self._close())
 
     async def __aenter__(self) -> Self:
         if self._entered or self._channel is not None or self._early is CLOSED:
@@ -161,12 +159,13 @@ class Stream(Generic[T]):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        error = await self._close()  # noqa: ASYNC102 - shielded; bounded by the clean-up
-        if error is None:
-            return
         if exc is None:
-            raise error
-        logger.error("%r failed during its clean-up", self, exc_info=error)
+            raise_if(await self._close())  # noqa: ASYNC102 - shielded; bounded by the clean-up
+            return
+        del exc, traceback  # they lead back to this frame if a cancellation is raised here
+        error = await self._close()  # noqa: ASYNC102 - shielded; bounded by the clean-up
+        if error is not None:
+            logger.error("%r failed during its clean-up", self, exc_info=error)
 
     def _start(self) -> Channel:
         """Start the producer, unless it has been started."""
