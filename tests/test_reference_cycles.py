@@ -6,7 +6,7 @@ still alive.
 """
 
 import gc
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, suppress
 from threading import Thread
 from types import FrameType
@@ -97,7 +97,7 @@ class Streams(Actor):
         self.keeper = keeper
         self.unit = unit
 
-    async def _numbers(self) -> AsyncIterator[int]:
+    async def _numbers(self) -> AsyncGenerator[int]:
         held = self.keeper.hold()
         for number in range(10**9):
             yield number

@@ -173,8 +173,13 @@ def actor_in(cell: Cell) -> Actor:
     """Return the actor in a cell.
 
     Raises:
-        ActorNotFoundError: The actor has not been made yet.
+        ActorNotFoundError: The actor has not been made yet, or has stopped.
     """
+    if cell.state == "stopped":
+        raise ActorNotFoundError(
+            f"{cell.address} has stopped, and its actor is not kept; write `actor = MyActor()` "
+            "before you register it, and use that"
+        )
     if not isinstance(cell.behavior, ActorBehavior):
         raise ActorNotFoundError(
             f"{cell.address} has no actor yet, since its supervisor has not started it; "

@@ -18,7 +18,7 @@ from actorstream._actors.incarnation import Incarnation
 from actorstream._actors.lifecycle import ACCEPTS
 from actorstream._actors.mailbox import Envelope, Mailbox
 from actorstream._actors.message_loop import MessageLoop
-from actorstream._actors.not_started import NotStarted
+from actorstream._actors.no_actor import NoActor, NoParent
 from actorstream._actors.options import ActorOptions
 from actorstream._actors.roles import BehaviorIn, ParentOf
 from actorstream._actors.wait_graph import Node, WaitsFor
@@ -79,11 +79,11 @@ class Cell(CellState):
         super().__init__()
         self.absence = absence
         self.address = address
-        self.parent = parent
+        self.parent: ParentOf[Cell] = parent
         self.options = options
         self.mailbox = Mailbox(options.mailbox_size)
         self.messages = MessageLoop(address, self.mailbox, parent)
-        self.behavior: BehaviorIn[Cell] = NotStarted()
+        self.behavior: BehaviorIn[Cell] = NoActor()
         self.channels: dict[Channel, None] = {}
         self.incarnation = Incarnation(0)
         self.router_closing = False
@@ -291,6 +291,12 @@ class Cell(CellState):
         if not is_detached:
             self.behavior.detach(self.interruption)
         self.behavior.release_children()
+
+    def release(self) -> None:
+        """Let go of actor, failure and parent: a stopped cell may be known for a while."""
+        self.behavior = NoActor()
+        self.incarnation.forget_failure()
+        self.pass_to(NoParent(), self.options)
 
     def open_stream(self, channel: Channel) -> None:
         """Add a stream that has been opened."""

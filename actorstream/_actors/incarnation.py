@@ -83,6 +83,10 @@ class Incarnation:
         """Keep the exception that the actor failed with."""
         self.failure = failure
 
+    def forget_failure(self) -> None:
+        """Do not keep the exception, nor what its traceback refers to, alive any longer."""
+        self.failure = None
+
     def decide(self, *, restart: bool, ordered: bool = False) -> None:
         """Decide whether a restart follows. A final stop stays final."""
         self._restart = restart and self._restart is not False

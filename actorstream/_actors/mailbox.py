@@ -199,7 +199,8 @@ class Mailbox:
         self._system_messages.clear()
 
     def clear(self) -> list[Envelope]:
-        """Empty the queue, and return what was in it."""
+        """Empty the queue, and return what was in it; system messages are dropped."""
+        self._system_messages.clear()
         left = [envelope for envelope in self._queue if envelope.queued]
         self._queue.clear()
         self._withdrawn = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from functools import partial
 from typing import Any, Literal
+from weakref import ref
 
 from actorstream._actors.actor_task import run_actor
 from actorstream._actors.cell import Behavior, Cell, Parent
@@ -43,7 +44,7 @@ class Registry:
     """
 
     def __init__(self, router: Any, on_failure: OnFailure) -> None:
-        self.router = router
+        self._router = ref(router)
         self.runtime = Runtime()
         self.cells: dict[Cell, None] = {}
         self.restarts = 0
@@ -51,7 +52,7 @@ class Registry:
         self.dead_letters: Port[Message] = Port(
             "dead_letters",
             PortOptions(overflow="drop_oldest"),
-            self._locate_dead_letters,
+            partial(_locate_dead_letters, self.runtime),
             can_wait=False,
         )
         self._dead_letter_log = DeadLetterLog(self.runtime)
@@ -89,6 +90,11 @@ class Registry:
     def _finish_if_empty(self) -> None:
         if self.runtime.state == "closing" and not self.cells:
             self.finish()
+
+    @property
+    def router(self) -> Any:
+        """The router, which is there as long as it is open; weak, since it has this registry."""
+        return self._router()
 
     # Adding and launching
 
@@ -168,7 +174,10 @@ class Registry:
             self.forget(cell)
 
     def forget(self, cell: Cell) -> None:
-        """Forget a stopped cell. Its name stays known if the router's end stopped it."""
+        """Forget a stopped cell. Its name stays known if the router's end stopped it.
+
+        Call this last: the cell lets go of its actor and its failure.
+        """
         if self.runtime.state != "closing" and not cell.router_closing:
             self.forget_name(cell)
         self.cells.pop(cell, None)
@@ -177,6 +186,7 @@ class Registry:
             nameless.remove(cell)
         if not nameless:
             self._nameless.pop(cell.address.id, None)
+        cell.release()
         self._finish_if_empty()
 
     # Finding
@@ -292,13 +302,17 @@ class Registry:
         Raises:
             BaseException: The actor's failure, if ``on_failure`` is ``"raise"``.
         """
-        self.forget(cell)
         failure = cell.incarnation.failure
+        self.forget(cell)
         if failure is None:
             return
-        if self._on_failure == "raise":
+        if self._on_failure != "raise":
+            logger.error("%s failed, and was stopped", cell.address, exc_info=failure)
+            return
+        try:
             raise failure
-        logger.error("%s failed, and was stopped", cell.address, exc_info=failure)
+        finally:
+            del failure  # break the cycle traceback -> frame -> error
 
     def on_dead_letter(self, message: Message, why: str) -> None:
         """Log an undeliverable message, and publish it."""
@@ -315,6 +329,7 @@ class Registry:
             for message in messages:
                 post(self.dead_letters, message)
 
-    def _locate_dead_letters(self) -> tuple[Address, Runtime]:
-        self.runtime.check_open()
-        return Address("dead_letters"), self.runtime
+
+def _locate_dead_letters(runtime: Runtime) -> tuple[Address, Runtime]:
+    runtime.check_open()
+    return Address("dead_letters"), runtime

@@ -178,13 +178,13 @@ class SupervisorBehavior(ActorBehavior):
         if child is None:
             super().on_terminated(cell)
             return
-        if cell.state == "stopped":
-            self.registry.forget(cell)
-        is_raised = child.failed_first or (self._restarts_children and child.has_failed_at_first)
-        if ended.failure is not None and not is_raised:
+        is_awaited = self._restarts_children and child.has_failed_at_first
+        if ended.failure is not None and not (child.failed_first or is_awaited):
             _log_failure(cell)
         if self._restarts_children and not ended.ordered:
             self.cell.mailbox.put_system(partial(self._on_end, child, ended))
+        if cell.state == "stopped" and not is_awaited:  # the failure is read and raised first
+            self.registry.forget(cell)
 
     def _may_be_restarted(self) -> bool:
         """Return whether this supervisor's own supervisor restarts it, should it fail now."""
@@ -213,7 +213,10 @@ class SupervisorBehavior(ActorBehavior):
         failure = child.cell.incarnation.failure
         if not started and failure is not None:
             child.note_failed_first()
-            raise failure
+            try:
+                raise failure
+            finally:
+                del failure  # break the cycle traceback -> frame -> error
 
     async def _start(self, child: Child) -> bool:
         """Start a child; return whether its start succeeded."""

@@ -1,4 +1,4 @@
-"""What is in a cell before its first actor has been made."""
+"""What is in a cell without an actor: one that has not been made yet, or is gone for good."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from actorstream._actors.lifecycle import Ending
 from actorstream._message import Message
 from actorstream._ports.port import Port
 from actorstream._streams.outcome import Outcome
 
 
-class NotStarted:
-    """The behavior of a cell whose first actor has not been made."""
+class NoActor:
+    """The behavior of a cell without an actor."""
 
     kind = "no actor yet"
     ports: Mapping[str, Port[Any]] = MappingProxyType({})
@@ -47,3 +48,26 @@ class NotStarted:
 
     def release_children(self) -> None:
         """Do nothing: there is no actor."""
+
+
+class NoParent:
+    """The parent of a cell that has stopped for good."""
+
+    cell = None
+
+    def should_restart(self, cell: object, ending: Ending) -> bool:
+        """Return False: the stop is final."""
+        return False
+
+    def keeps_name(self, cell: object) -> bool:
+        """Return False: another actor may have the id."""
+        return False
+
+    def on_terminated(self, cell: object) -> None:
+        """Never called."""
+
+    def on_dead_letter(self, message: Message, why: str) -> None:
+        """Never called: the cell takes no messages."""
+
+    def on_dead_letters(self, messages: list[Message], why: str) -> None:
+        """Never called."""
