@@ -108,6 +108,7 @@ UNWORDED = {
     "_streams.outcome.timed_out": "StreamTimeoutError",
     "_streams.producer._forward": "StreamingNotSupportedError",
     "_actors.stream_and_subscribe._wait_for_streamer": "NothingToStreamError",
+    "_loop.runtime.Runtime.end_task": "LeftOpenError",
 }
 """Places where the class builds the message, or the message is another error's."""
 

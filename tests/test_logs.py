@@ -81,6 +81,16 @@ async def stop_too_slowly(router: MessageRouter) -> None:
     await router.stop_actor(ID)
 
 
+async def leave_a_scope_open(router: MessageRouter) -> None:
+    class Forgetful(Actor):
+        async def on_start(self) -> None:
+            anyio.CancelScope().__enter__()
+
+    router.register_actor(ID, Forgetful())
+    await settle()
+    await router.stop_actor(ID)
+
+
 async def drain_too_slowly(router: MessageRouter) -> None:
     router.register_actor(ID, Fragile(), stop_timeout=0.01)
     await router.tell(ID, "work")
@@ -142,6 +152,7 @@ async def restart(router: MessageRouter) -> None:
 SCENES = [
     fail_and_be_stopped,
     stop_too_slowly,
+    leave_a_scope_open,
     drain_too_slowly,
     fail_when_the_asker_has_gone,
     lose_messages,

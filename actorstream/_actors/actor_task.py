@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import logging
-from types import TracebackType
+from functools import partial
 
-from anyio import CancelScope, get_cancelled_exc_class, move_on_after
+from anyio import move_on_after
 
 from actorstream._actors.cell import Cell
 from actorstream._address import Address
 from actorstream._context import begin_work, current_cell, current_request
 from actorstream._errors import ActorError
-from actorstream._loop.failures import split_failure
+from actorstream._loop.failures import is_cancellation, is_scope_cancelled, split_failure
+from actorstream._loop.runtime import Runtime
+from actorstream._loop.scopes import ActorScopes
+from actorstream._loop.shield import finish
+from actorstream._streams.channel import Channel
 from actorstream._texts import repr_of
 
 logger = logging.getLogger("actorstream")
 
 
-async def run_actor(cell: Cell) -> None:
+async def run_actor(cell: Cell, runtime: Runtime) -> None:
     """Run the actor that is in a cell to its end.
 
     Raises:
@@ -25,26 +29,48 @@ async def run_actor(cell: Cell) -> None:
             cancellation, a ``KeyboardInterrupt``.
     """
     begin_work(None, cell=cell)  # the router may have been entered in another router's actor
-    is_fatal = False
+    # A cancellation of the router does not reach a child: its supervisor stops it in turn.
+    scopes = cell.incarnation.open_scopes(shield=cell.supervisor is not None)
+    error: BaseException | None = None
+    life = _run(cell, scopes, runtime)
+    del cell  # its failure may be raised here, and leads back to this frame
     try:
-        # A cancellation of the router does not reach a child: its supervisor stops it in turn.
-        with cell.incarnation.open_scope(shield=cell.supervisor is not None):
-            await _live(cell)
-    except BaseException as exc:  # neither a failure nor a stop of this actor: the router ends
-        cell.note_router_closing()
-        is_fatal = not isinstance(exc, get_cancelled_exc_class())
-        raise
+        await life
+    except BaseException as exc:  # noqa: ASYNC103 - raised below, except for a cancellation
+        if not scopes.left_open:
+            raise
+        error = None if is_cancellation(exc) else exc
+    if scopes.left_open:
+        await runtime.end_task(error)  # noqa: ASYNC104
+
+
+async def _run(cell: Cell, scopes: ActorScopes, runtime: Runtime) -> None:
+    try:
+        with scopes:
+            await _live_and_clean_up(cell, scopes, runtime)
     finally:
         try:
-            await _end(cell, is_fatal=is_fatal)  # noqa: ASYNC102 - shielded inside, and bounded
+            cell.leave()
         finally:
             try:
-                cell.parent.on_terminated(cell)
+                _note_end(cell, scopes)
             finally:
-                del cell  # its failure may be raised here, and leads back to this frame
+                del cell
 
 
-async def _live(cell: Cell) -> None:
+async def _live_and_clean_up(cell: Cell, scopes: ActorScopes, runtime: Runtime) -> None:
+    is_fatal = False
+    try:
+        await _live(cell, scopes, runtime)
+    except BaseException as exc:  # neither a failure nor a stop of this actor: the router ends
+        cell.note_router_closing()
+        is_fatal = not is_cancellation(exc)
+        raise
+    finally:
+        await _clean_up(cell, scopes, is_fatal=is_fatal)  # noqa: ASYNC102 - shielded, and bounded
+
+
+async def _live(cell: Cell, scopes: ActorScopes, runtime: Runtime) -> None:
     try:
         if cell.state == "starting":
             await cell.behavior.start()
@@ -52,76 +78,85 @@ async def _live(cell: Cell) -> None:
             if cell.incarnation.failure is not None:
                 return  # it returned too late, although it was cancelled
             cell.note_started()
-        await cell.messages.run(cell.behavior)
+        await cell.messages.run(cell.behavior, scopes)
     except BaseException as exc:  # noqa: ASYNC103 - kept, or raised again
-        failure, rest = split_failure(exc)
+        failure, rest = await _judge(exc, cell, scopes, runtime)  # noqa: ASYNC102 - shielded
         if failure is not None:
             has_failed = cell.incarnation.failure is not None
-            _fail(cell, _as_exception(cell.address, failure), "on_start()", has_failed=has_failed)
+            _fail(cell, failure, "on_start()", has_failed=has_failed)
         del cell, failure  # break the cycle traceback -> frame -> error
         try:
             if rest is not None:
                 raise rest from None  # noqa: ASYNC104 - the failure is kept
         finally:
             del rest
+    finally:
+        scopes.start_clean_up()
 
 
-async def _end(cell: Cell, *, is_fatal: bool) -> None:
+async def _judge(
+    exc: BaseException, cell: Cell, scopes: ActorScopes, runtime: Runtime
+) -> tuple[BaseException | None, BaseException | None]:
+    """Return what the actor failed with, if it did, and what ends the router, if anything."""
+    failure, rest = split_failure(exc)
+    if rest is None or not is_cancellation(rest):
+        return failure, rest
+    if scopes.cancel_called:
+        return failure, None
+    if not is_scope_cancelled():  # asyncio has cancelled this task alone: the actor is stopped
+        cell.incarnation.decide(restart=False)
+        return failure, None
+    scopes.start_clean_up()
+    if is_scope_cancelled() and (cell.supervisor is not None or not await runtime.is_cancelled()):
+        return _interrupted(cell.address) if failure is None else failure, None
+    return failure, rest
+
+
+async def _clean_up(cell: Cell, scopes: ActorScopes, *, is_fatal: bool) -> None:
     """End the incarnation: fail waiting asks, and let the actor clean up."""
     cell.start_stopping()
-    try:
-        with CancelScope(shield=True):
-            await _clean_up(cell, is_fatal=is_fatal)
-    finally:
-        cell.leave()
-
-
-async def _clean_up(cell: Cell, *, is_fatal: bool) -> None:
     streams = list(cell.channels)
     cell.end_streams()
-    await cell.behavior.stop_children()
-    with _Limit(cell, "the streams of %s did not end within %g s; its on_stop() runs now"):
+    await finish(cell.behavior.stop_children)
+    await finish(partial(_wait_left, cell, streams))
+    try:
+        await _stop(cell, scopes, is_fatal=is_fatal)
+    finally:
+        await finish(cell.behavior.stop_helpers)  # noqa: ASYNC102 - those of on_stop(); shielded
+
+
+async def _wait_left(cell: Cell, streams: list[Channel]) -> None:
+    """Wait until the streams have ended, or the time for it has passed."""
+    seconds = cell.options.stop_timeout
+    with move_on_after(seconds) as scope:
         for stream in streams:
             await stream.wait_left()
-    try:
-        with _Limit(cell, "%s did not stop within %g s, and was cancelled"):
-            await _stop(cell, is_fatal=is_fatal)
-    finally:
-        await cell.behavior.stop_helpers()  # noqa: ASYNC102 - those of on_stop(); shielded above
+    if scope.cancelled_caught:
+        logger.warning(
+            "the streams of %s did not end within %g s; its on_stop() runs now",
+            cell.address,
+            seconds,
+        )
 
 
-class _Limit:
-    """Cancels what is inside of ``with`` after the stop timeout of an actor, with a warning."""
-
-    def __init__(self, cell: Cell, warning: str) -> None:
-        self._cell = cell
-        self._warning = warning
-        self._seconds = cell.options.stop_timeout
-
-    def __enter__(self) -> None:
-        self._scope = move_on_after(self._seconds)  # noqa: ASYNC122 - entered at once
-        self._scope.__enter__()
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> bool:
-        is_handled = self._scope.__exit__(exc_type, exc, traceback)
-        if self._scope.cancelled_caught:
-            logger.warning(self._warning, self._cell.address, self._seconds)
-        return is_handled
-
-
-async def _stop(cell: Cell, *, is_fatal: bool) -> None:
+async def _stop(cell: Cell, scopes: ActorScopes, *, is_fatal: bool) -> None:
     """Call ``on_stop()``. The actor fails with its exception, unless it has failed already."""
     incarnation = cell.incarnation
     reason = incarnation.ending if incarnation.failure is None else incarnation.failure
+    seconds = cell.options.stop_timeout
     try:
+        scopes.limit(seconds)
         await cell.behavior.stop(reason)
     except BaseException as exc:  # noqa: ASYNC103 - kept, or raised again
         failure, rest = split_failure(exc)
+        if rest is not None and is_cancellation(rest):
+            if scopes.is_late:
+                logger.warning(
+                    "%s did not stop within %g s, and was cancelled", cell.address, seconds
+                )
+            elif is_scope_cancelled() and failure is None:
+                failure = rest
+            rest = None
         if failure is not None:
             has_failed = is_fatal or incarnation.failure is not None
             _fail(cell, failure, "on_stop()", has_failed=has_failed)
@@ -134,10 +169,32 @@ async def _stop(cell: Cell, *, is_fatal: bool) -> None:
 
 
 def _fail(cell: Cell, failure: BaseException, hook: str, *, has_failed: bool) -> None:
-    if has_failed:  # the first failure counts
+    first = cell.incarnation.failure
+    if not has_failed:
+        cell.incarnation.fail(_as_exception(cell.address, failure))
+    elif type(first) is ActorError and first.__cause__ is None:
+        first.__cause__ = failure  # what a task group raises when on_stop() leaves it
+    else:  # the first failure counts
         logger.error("%s also failed in its %s", cell.address, hook, exc_info=failure)
-    else:
-        cell.incarnation.fail(failure)
+
+
+def _note_end(cell: Cell, scopes: ActorScopes) -> None:
+    if scopes.left_open:
+        logger.warning(
+            "%s ended, but left a cancel scope or a task group open, which was cancelled; close "
+            "it in on_stop()",
+            cell.address,
+        )
+    try:
+        cell.parent.on_terminated(cell)
+    finally:
+        del cell
+
+
+def _interrupted(address: Address) -> ActorError:
+    return ActorError(
+        f"{address} failed: a cancel scope or a task group that it holds open was cancelled"
+    )
 
 
 def _as_exception(address: Address, failure: BaseException) -> Exception:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from anyio import CancelScope, current_time
+from anyio import current_time
 
 from actorstream._actors.lifecycle import Ending
+from actorstream._loop.scopes import ActorScopes
 from actorstream._loop.timers import Timer
 
 
@@ -25,7 +26,7 @@ class Incarnation:
         "_is_stopping",
         "_reason",
         "_restart",
-        "_scope",
+        "_scopes",
         "_started_at",
         "failure",
         "has_started",
@@ -44,7 +45,7 @@ class Incarnation:
         self._drain_limit: Timer | None = None
         self._reason: Ending = "shutdown"
         self._restart: bool | None = None  # whether a restart follows, once decided
-        self._scope: CancelScope | None = None  # once the task runs
+        self._scopes: ActorScopes | None = None  # once the task runs
         self._is_stopping = False
 
     @property
@@ -96,15 +97,15 @@ class Incarnation:
         """Note why the actor ends: it finishes its messages, or stops now."""
         self._reason = reason
 
-    def open_scope(self, *, shield: bool) -> CancelScope:
-        """Make the cancel scope for the actor's task, in that task: AnyIO needs one running."""
-        self._scope = CancelScope(shield=shield)
+    def open_scopes(self, *, shield: bool) -> ActorScopes:
+        """Make the cancel scopes for the actor's task, in that task: AnyIO needs one running."""
+        self._scopes = ActorScopes(shield=shield)
         if self._is_stopping:
-            self._scope.cancel()
-        return self._scope
+            self._scopes.cancel()
+        return self._scopes
 
     def cancel(self) -> None:
         """Cancel the actor's task now, or when it begins."""
         self._is_stopping = True
-        if self._scope is not None:
-            self._scope.cancel()
+        if self._scopes is not None:
+            self._scopes.cancel()

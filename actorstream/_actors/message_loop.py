@@ -6,8 +6,6 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-from anyio import CancelScope
-
 from actorstream._actors.mailbox import Envelope, Mailbox
 from actorstream._actors.reply import Reply
 from actorstream._actors.wait_graph import Node, WaitsFor
@@ -16,6 +14,7 @@ from actorstream._context import begin_work, current_cell
 from actorstream._errors import ActorError, UnhandledMessageError, claim_unhandled
 from actorstream._loop.failures import split_failure
 from actorstream._loop.jobs import JOB_DONE, finish_job, next_job
+from actorstream._loop.scopes import ActorScopes
 from actorstream._message import Message
 from actorstream._texts import describe, text_of
 
@@ -91,9 +90,14 @@ class MessageLoop:
             self._current.reply.fail(make_error())
         self._current = None
 
-    async def run(self, handler: Handler) -> None:
-        """Handle messages until the mailbox has ended and is empty."""
-        jobs = self._handle_all(handler, current_cell())
+    async def run(self, handler: Handler, scopes: ActorScopes) -> None:
+        """Handle messages until the mailbox has ended and is empty.
+
+        Args:
+            handler: What handles them.
+            scopes: The scopes of the actor's task.
+        """
+        jobs = self._handle_all(handler, scopes, current_cell())
         send = jobs.send
         send(None)
         try:
@@ -111,11 +115,12 @@ class MessageLoop:
                         await finish_job(jobs, got.context, step)
                 finally:
                     self._waits_for = None
+                scopes.leave_handling()
                 self._current = got = None  # do not keep the last message alive while idle
         finally:
             jobs.close()
 
-    async def _handle_all(self, handler: Handler, cell: object) -> None:
+    async def _handle_all(self, handler: Handler, scopes: ActorScopes, cell: object) -> None:
         """Handle each message in a copy of its sender's context: what it sets is gone with it."""
         while True:
             envelope: Any = await next_job()
@@ -123,7 +128,7 @@ class MessageLoop:
             if envelope.reply is None:
                 await self._tell(handler, envelope.message)
             else:
-                await self._ask(handler, envelope.message, envelope.reply)
+                await self._ask(handler, envelope.message, envelope.reply, scopes)
             del envelope
 
     async def _tell(self, handler: Handler, message: Message) -> None:
@@ -134,10 +139,12 @@ class MessageLoop:
                 raise
             self._dead_letters.on_dead_letter(message, text_of(exc))
 
-    async def _ask(self, handler: Handler, message: Message, reply: Reply) -> None:
+    async def _ask(
+        self, handler: Handler, message: Message, reply: Reply, scopes: ActorScopes
+    ) -> None:
         if reply.given:  # the asker is no longer waiting
             return
-        with CancelScope() as scope:
+        with scopes.handling() as scope:
             reply.start_handling(scope)
             try:
                 reply.give(await handler.handle(message))

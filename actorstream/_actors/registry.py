@@ -152,7 +152,7 @@ class Registry:
         """Start the task of the actor in a cell."""
         self.restarts += cell.incarnation.number > 0
         cell.launch()
-        self.runtime.start_soon_apart(run_actor, cell, name=cell.address.id)
+        self.runtime.start_soon_apart(run_actor, cell, self.runtime, name=cell.address.id)
 
     # Stopping and forgetting
 

@@ -28,8 +28,8 @@ class Reply:
 
     # The actor's side
 
-    def start_handling(self, scope: CancelScope) -> None:
-        """Note the scope in which the message is handled."""
+    def start_handling(self, scope: CancelScope | None) -> None:
+        """Note the scope in which the message is handled, if it has one of its own."""
         self._scope = scope
 
     def end_handling(self) -> None:

@@ -7,12 +7,14 @@ from contextlib import suppress
 from contextvars import Context, copy_context
 from functools import partial
 from types import TracebackType
-from typing import Any, Literal, cast
+from typing import Any, Literal, NoReturn, cast
 
-from anyio import create_task_group, get_cancelled_exc_class
+from anyio import CancelScope, Event, create_task_group, get_cancelled_exc_class
 from anyio.abc import TaskGroup
 
 from actorstream._errors import RouterClosedError
+from actorstream._loop.failures import is_cancellation, is_scope_cancelled
+from actorstream._loop.scopes import LeftOpenError, find_errors
 from actorstream._loop.timers import Timers
 from actorstream._loop.wakeup import Callback, CallSoon, current_call_soon, watch_loop
 
@@ -31,6 +33,7 @@ class Runtime:
         self.state: RuntimeState = "not entered"
         self.timers: Timers  # this and the fields below belong to an event loop: set by open()
         self._tasks: TaskGroup
+        self._closed: Event
         self._context: Context
         self._call_soon: CallSoon
         self._is_in_loop: Callable[[], bool]
@@ -39,6 +42,7 @@ class Runtime:
 
     async def open(self) -> None:
         """Enter the task group, in the running event loop."""
+        self._closed = Event()
         self._tasks = create_task_group()
         await self._tasks.__aenter__()
         self._context = copy_context()
@@ -56,6 +60,7 @@ class Runtime:
         """All actors are gone."""
         self.timers.stop()
         self.state = "closed"
+        self._closed.set()
 
     async def wait_tasks(
         self,
@@ -68,13 +73,19 @@ class Runtime:
         A task group would wrap the exception of the router's block in any case. This method
         does so only if a task failed as well.
         """
-        if exc is None or _is_cancellation(exc):
-            return await self._tasks.__aexit__(exc_type, exc, traceback)
+        own = [] if exc is None or _is_cancellation(exc) else [exc]
         try:
+            if not own:
+                return await self._tasks.__aexit__(exc_type, exc, traceback)
             with suppress(get_cancelled_exc_class()):  # the block's exception comes instead
                 await self._tasks.__aexit__(None, None, None)
         except BaseExceptionGroup as group:
-            raise group.derive([exc, *group.exceptions]) from None
+            errors = find_errors(group)
+            if not errors or all(map(is_cancellation, errors)):
+                return False
+            raise group.derive([*own, *errors]) from None
+        finally:
+            del own  # break the cycle traceback -> frame -> error
         return False
 
     # Tasks and callbacks
@@ -113,6 +124,30 @@ class Runtime:
         """
         start = partial(self._tasks.start_soon, function, *args, name=name)
         self._context.copy().run(start)
+
+    async def end_task(self, error: BaseException | None) -> NoReturn:
+        """End a task that has left a scope open, with what it raises, if anything.
+
+        Its end would end the router, so without an error the task stays until the router closes.
+        """
+        if error is None:
+            with CancelScope(shield=True):
+                await self._closed.wait()
+        raise LeftOpenError(error)
+
+    async def is_cancelled(self) -> bool:
+        """Return whether the router is cancelled, which a cancelled task cannot see itself."""
+        answers: list[bool] = []
+        answered = Event()
+
+        async def look() -> None:  # noqa: ASYNC124 - runs where all tasks run
+            answers.append(is_scope_cancelled())
+            answered.set()
+
+        with CancelScope(shield=True):
+            self.start_soon(look)
+            await answered.wait()
+        return answers[0]
 
     def call_soon(self, callback: Callback) -> None:
         """Run a callback soon in the event loop. Any thread may call this."""

@@ -14,18 +14,28 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
-from math import inf
 from typing import Any, TypeVar
 
-from anyio import current_effective_deadline, get_cancelled_exc_class
 from anyio.lowlevel import checkpoint
 
 from actorstream._context import begin_work
-from actorstream._errors import StreamClosedError, StreamingNotSupportedError
-from actorstream._loop.failures import split_failure
+from actorstream._errors import ActorError, StreamClosedError, StreamingNotSupportedError
+from actorstream._loop.failures import (
+    is_cancellation,
+    is_scope_cancelled,
+    is_task_cancelled,
+    split_failure,
+)
 from actorstream._message import AsyncStreamMessage, is_event
 from actorstream._streams.channel import Channel
-from actorstream._streams.outcome import Outcome, done, failed, router_closed, unsupported
+from actorstream._streams.outcome import (
+    Outcome,
+    actor_stopped,
+    done,
+    failed,
+    router_closed,
+    unsupported,
+)
 from actorstream._streams.producer_task import Closeable, ProducerTask
 from actorstream._texts import repr_of
 
@@ -52,6 +62,7 @@ async def produce(
         method: The actor's method.
     """
     begin_work(channel.request, channel=channel)
+    left_open: RuntimeError | None = None
     try:
         with task.scope:
             try:
@@ -65,10 +76,15 @@ async def produce(
                 _settle(done(channel.request, channel.closing_event), channel, task)
             except BaseException as exc:  # noqa: ASYNC103 - forwarded, or raised again
                 _forward(exc, channel, task)
+    except RuntimeError as exc:  # the actor has left a scope open inside of this one
+        left_open = exc
+        _fail_left_open(exc, channel, task)
     finally:
         task.finish()
         channel.leave()
         task.report()
+    if left_open is not None:
+        await task.end_left_open(left_open.__context__)
 
 
 async def _close_half_read(sources: Sequence[Closeable]) -> None:
@@ -102,13 +118,34 @@ class NothingToStreamError(Exception):
 
 def _settle(outcome: Outcome, channel: Channel, task: ProducerTask) -> None:
     """End the stream with the actor's outcome; an error after the end is a clean-up error."""
-    if not channel.over and current_effective_deadline() == -inf:
-        channel.end(router_closed(channel.request.to))  # cancelled from outside, but it returned
     if not channel.over:
-        channel.end(outcome)
+        channel.end(_find_interruption(channel) or outcome)
     elif outcome.error is not None:
         cause = outcome.error.__cause__  # the actor's own exception, which may be falsy
         task.fail_cleanup(outcome.error if cause is None else cause)
+
+
+def _fail_left_open(exc: RuntimeError, channel: Channel, task: ProducerTask) -> None:
+    """Fail the stream of an actor that has left a cancel scope or a task group open."""
+    task.cancel()  # and with it what runs in that task group
+    error = ActorError(
+        f"{channel.request.to} left a cancel scope or a task group open when its stream of "
+        f"{channel.request.type!r} ended; leave it before, best with `with` or `async with`"
+    )
+    error.__cause__ = exc
+    if channel.over:
+        task.fail_cleanup(error)
+    else:
+        channel.end(failed(channel.request, error))
+
+
+def _find_interruption(channel: Channel) -> Outcome | None:
+    """Return the outcome of a producer that is cancelled from outside, even if it returned."""
+    if is_scope_cancelled():
+        return router_closed(channel.request.to)
+    if is_task_cancelled():  # asyncio has cancelled this task alone
+        return actor_stopped(channel.request.to)
+    return None
 
 
 def _forward(exc: BaseException, channel: Channel, task: ProducerTask) -> None:
@@ -121,7 +158,13 @@ def _forward(exc: BaseException, channel: Channel, task: ProducerTask) -> None:
         _settle(failed(channel.request, failure), channel, task)
     if rest is None:
         return
-    if not isinstance(rest, (get_cancelled_exc_class(), BaseExceptionGroup)):
+    if is_cancellation(rest):
+        # This task ends now, as a cancellation demands. If raised, one by asyncio would also
+        # cancel the router.
+        if not channel.over and not is_scope_cancelled():
+            channel.end(actor_stopped(channel.request.to))
+        return
+    if not isinstance(rest, BaseExceptionGroup):
         _settle(failed(channel.request, rest), channel, task)
     del exc, failure
     try:

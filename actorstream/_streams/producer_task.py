@@ -12,6 +12,7 @@ from typing import Protocol
 from anyio import CancelScope, Event, get_cancelled_exc_class
 
 from actorstream._context import current_channel
+from actorstream._loop.failures import is_cancellation
 from actorstream._loop.runtime import Runtime
 from actorstream._loop.worker import WorkerThread
 from actorstream._message import Message
@@ -99,6 +100,15 @@ class ProducerTask:
                 worker.stop()  # another task may still hold its source, half-read
         if self._ended is not None:
             self._ended.set()
+
+    async def end_left_open(self, error: BaseException | None) -> None:
+        """End the task of an actor that has left a scope open in it.
+
+        Args:
+            error: What the task raises, unless it is a cancellation.
+        """
+        is_fatal = error is not None and not is_cancellation(error)
+        await self._runtime.end_task(error if is_fatal else None)
 
     def report(self) -> None:
         """Log a clean-up error, unless ``join()`` returns it."""
