@@ -253,7 +253,8 @@ class Actor:
         """Make a port, which passes every published value to all its subscribers.
 
         This works before the actor is registered, and in ``__init__``. When the actor is
-        unregistered, or the router left, the subscriptions end with an error.
+        unregistered, or the router left, the subscriptions end with an error. A port that is
+        closed leaves its actor, and its name is free again.
 
         Args:
             name: What ``router.subscribe()`` finds the port by.
@@ -264,11 +265,18 @@ class Actor:
                 ``"fail"`` ends that subscription with ``StreamOverflowError``.
 
         Raises:
-            ValueError: The actor has a port of that name, or an option has an impossible value.
+            ValueError: The actor has an open port of that name, or an option has an impossible
+                value.
             TypeError: An argument has the wrong type; the message names it.
         """
         options = PortOptions(buffer_size=buffer_size, overflow=overflow)
-        port: Port[Any] = Port(name, options, partial(_locate_port, ref(self), name))
+        actor = ref(self)
+        port: Port[Any] = Port(
+            name,
+            options,
+            partial(_locate_port, actor, name),
+            on_close=partial(_forget_port, actor),
+        )
         if name in slot_of(self).ports:
             raise ValueError(
                 f"{type(self).__name__} has a port {name!r} already; choose another name, or "
@@ -314,6 +322,12 @@ def _locate_port(find_actor: Callable[[], Actor | None], name: str) -> tuple[Add
         )
     slot.registry.runtime.check_open()
     return to, slot.registry.runtime
+
+
+def _forget_port(find_actor: Callable[[], Actor | None], port: Port[Any]) -> None:
+    actor = find_actor()
+    if actor is not None:
+        slot_of(actor).remove_port(port)
 
 
 def _unregistered(actor: Actor, what: str) -> str:

@@ -11,6 +11,7 @@ from actorstream._actors.registry import Registry
 from actorstream._ports.port import Port
 
 _NO_PORTS: Mapping[str, Port[Any]] = MappingProxyType({})
+_REMEMBERED = 100  # names of closed ports
 
 
 class ActorSlot:
@@ -19,16 +20,16 @@ class ActorSlot:
     Attributes:
         cell: The cell that the actor is in, if it is registered.
         registry: Where the actor is registered, if it is.
-        ports: The ports by name, in the order of creation.
     """
 
-    __slots__ = ("_actor_id", "cell", "ports", "registry")
+    __slots__ = ("_actor_id", "_closed", "_ports", "cell", "registry")
 
     def __init__(self, actor: object, ports: Mapping[str, Port[Any]]) -> None:
         self.cell: Cell | None = None
         self.registry: Registry | None = None
-        self.ports = ports
         self._actor_id = id(actor)
+        self._ports: dict[str, Port[Any]] | None = dict(ports) if ports else None
+        self._closed: dict[str, None] | None = None  # names, the oldest first
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Leave it out of pickles and deep copies of the actor: those are not registered."""
@@ -47,9 +48,33 @@ class ActorSlot:
         """Forget the cell and the registry."""
         self.cell = self.registry = None
 
+    @property
+    def ports(self) -> Mapping[str, Port[Any]]:
+        """The open ports by name, in the order of creation."""
+        return _NO_PORTS if self._ports is None else self._ports
+
+    def has_closed(self, name: str) -> bool:
+        """Return whether a port of that name was closed; only the latest names are remembered."""
+        return self._closed is not None and name in self._closed
+
     def add_port(self, port: Port[Any]) -> None:
         """Add a port of the actor."""
-        self.ports = {**self.ports, port.name: port}
+        if self._ports is None:
+            self._ports = {}
+        self._ports[port.name] = port
+        if self._closed is not None:
+            self._closed.pop(port.name, None)
+
+    def remove_port(self, port: Port[Any]) -> None:
+        """Remove a port that has been closed; its name is free again."""
+        if self._ports is None or self._ports.get(port.name) is not port:
+            return
+        del self._ports[port.name]
+        if self._closed is None:
+            self._closed = {}
+        self._closed[port.name] = None
+        if len(self._closed) > _REMEMBERED:
+            del self._closed[next(iter(self._closed))]
 
 
 def slot_of(actor: object) -> ActorSlot:

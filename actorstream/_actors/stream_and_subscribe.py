@@ -19,7 +19,7 @@ from actorstream._errors import PortNotFoundError, StreamingNotSupportedError
 from actorstream._message import Message
 from actorstream._options import StreamAsyncOptions
 from actorstream._ports.options import SubscriptionOptions
-from actorstream._ports.port import attach_to
+from actorstream._ports.port import attach_to, closed_error
 from actorstream._ports.subscription import Attach, Subscription
 from actorstream._streams.channel import Channel
 from actorstream._streams.outcome import Outcome
@@ -128,10 +128,14 @@ def find_port(registry: Registry, to: Address, name: str) -> Attach:
 
     Raises:
         ActorNotFoundError, PortNotFoundError, RouterClosedError: The port cannot be found.
+        PortClosedError: It has been closed.
     """
     registry.runtime.check_open()
-    ports = slot_of(actor_in(registry.find(to))).ports
+    slot = slot_of(actor_in(registry.find(to)))
+    ports = slot.ports
     if name not in ports:
+        if slot.has_closed(name):
+            raise closed_error(name)
         known = ", ".join(map(one_line, ports)) or "none"
         raise PortNotFoundError(
             f"{to} has no port {name!r}; its ports: {known}; "

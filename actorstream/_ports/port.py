@@ -57,6 +57,7 @@ class Port(Generic[T]):
         "_dropped",
         "_last_end",
         "_locate",
+        "_on_close",
         "_options",
         "_published",
         "_rest_at",
@@ -71,12 +72,14 @@ class Port(Generic[T]):
         locate: Callable[[], tuple[Address, Runtime]],
         *,
         can_wait: bool = True,
+        on_close: Callable[[Port[Any]], object] | None = None,
     ) -> None:
         check_name("name", name)
         self.name: str = name
         self._options = options
         self._locate = locate
         self._can_wait = can_wait
+        self._on_close = on_close
         self._channels: dict[Channel, SubscriptionChannel] = {}  # in the order of attaching
         self._closed = False
         self._published = 0
@@ -169,9 +172,12 @@ class Port(Generic[T]):
 
         Each subscription delivers the values in its buffer and then ends. Publishing and
         subscribing raise ``PortClosedError`` from now on, and so does a ``publish()`` that
-        waits.
+        waits. The actor lets go of the port: it may make another one of that name.
         """
         self._closed = True
+        on_close, self._on_close = self._on_close, None
+        if on_close is not None:
+            on_close(self)
         self._end_all(lambda: ENDED)
 
     def _hand_out(self, value: T) -> Delivery[T] | None:
@@ -200,10 +206,7 @@ class Port(Generic[T]):
 
     def _check_open(self) -> None:
         if self._closed:
-            raise PortClosedError(
-                f"the port {self.name!r} is closed and takes neither values nor subscribers; "
-                "close() it after the last value"
-            )
+            raise closed_error(self.name)
 
     def _check_not_ended(self, since: Callable[[], Outcome] | None) -> None:
         if self._last_end is not None and self._last_end is not since:
@@ -279,6 +282,14 @@ class Port(Generic[T]):
 
     def _detach(self, channel: Channel) -> None:
         self._dropped += self._channels.pop(channel).dropped
+
+
+def closed_error(name: str) -> PortClosedError:
+    """Make the error of a port that is used after its end."""
+    return PortClosedError(
+        f"the port {name!r} is closed and takes neither values nor subscribers; "
+        "close() it after the last value"
+    )
 
 
 def end_port(port: Port[Any], make_outcome: Callable[[], Outcome]) -> None:

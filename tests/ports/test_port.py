@@ -1087,6 +1087,40 @@ async def test_publish_after_close(router):
         port.publish_nowait(1)
 
 
+async def test_the_name_of_a_closed_port_is_free(router):
+    """An actor may close a port, and make another of the same name."""
+    actor = Host()
+    router.register_actor("a", actor)
+    actor.create_port("p").close()
+    port = actor.create_port("p")
+    values = router.subscribe("a", "p")
+    await port.publish(1)
+    assert await anext(values) == 1
+
+
+def test_a_closed_port_is_freed_at_once():
+    """An actor that makes ports for ever, and closes them, keeps none."""
+    actor = Host()
+    alive = []
+    for number in range(200):
+        port = actor.create_port(f"p{number}")
+        alive.append(weakref.ref(port))
+        port.close()
+        del port
+    assert [port() for port in alive if port() is not None] == []
+
+
+def test_a_second_close_leaves_the_next_port_of_that_name():
+    """Closing twice is harmless, even if the actor has another port of that name now."""
+    actor = Host()
+    first = actor.create_port("p")
+    first.close()
+    actor.create_port("p")
+    first.close()
+    with pytest.raises(ValueError, match="has a port 'p' already"):
+        actor.create_port("p")
+
+
 async def test_close_while_publish_waits(router):
     """A `publish()` that waits at the close raises, since not all subscribers got the value."""
     port = add_port(router, buffer_size=1)
