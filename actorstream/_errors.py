@@ -107,7 +107,7 @@ class AskTimeoutError(ActorStreamError, TimeoutError):
 
 
 class AskCycleError(ActorStreamError, RuntimeError):
-    """The ask would deadlock: it would wait for the asker itself, directly or through others."""
+    """The wait would deadlock: it would wait for the caller itself, directly or through others."""
 
 
 class MailboxFullError(ActorStreamError):

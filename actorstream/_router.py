@@ -150,7 +150,11 @@ class MessageRouter:
         await self.stop_actor(id)
 
     async def wait_stopped(self, id: str | Address) -> None:
-        """Wait until an actor is stopped for good; return at once if there is none of that id."""
+        """Wait until an actor is stopped for good; return at once if there is none of that id.
+
+        Raises:
+            AskCycleError: The actor cannot end before the caller does.
+        """
         await stopping.wait_stopped(self._registry, address(id))
 
     def get_actor(self, id: str | Address) -> Actor:

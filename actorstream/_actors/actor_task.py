@@ -30,7 +30,7 @@ async def run_actor(cell: Cell, runtime: Runtime) -> None:
     """
     begin_work(None, cell=cell)  # the router may have been entered in another router's actor
     # A cancellation of the router does not reach a child: its supervisor stops it in turn.
-    scopes = cell.incarnation.open_scopes(shield=cell.supervisor is not None)
+    scopes = cell.incarnation.open_scopes(runtime, shield=cell.supervisor is not None)
     error: BaseException | None = None
     life = _run(cell, scopes, runtime)
     del cell  # its failure may be raised here, and leads back to this frame
@@ -211,4 +211,10 @@ def serving_cell() -> Cell | None:
     cell: Cell | None = current_cell()
     if cell is None or not cell.is_busy_with(current_request()):
         return None
-    return cell
+    return cell if cell.incarnation.contains_caller(cell.messages.scope) else None
+
+
+def living_cell() -> Cell | None:
+    """Return the cell of the actor that cannot end before the running code, if there is one."""
+    cell: Cell | None = current_cell()
+    return cell if cell is not None and cell.incarnation.contains_caller() else None

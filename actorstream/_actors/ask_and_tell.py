@@ -16,7 +16,6 @@ from actorstream._actors.cell import NO_SUCH_ACTOR, Cell
 from actorstream._actors.mailbox import Envelope
 from actorstream._actors.registry import Registry
 from actorstream._actors.reply import Reply
-from actorstream._actors.wait_graph import WaitingFor, find_cycle
 from actorstream._address import Address, address
 from actorstream._checks import check_seconds, check_signal
 from actorstream._context import current_cell, current_request
@@ -31,6 +30,7 @@ from actorstream._loop.timers import Timer
 from actorstream._message import Message
 from actorstream._options import NO_LIMIT
 from actorstream._texts import one_line
+from actorstream._wait_graph import Wait, find_cycle
 
 
 def make_message(
@@ -77,15 +77,18 @@ async def tell(registry: Registry, message: Message) -> None:
             return
     envelope = Envelope(message)
     teller = serving_cell() if cell.mailbox.full else None
-    if teller is not None and find_cycle(teller, cell):
+    is_refused = teller is not None and find_cycle(teller, cell) is not None
+    if not is_refused:
+        if cell.mailbox.add(envelope):
+            return
+        with _TellWait(teller, cell, envelope) as wait:
+            await cell.mailbox.wait_admitted(envelope)
+        is_refused = wait.is_refused
+    if is_refused:
         raise _mailbox_full(
             cell,
             "this tell would deadlock, since its actor waits for it; give it a larger mailbox_size",
         )
-    if cell.mailbox.add(envelope):
-        return
-    with WaitingFor(teller, cell):
-        await cell.mailbox.wait_admitted(envelope)
 
 
 def _receiver(registry: Registry, message: Message) -> Cell | None:
@@ -125,7 +128,7 @@ async def ask(
         _check_no_cycle(asker, cell)
     reply = Reply()
     failing = nullcontext() if signal is None else _FailingOnAbort(registry.runtime, signal, reply)
-    with WaitingFor(asker, cell), failing:
+    with _AskWait(asker, cell, reply), failing:
         return await _send_and_wait(registry, cell, message, reply, timeout)
 
 
@@ -187,13 +190,47 @@ class _FailingOnAbort:
             self._reply.fail(StreamAbortedError(self._signal.reason))
 
 
+class _AskWait(Wait):
+    """The wait for a reply."""
+
+    __slots__ = ("_reply",)
+
+    def __init__(self, asker: Cell | None, cell: Cell, reply: Reply) -> None:
+        super().__init__(asker, cell)
+        self._reply = reply
+
+    def refuse(self, path: list[str]) -> None:
+        """Answer the ask with an error: it would deadlock from now on."""
+        self._reply.fail(_cycle_error(path))
+
+
+class _TellWait(Wait):
+    """The wait for room in a mailbox."""
+
+    __slots__ = ("_cell", "_envelope", "is_refused")
+
+    def __init__(self, teller: Cell | None, cell: Cell, envelope: Envelope) -> None:
+        super().__init__(teller, cell)
+        self.is_refused = False
+        self._cell = cell
+        self._envelope = envelope
+
+    def refuse(self, path: list[str]) -> None:
+        """Withdraw the message: it would wait forever from now on."""
+        self.is_refused = self._cell.mailbox.refuse(self._envelope)
+
+
 def _check_no_cycle(asker: Cell, cell: Cell) -> None:
     path = find_cycle(asker, cell)
     if path:
-        raise AskCycleError(
-            f"this ask would deadlock: {' -> '.join(map(one_line, path))}; "
-            "let one of them use tell(), or answer from a stream, which runs beside the mailbox"
-        )
+        raise _cycle_error(path)
+
+
+def _cycle_error(path: list[str]) -> AskCycleError:
+    return AskCycleError(
+        f"this ask would deadlock: {' -> '.join(map(one_line, path))}; "
+        "let one of them use tell(), or answer from a stream, which runs beside the mailbox"
+    )
 
 
 def _mailbox_full(cell: Cell, advice: str) -> MailboxFullError:

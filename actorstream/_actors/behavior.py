@@ -14,13 +14,13 @@ from actorstream._actors.handlers import argument, tables_of, types_of
 from actorstream._actors.lifecycle import Ending
 from actorstream._actors.registry import Registry
 from actorstream._actors.slot import slot_of
-from actorstream._actors.wait_graph import WaitingFor
 from actorstream._errors import ActorNotFoundError, StreamingNotSupportedError
 from actorstream._message import Message
 from actorstream._ports.port import Port, end_port
 from actorstream._streams.outcome import Outcome
 from actorstream._streams.producer import Opener, open_callback, open_iterable, open_with_message
 from actorstream._texts import repr_of
+from actorstream._wait_graph import Wait
 
 
 class ActorBehavior:
@@ -110,7 +110,7 @@ class ActorBehavior:
             if self.cell.router_closing:
                 helper.note_router_closing()
             self.registry.stop(helper)
-            with WaitingFor(self.cell, helper):
+            with Wait(self.cell, helper, for_end=True):
                 await helper.wait_stopped()
             self._helpers.pop(helper, None)
 

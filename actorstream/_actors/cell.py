@@ -21,7 +21,6 @@ from actorstream._actors.message_loop import MessageLoop
 from actorstream._actors.no_actor import NoActor, NoParent
 from actorstream._actors.options import ActorOptions
 from actorstream._actors.roles import BehaviorIn, ParentOf
-from actorstream._actors.wait_graph import Node, WaitsFor
 from actorstream._address import Address
 from actorstream._errors import (
     ActorNotFoundError,
@@ -34,6 +33,7 @@ from actorstream._message import Message
 from actorstream._ports.port import end_port
 from actorstream._streams.channel import Channel
 from actorstream._streams.outcome import Outcome, actor_restarted, actor_stopped, router_closed
+from actorstream._wait_graph import Wait, refuse_waits
 
 NO_SUCH_ACTOR = "there is no such actor"
 
@@ -109,14 +109,19 @@ class Cell(CellState):
         return self.incarnation.will_restart and not self.router_closing
 
     @property
-    def waits_for(self) -> Iterable[Node]:
-        """The actors that the running code waits for."""
-        if self.absence is not None and self.supervisor is not None:
-            return (self.supervisor,)
-        return self.messages.waits_for
+    def label(self) -> str:
+        """What an error message about a cycle calls the actor."""
+        return self.address.id
 
-    def note_waits(self) -> WaitsFor:
-        """Return where to note the actors that the running code waits for."""
+    def waits(self, *, for_end: bool) -> Iterable[Wait]:
+        """Return what must come before the running code ends, or else before the next message."""
+        waits, above = self.messages.waits, self.supervisor
+        if for_end or above is None or not (self.state == "registered" or self.will_restart):
+            return waits
+        return *waits, Wait(None, above)  # which starts, restarts or brings the actor
+
+    def note_waits(self) -> dict[Wait, None]:
+        """Return where to note what the running code waits for."""
         return self.messages.note_waits()
 
     def is_busy_with(self, request: Message | None) -> bool:
@@ -149,11 +154,6 @@ class Cell(CellState):
         """Wait until this incarnation is over."""
         incarnation = self.incarnation
         while incarnation is self.incarnation and self.state not in ("restarting", "stopped"):
-            await self._wait_changed()
-
-    async def wait_stopped(self) -> None:
-        """Wait until the cell is stopped for good."""
-        while self.state != "stopped":
             await self._wait_changed()
 
     # Commands
@@ -265,6 +265,8 @@ class Cell(CellState):
         self.messages.drop(self.stopped_error)
         if not self.will_restart:
             self._refuse(self.mailbox.end() + self.mailbox.clear())
+        elif self.supervisor is not None:
+            refuse_waits(self.supervisor, self)
 
     def leave(self) -> None:
         """End the incarnation: wait for a restart, or stop for good."""

@@ -20,6 +20,11 @@ class CellState:
         self.state: State = INITIAL
         self._changed: Event | None = None
 
+    async def wait_stopped(self) -> None:
+        """Wait until the cell is stopped for good."""
+        while self.state != "stopped":
+            await self._wait_changed()
+
     def _apply(self, transition: Transition) -> None:
         """Go to the next state."""
         self.state = next_state(self.state, transition)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from anyio import current_time
+from anyio import CancelScope, current_time
 
 from actorstream._actors.lifecycle import Ending
+from actorstream._loop.runtime import Runtime
 from actorstream._loop.scopes import ActorScopes
 from actorstream._loop.timers import Timer
 
@@ -97,12 +98,20 @@ class Incarnation:
         """Note why the actor ends: it finishes its messages, or stops now."""
         self._reason = reason
 
-    def open_scopes(self, *, shield: bool) -> ActorScopes:
+    def open_scopes(self, runtime: Runtime, *, shield: bool) -> ActorScopes:
         """Make the cancel scopes for the actor's task, in that task: AnyIO needs one running."""
-        self._scopes = ActorScopes(shield=shield)
+        self._scopes = ActorScopes(runtime.current_task, shield=shield)
         if self._is_stopping:
             self._scopes.cancel()
         return self._scopes
+
+    def contains_caller(self, handling: CancelScope | None = None) -> bool:
+        """Return whether the running code is the actor's, which must end before the actor does.
+
+        Args:
+            handling: The scope of the current message; then the code must be part of that.
+        """
+        return self._scopes is not None and self._scopes.contains_caller(handling)
 
     def cancel(self) -> None:
         """Cancel the actor's task now, or when it begins."""

@@ -149,6 +149,15 @@ class Mailbox:
                 self._withdrawn = 0
             self._admit()
 
+    def refuse(self, envelope: Envelope) -> bool:
+        """Take an envelope out of the backlog, and wake its sender; return whether it was there."""
+        is_waiting = envelope in self._backlog
+        if is_waiting:
+            del self._backlog[envelope]
+            if envelope.waiter is not None:
+                envelope.waiter.wake()
+        return is_waiting
+
     def put_system(self, message: SystemMessage) -> None:
         """Have the actor's task run ``message`` before it handles the next envelope."""
         self._system_messages.append(message)

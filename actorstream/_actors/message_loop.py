@@ -6,9 +6,10 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
+from anyio import CancelScope
+
 from actorstream._actors.mailbox import Envelope, Mailbox
 from actorstream._actors.reply import Reply
-from actorstream._actors.wait_graph import Node, WaitsFor
 from actorstream._address import Address
 from actorstream._context import begin_work, current_cell
 from actorstream._errors import ActorError, UnhandledMessageError, claim_unhandled
@@ -17,6 +18,7 @@ from actorstream._loop.jobs import JOB_DONE, finish_job, next_job
 from actorstream._loop.scopes import ActorScopes
 from actorstream._message import Message
 from actorstream._texts import describe, text_of
+from actorstream._wait_graph import Wait
 
 logger = logging.getLogger("actorstream")
 
@@ -48,41 +50,44 @@ class MessageLoop:
         dead_letters: Where a tell goes that the actor has no handler for.
     """
 
-    __slots__ = ("_address", "_current", "_dead_letters", "_mailbox", "_waits_for")
+    __slots__ = ("_address", "_current", "_dead_letters", "_mailbox", "_waits")
 
     def __init__(self, address: Address, mailbox: Mailbox, dead_letters: DeadLetters) -> None:
         self._address = address
         self._mailbox = mailbox
         self._dead_letters = dead_letters
         self._current: Envelope | None = None
-        self._waits_for: WaitsFor | None = None
+        self._waits: dict[Wait, None] | None = None
 
     def set_dead_letters(self, dead_letters: DeadLetters) -> None:
         """Say where a tell goes from now on that the actor has no handler for."""
         self._dead_letters = dead_letters
 
     @property
-    def waits_for(self) -> Iterable[Node]:
-        """The actors that the running code waits for."""
-        return self._waits_for or ()
+    def waits(self) -> Iterable[Wait]:
+        """What the running code waits for."""
+        return self._waits or ()
 
-    def note_waits(self) -> WaitsFor:
-        """Return where to note the actors that the running code waits for.
-
-        A new one for each message: what a handler leaves running does not hold up the actor.
-        """
-        if self._waits_for is None:
-            self._waits_for = WaitsFor()
-        return self._waits_for
+    def note_waits(self) -> dict[Wait, None]:
+        """Return where to note what the running code waits for; a new table for each message."""
+        if self._waits is None:
+            self._waits = {}
+        return self._waits
 
     @property
     def current_message(self) -> Message | None:
         """The message that is being handled."""
         return None if self._current is None else self._current.message
 
+    @property
+    def scope(self) -> CancelScope | None:
+        """The cancel scope of the handling alone, if there is one."""
+        reply = None if self._current is None else self._current.reply
+        return None if reply is None else reply.scope
+
     def forget_waits(self) -> None:
         """Forget the waits of code that is done; tasks it left running do not hold up the actor."""
-        self._waits_for = None
+        self._waits = None
 
     def drop(self, make_error: Callable[[], BaseException]) -> None:
         """Forget the message that is being handled; if it was asked, the asker gets an error."""
@@ -114,7 +119,7 @@ class MessageLoop:
                     if step is not JOB_DONE:
                         await finish_job(jobs, got.context, step)
                 finally:
-                    self._waits_for = None
+                    self._waits = None
                 scopes.leave_handling()
                 self._current = got = None  # do not keep the last message alive while idle
         finally:

@@ -15,13 +15,14 @@ class Reply:
 
     Attributes:
         given: Whether an answer or an error was given, or the asker has gone.
+        scope: The cancel scope of the handling, while it runs.
     """
 
-    __slots__ = ("_error", "_scope", "_value", "_waiter", "given")
+    __slots__ = ("_error", "_value", "_waiter", "given", "scope")
 
     def __init__(self) -> None:
         self.given: bool = False
-        self._scope: CancelScope | None = None  # of the handling, while it runs
+        self.scope: CancelScope | None = None
         self._value: Any = None
         self._error: BaseException | None = None
         self._waiter: Waiter | None = None
@@ -30,11 +31,11 @@ class Reply:
 
     def start_handling(self, scope: CancelScope | None) -> None:
         """Note the scope in which the message is handled, if it has one of its own."""
-        self._scope = scope
+        self.scope = scope
 
     def end_handling(self) -> None:
         """Forget the scope: the message has been handled."""
-        self._scope = None
+        self.scope = None
 
     def give(self, value: Any) -> None:
         """Answer with a value; only the first answer counts."""
@@ -55,8 +56,8 @@ class Reply:
     def abandon(self) -> None:
         """Give up the wait; cancel the handling if it runs."""
         self.given = True
-        if self._scope is not None:
-            self._scope.cancel()
+        if self.scope is not None:
+            self.scope.cancel()
 
     async def wait(self) -> Any:
         """Wait for the answer, and return or raise it. Cancelling this is safe."""

@@ -7,15 +7,16 @@ from typing import Literal
 
 from anyio import current_time
 
-from actorstream._actors.actor_task import serving_cell
+from actorstream._actors.actor_task import living_cell, serving_cell
 from actorstream._actors.cell import Cell
 from actorstream._actors.options import as_limit
 from actorstream._actors.registry import Registry
-from actorstream._actors.wait_graph import WaitingFor, find_cycle
 from actorstream._address import Address
 from actorstream._checks import check_seconds
 from actorstream._context import current_channel
+from actorstream._errors import AskCycleError
 from actorstream._loop.runtime import Runtime
+from actorstream._wait_graph import Wait, find_cycle
 
 logger = logging.getLogger("actorstream")
 
@@ -43,7 +44,7 @@ async def stop_actor(
     registry.forget_if_stopped(cell)
     if _waits_for_caller(registry, cell):
         return
-    with WaitingFor(serving_cell(), cell):
+    with Wait(serving_cell(), cell, for_end=True):
         await cell.wait_ended()
         for stream in streams:
             await stream.wait_left()
@@ -62,15 +63,25 @@ def _limit_drain(runtime: Runtime, cell: Cell, seconds: float | None) -> None:
 
 
 async def wait_stopped(registry: Registry, to: Address) -> None:
-    """Wait until an actor is stopped for good; return at once if there is none."""
+    """Wait until an actor is stopped for good; return at once if there is none.
+
+    Raises:
+        AskCycleError: The actor cannot end before the caller does.
+    """
     for cell in registry.cells_at(to):
-        await cell.wait_stopped()
+        if _waits_for_caller(registry, cell):
+            raise AskCycleError(
+                f"this wait_stopped() would deadlock: {to} cannot end before the code that waits "
+                "for it; let a task outside of the actor wait"
+            )
+        with Wait(serving_cell(), cell, for_end=True):
+            await cell.wait_stopped()
 
 
 def _waits_for_caller(registry: Registry, cell: Cell) -> bool:
     """Return whether a cell's end waits for the running code, or for the actor of that code."""
-    caller, channel = serving_cell(), current_channel()
-    if caller is not None and find_cycle(caller, cell):
+    serving, caller, channel = serving_cell(), living_cell(), current_channel()
+    if serving is not None and find_cycle(serving, cell, for_end=True):
         return True
     if caller is None and channel is not None:
         caller = registry.find_streaming(channel)

@@ -13,6 +13,7 @@ from anyio import CancelScope, Event, create_task_group, get_cancelled_exc_class
 from anyio.abc import TaskGroup
 
 from actorstream._errors import RouterClosedError
+from actorstream._loop.current_task import find_current_task
 from actorstream._loop.failures import is_cancellation, is_scope_cancelled
 from actorstream._loop.scopes import LeftOpenError, find_errors
 from actorstream._loop.timers import Timers
@@ -27,11 +28,13 @@ class Runtime:
     Attributes:
         state: ``"closing"`` while the actors end, ``"closed"`` when all of them are gone.
         timers: Runs callbacks at points in time.
+        current_task: Returns the current task of the event loop.
     """
 
     def __init__(self) -> None:
         self.state: RuntimeState = "not entered"
         self.timers: Timers  # this and the fields below belong to an event loop: set by open()
+        self.current_task: Callable[[], object]
         self._tasks: TaskGroup
         self._closed: Event
         self._context: Context
@@ -47,6 +50,7 @@ class Runtime:
         await self._tasks.__aenter__()
         self._context = copy_context()
         self._is_in_loop = watch_loop()
+        self.current_task = find_current_task()
         self._call_soon = current_call_soon()
         self.timers = Timers()
         self._tasks.start_soon(self.timers.run)

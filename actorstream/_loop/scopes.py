@@ -15,6 +15,8 @@ from typing import Self
 
 from anyio import CancelScope, current_time, get_cancelled_exc_class
 
+from actorstream._loop.current_task import is_inside
+
 CountGroups = Callable[[], int]
 
 
@@ -25,16 +27,27 @@ class ActorScopes:
     limits its time.
 
     Args:
+        current_task: Returns the current task; now, that is the one of the actor.
         shield: Whether a cancellation from outside does not reach the actor.
 
     Attributes:
         left_open: Whether the actor has ended and left a scope of its own open.
     """
 
-    __slots__ = ("_count_groups", "_held", "_inner", "_outer", "left_open")
+    __slots__ = (
+        "_count_groups",
+        "_current_task",
+        "_held",
+        "_inner",
+        "_outer",
+        "_task_id",
+        "left_open",
+    )
 
-    def __init__(self, *, shield: bool) -> None:
+    def __init__(self, current_task: Callable[[], object], *, shield: bool) -> None:
         self.left_open = False
+        self._current_task = current_task
+        self._task_id = id(current_task())
         self._outer = CancelScope(shield=shield)
         self._inner = CancelScope()
         self._held: list[HandlingScope] = []
@@ -76,6 +89,16 @@ class ActorScopes:
         """Cancel the rest of the clean-up when this time has passed."""
         if seconds is not None:
             self._inner.deadline = current_time() + seconds
+
+    def contains_caller(self, handling: CancelScope | None) -> bool:
+        """Return whether the running code is in the actor's task, or in a task group opened there.
+
+        Args:
+            handling: A scope for a message; then the task group must have been opened in that.
+        """
+        if id(self._current_task()) == self._task_id:
+            return True
+        return is_inside(self._inner if handling is None else handling)
 
     # The scopes of single messages
 

@@ -23,7 +23,6 @@ from actorstream._actors.incarnation import Incarnation
 from actorstream._actors.lifecycle import Ending
 from actorstream._actors.options import ActorOptions
 from actorstream._actors.registry import Registry
-from actorstream._actors.wait_graph import WaitingFor
 from actorstream._address import Address
 from actorstream._errors import RestartLimitError
 from actorstream._supervision.child import Child, RestartBatch
@@ -38,6 +37,7 @@ from actorstream._supervision.policy import (
     plan,
     restarts,
 )
+from actorstream._wait_graph import Wait
 
 logger = logging.getLogger("actorstream")
 
@@ -222,7 +222,7 @@ class SupervisorBehavior(ActorBehavior):
         """Start a child; return whether its start succeeded."""
         await self._rest()
         self.registry.launch(child.cell)
-        with WaitingFor(self.cell, child.cell):
+        with Wait(self.cell, child.cell, for_end=True):
             return await child.cell.wait_started()
 
     async def _on_end(self, child: Child, ended: Incarnation) -> None:
@@ -263,7 +263,7 @@ class SupervisorBehavior(ActorBehavior):
         if self.cell.router_closing:
             child.cell.note_router_closing()
         child.cell.stop(restart=restart)
-        with WaitingFor(self.cell, child.cell):
+        with Wait(self.cell, child.cell, for_end=True):
             await (child.cell.wait_ended() if restart else child.cell.wait_stopped())
         if not restart:
             self.registry.forget(child.cell)

@@ -1,0 +1,103 @@
+"""The wait-for graph: it refuses what would wait for itself.
+
+An actor handles one message at a time. So a handler that waits for an actor, which waits for
+another, which waits for the first handler's actor, would wait forever.
+
+A node is what has code that may wait: an actor. Its waits are those of the code that must end
+before the node goes on to its next message. A task that such code has left running is not part of
+it, and a wait of that task is not in the graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Protocol, Self
+
+
+class Node(Protocol):
+    """What waits, and is waited for."""
+
+    @property
+    def label(self) -> str:
+        """What an error message calls it."""
+        ...
+
+    def waits(self, *, for_end: bool) -> Iterable[Wait]:
+        """Return what must come before this node ends its running code, or else serves.
+
+        Args:
+            for_end: Only the end of the running code is of interest; otherwise also what comes
+                before the node serves again, such as a restart.
+        """
+        ...
+
+    def note_waits(self) -> dict[Wait, None]:
+        """Return where to note the waits of the running code."""
+        ...
+
+
+class Wait:
+    """One wait, noted in the graph inside of ``with``.
+
+    Args:
+        waiter: The node whose code waits; without one, nothing is noted.
+        node: What is waited for.
+        for_end: Whether the wait is only for the end of the code that ``node`` runs now.
+    """
+
+    __slots__ = ("_noted_in", "_waiter", "for_end", "node")
+
+    def __init__(self, waiter: Node | None, node: Node, *, for_end: bool = False) -> None:
+        self._waiter = waiter
+        self.node = node
+        self.for_end = for_end
+
+    def __enter__(self) -> Self:
+        if self._waiter is not None:
+            # Keep this table: the node may go on to its next message.
+            self._noted_in = self._waiter.note_waits()
+            self._noted_in[self] = None
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self._waiter is not None:
+            del self._noted_in[self]
+
+    def refuse(self, path: list[str]) -> None:
+        """Give this wait up: it has become part of a cycle. Some waits end by themselves."""
+
+
+def find_cycle(waiter: Node, node: Node, *, for_end: bool = False) -> list[str] | None:
+    """Return the path from ``waiter`` through ``node`` back, if there is one."""
+    for wait, path in _walk(Wait(None, node, for_end=for_end), waiter.label):
+        if wait.node is waiter:
+            return path
+    return None
+
+
+def refuse_waits(waiter: Node, node: Node) -> None:
+    """Refuse what keeps ``waiter`` from serving ``node``, which cannot go on without that."""
+    start = Wait(None, waiter, for_end=True)
+    found = [
+        (wait, path)
+        for wait, path in _walk(start)
+        if wait.node is node and not (wait.for_end or wait is start)
+    ]
+    for wait, path in found:
+        wait.refuse([*path, waiter.label])
+
+
+def _walk(start: Wait, *path: str) -> Iterator[tuple[Wait, list[str]]]:
+    """Follow a wait, and those that it leads to; give each with the path to its node."""
+    waits = [(start, [*path, start.node.label])]
+    seen: set[tuple[Node, bool]] = set()
+    while waits:
+        wait, path_here = waits.pop()
+        yield wait, path_here
+        key = wait.node, wait.for_end
+        if key not in seen:
+            seen.add(key)
+            waits += [
+                (next, [*path_here, next.node.label])
+                for next in wait.node.waits(for_end=wait.for_end)
+            ]
