@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from functools import partial
 from typing import Any, Literal
 from weakref import ref
@@ -238,7 +239,7 @@ class Registry:
         return None
 
     def _not_found(self, to: Address) -> ActorNotFoundError:
-        similar = ", ".join(map(repr, find_similar(to.id, self.ids())))
+        similar = ", ".join(map(repr, find_similar(to.id, self._iterate_ids())))
         return ActorNotFoundError(
             f"no actor is registered as {to}{similar and f'; similar: {similar}'}; "
             f"write router.register_actor({to.id!r}, actor)"
@@ -266,11 +267,12 @@ class Registry:
 
     def ids(self) -> list[str]:
         """Return the ids of all actors, in the order of registration."""
-        return [
-            id
-            for id, cell in self._names.items()
-            if cell.state != "stopped" and cell.absence is None
-        ]
+        return list(self._iterate_ids())
+
+    def _iterate_ids(self) -> Iterator[str]:
+        for id, cell in self._names.items():
+            if cell.state != "stopped" and cell.absence is None:
+                yield id
 
     # Counting
 
