@@ -13,9 +13,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Protocol, Self
 
+from actorstream._context import current_cell
+
 
 class Node(Protocol):
-    """What waits, and is waited for."""
+    """What is waited for, and may wait itself."""
 
     @property
     def label(self) -> str:
@@ -31,9 +33,24 @@ class Node(Protocol):
         """
         ...
 
+
+class Waiter(Node, Protocol):
+    """A node with code of its own, which waits."""
+
+    @property
+    def contains_caller(self) -> bool:
+        """Whether the running code belongs to what the node does now."""
+        ...
+
     def note_waits(self) -> dict[Wait, None]:
         """Return where to note the waits of the running code."""
         ...
+
+
+def running_node() -> Waiter | None:
+    """Return the node that the running code belongs to, if there is one."""
+    node: Waiter | None = current_cell()
+    return node if node is not None and node.contains_caller else None
 
 
 class Wait:
@@ -47,7 +64,7 @@ class Wait:
 
     __slots__ = ("_noted_in", "_waiter", "for_end", "node")
 
-    def __init__(self, waiter: Node | None, node: Node, *, for_end: bool = False) -> None:
+    def __init__(self, waiter: Waiter | None, node: Node, *, for_end: bool = False) -> None:
         self._waiter = waiter
         self.node = node
         self.for_end = for_end
@@ -63,11 +80,12 @@ class Wait:
         if self._waiter is not None:
             del self._noted_in[self]
 
-    def refuse(self, path: list[str]) -> None:
-        """Give this wait up: it has become part of a cycle. Some waits end by themselves."""
+    def refuse(self, path: list[str]) -> bool:
+        """Give this wait up, which has become part of a cycle; return whether it can be."""
+        return False
 
 
-def find_cycle(waiter: Node, node: Node, *, for_end: bool = False) -> list[str] | None:
+def find_cycle(waiter: Waiter, node: Node, *, for_end: bool = False) -> list[str] | None:
     """Return the path from ``waiter`` through ``node`` back, if there is one."""
     for wait, path in _walk(Wait(None, node, for_end=for_end), waiter.label):
         if wait.node is waiter:
@@ -75,16 +93,21 @@ def find_cycle(waiter: Node, node: Node, *, for_end: bool = False) -> list[str] 
     return None
 
 
-def refuse_waits(waiter: Node, node: Node) -> None:
-    """Refuse what keeps ``waiter`` from serving ``node``, which cannot go on without that."""
+def refuse_waits(waiter: Node, node: Node) -> bool:
+    """Refuse what ``waiter`` needs of ``node``, which waits for ``waiter`` from now on.
+
+    Returns:
+        Whether there was anything to refuse.
+    """
     start = Wait(None, waiter, for_end=True)
     found = [
         (wait, path)
         for wait, path in _walk(start)
         if wait.node is node and not (wait.for_end or wait is start)
     ]
-    for wait, path in found:
-        wait.refuse([*path, waiter.label])
+    # The path to the node, and back to the one whose wait it is.
+    refused = [wait.refuse([*path[-2:], *path[:-1]]) for wait, path in found]
+    return any(refused)
 
 
 def _walk(start: Wait, *path: str) -> Iterator[tuple[Wait, list[str]]]:

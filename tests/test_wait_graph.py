@@ -358,6 +358,220 @@ async def test_a_job_may_wait_for_the_end_of_its_actor():
         assert sorted(told) == ["stop", "wait"]
 
 
+# publish()
+
+
+class Publisher(Does):
+    """Publishes ten values when it is told to, to subscribers with room for one."""
+
+    def __init__(self, told: Told) -> None:
+        super().__init__(told, go=self.publish)
+        self.port = self.create_port("values", buffer_size=1)
+
+    async def publish(self, _: Actor) -> None:
+        for number in range(10):
+            await self.port.publish(number)
+
+
+async def subscribe_and_ask(actor: Actor) -> Any:
+    async with actor.router.subscribe("p", "values"):
+        return await actor.ask("p", "go", timeout=None)
+
+
+async def read_and_ask(actor: Actor) -> Any:
+    async with actor.router.subscribe("p", "values") as values:
+        async for _ in values:
+            await actor.ask("p", "hello", timeout=None)
+
+
+async def test_a_publish_to_a_subscriber_that_waits_for_the_publisher(router):
+    """A handler that subscribes and then asks the publisher cannot read what that publishes."""
+    told: Told = []
+    router.register_actor("p", Publisher([]))
+    router.register_actor("reader", Does(told, go=subscribe_and_ask))
+    match = "would deadlock: reader -> p -> a subscriber -> reader;"
+    with anyio.fail_after(1), pytest.raises(ActorError, match=match):
+        await router.ask("reader", "go", timeout=None)
+    assert told == [AskCycleError]
+
+
+async def test_a_publish_to_a_subscriber_that_waits_for_the_end_of_the_publisher():
+    """That wait was there first, so the publish raises."""
+    told: Told = []
+
+    async def go(actor: Actor) -> None:
+        async with actor.router.subscribe("p", "values"):
+            await actor.router.wait_stopped("p")
+
+    async with MessageRouter(on_failure="stop") as router:
+        router.register_actor("p", Publisher(told))
+        router.register_actor("reader", Does([], go=go))
+        await router.tell("reader", "go")
+        await settle()
+        await router.tell("p", "go")
+        await wait_told(told)
+    assert told == [AskCycleError]
+
+
+async def test_an_ask_of_a_publisher_that_waits_for_the_asker_to_read():
+    """A handler that reads, and asks the publisher meanwhile, raises at once."""
+    told: Told = []
+    published: Told = []
+    async with MessageRouter() as router:
+        router.register_actor("p", publisher := Publisher(published))
+        router.register_actor("reader", Does(told, go=read_and_ask))
+        async with anyio.create_task_group() as tasks:
+
+            async def ask() -> None:
+                with pytest.raises(ActorError):
+                    await router.ask("reader", "go", timeout=None)
+
+            tasks.start_soon(ask)
+            await publisher.port.wait_subscribers(1)
+            await router.tell("p", "go")
+            await wait_told(told)
+        await wait_told(published)
+    assert told == [AskCycleError]
+    assert published == [None]  # the reader is gone, and nothing holds the publisher up
+
+
+async def test_a_publish_to_a_job_that_a_handler_leaves_running(router):
+    """A handler may ask the publisher if a task of its own reads, or is about to."""
+    told: Told = []
+    read: list[int] = []
+    async with anyio.create_task_group() as tasks:
+
+        async def read_all(values: Any) -> None:
+            async for value in values:
+                read.append(value)
+                if value == 9:
+                    break
+
+        async def go(actor: Actor) -> Any:
+            tasks.start_soon(read_all, actor.router.subscribe("p", "values"))
+            return await actor.ask("p", "go", timeout=None)
+
+        router.register_actor("p", Publisher([]))
+        router.register_actor("reader", Does(told, go=go))
+        with anyio.fail_after(1):
+            await router.ask("reader", "go", timeout=None)
+    assert told == [None]
+    assert read == [*range(10)]
+
+
+async def test_a_publish_to_a_handler_that_waits_for_another_actor(router):
+    """A publisher waits for a handler that is busy elsewhere, and reads later."""
+    told: Told = []
+
+    async def go(actor: Actor) -> list[int]:
+        read = []
+        async for value in actor.router.subscribe("p", "values"):
+            read.append(value)
+            await actor.ask("other", "hello", timeout=None)
+            if value == 9:
+                break
+        return read
+
+    router.register_actor("other", Does([]))
+    router.register_actor("p", publisher := Publisher([]))
+    router.register_actor("reader", Does(told, go=go))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(router.ask, "reader", "go")
+        await publisher.port.wait_subscribers(1)
+        await router.ask("p", "go")
+    assert told == [[*range(10)]]
+
+
+async def test_a_refused_publish_reaches_those_with_room():
+    """As if it were cancelled, a subscriber with room has the value, and the full one has not."""
+
+    async def go(actor: Actor) -> None:
+        async with actor.router.subscribe("p", "values"):
+            await actor.router.wait_stopped("p")
+
+    async with MessageRouter(on_failure="stop") as router:
+        router.register_actor("p", Publisher([]))
+        router.register_actor("reader", Does([], go=go))
+        async with router.subscribe("p", "values", buffer_size=10) as values:
+            await router.tell("reader", "go")
+            await settle()
+            await router.tell("p", "go")
+            assert [await anext(values), await anext(values)] == [0, 1]
+            with pytest.raises(ActorStoppedError):
+                await anext(values)
+
+
+async def test_a_stop_by_the_reader_of_a_publisher(router):
+    """Who reads a port may stop its actor, whose publish() waits for this very reader."""
+    published: Told = []
+    router.register_actor("p", Publisher(published), stop_timeout=None)
+    values = router.subscribe("p", "values")
+    await router.tell("p", "go")
+    assert await anext(values) == 0
+    with anyio.fail_after(1):
+        await router.stop_actor("p")
+    assert published == [None]
+    with pytest.raises(ActorStoppedError):
+        assert [await anext(values), await anext(values)]
+
+
+async def test_a_stop_by_a_handler_that_reads(router):
+    """The same goes for a handler, and the subscription of another reader goes on."""
+    told: Told = []
+
+    async def go(actor: Actor) -> None:
+        async for _ in actor.router.subscribe("p", "values"):
+            await actor.router.stop_actor("p")
+            break
+
+    router.register_actor("p", publisher := Publisher([]), stop_timeout=None)
+    router.register_actor("reader", Does(told, go=go))
+    async with (
+        router.subscribe("p", "values", buffer_size=10) as values,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(router.ask, "reader", "go")
+        await publisher.port.wait_subscribers(2)
+        with anyio.fail_after(1):
+            await router.tell("p", "go")
+            await wait_told(told)
+        assert [await anext(values) for _ in range(10)] == [*range(10)]
+
+
+async def test_a_reader_that_gives_a_stop_up_reads_on(router):
+    """A stop that is cancelled leaves the subscription as it was, as long as it has room."""
+    told: Told = []
+    go_on = anyio.Event()
+
+    class Waits(Publisher):
+        async def publish(self, _: Actor) -> None:
+            await self.port.publish(0)
+            await go_on.wait()
+            await super().publish(self)
+
+    router.register_actor("p", Waits(told), stop_timeout=None)
+    values = router.subscribe("p", "values")
+    await router.tell("p", "go")
+    assert await anext(values) == 0
+    with anyio.move_on_after(0.1):
+        await router.stop_actor("p")
+    go_on.set()
+    assert [await anext(values) for _ in range(10)] == [*range(10)]
+    await router.wait_stopped("p")
+    assert told == [None]
+
+
+async def test_a_stop_from_another_task_than_the_readers(router, unit):
+    """Where the reader waits for another task that stops the actor, the drain's limit ends it."""
+    router.register_actor("p", Publisher([]), stop_timeout=unit)
+    values = router.subscribe("p", "values")
+    await router.tell("p", "go")
+    assert await anext(values) == 0
+    with anyio.fail_after(3 * unit):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(router.stop_actor, "p")
+
+
 # What is part of a handler
 
 

@@ -9,7 +9,7 @@ from anyio import move_on_after
 
 from actorstream._actors.cell import Cell
 from actorstream._address import Address
-from actorstream._context import begin_work, current_cell, current_request
+from actorstream._context import begin_work, current_cell
 from actorstream._errors import ActorError
 from actorstream._loop.failures import is_cancellation, is_scope_cancelled, split_failure
 from actorstream._loop.runtime import Runtime
@@ -209,9 +209,7 @@ def _as_exception(address: Address, failure: BaseException) -> Exception:
 def serving_cell() -> Cell | None:
     """Return the cell whose next message waits for the running code, if there is one."""
     cell: Cell | None = current_cell()
-    if cell is None or not cell.is_busy_with(current_request()):
-        return None
-    return cell if cell.incarnation.contains_caller(cell.messages.scope) else None
+    return cell if cell is not None and cell.contains_caller else None
 
 
 def living_cell() -> Cell | None:

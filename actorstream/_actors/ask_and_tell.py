@@ -199,9 +199,10 @@ class _AskWait(Wait):
         super().__init__(asker, cell)
         self._reply = reply
 
-    def refuse(self, path: list[str]) -> None:
+    def refuse(self, path: list[str]) -> bool:
         """Answer the ask with an error: it would deadlock from now on."""
         self._reply.fail(_cycle_error(path))
+        return True
 
 
 class _TellWait(Wait):
@@ -215,9 +216,10 @@ class _TellWait(Wait):
         self._cell = cell
         self._envelope = envelope
 
-    def refuse(self, path: list[str]) -> None:
+    def refuse(self, path: list[str]) -> bool:
         """Withdraw the message: it would wait forever from now on."""
-        self.is_refused = self._cell.mailbox.refuse(self._envelope)
+        self.is_refused = self.is_refused or self._cell.mailbox.refuse(self._envelope)
+        return self.is_refused
 
 
 def _check_no_cycle(asker: Cell, cell: Cell) -> None:

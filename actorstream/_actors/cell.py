@@ -22,6 +22,7 @@ from actorstream._actors.no_actor import NoActor, NoParent
 from actorstream._actors.options import ActorOptions
 from actorstream._actors.roles import BehaviorIn, ParentOf
 from actorstream._address import Address
+from actorstream._context import current_request
 from actorstream._errors import (
     ActorNotFoundError,
     ActorRestartedError,
@@ -29,7 +30,6 @@ from actorstream._errors import (
     ActorStreamError,
     StartTimeoutError,
 )
-from actorstream._message import Message
 from actorstream._ports.port import end_port
 from actorstream._streams.channel import Channel
 from actorstream._streams.outcome import Outcome, actor_restarted, actor_stopped, router_closed
@@ -124,15 +124,15 @@ class Cell(CellState):
         """Return where to note what the running code waits for."""
         return self.messages.note_waits()
 
-    def is_busy_with(self, request: Message | None) -> bool:
-        """Return whether the next message waits for the code that serves ``request``.
-
-        ``None`` stands for the code of ``on_start()`` and ``on_stop()``.
-        """
+    @property
+    def contains_caller(self) -> bool:
+        """Whether the next message waits for the running code, a handler's or a hook's."""
         current = self.messages.current_message
-        if current is None:
-            return request is None and self.state in ("starting", "stopping")
-        return current is request
+        if current is not current_request():
+            return False
+        if current is None and self.state not in ("starting", "stopping"):
+            return False
+        return self.incarnation.contains_caller(self.messages.scope)
 
     # Waiting
 

@@ -16,6 +16,8 @@ from actorstream._checks import check_seconds
 from actorstream._context import current_channel
 from actorstream._errors import AskCycleError
 from actorstream._loop.runtime import Runtime
+from actorstream._ports.delivery import SubscriptionChannel
+from actorstream._ports.port import give_up_reading
 from actorstream._wait_graph import Wait, find_cycle
 
 logger = logging.getLogger("actorstream")
@@ -44,10 +46,25 @@ async def stop_actor(
     registry.forget_if_stopped(cell)
     if _waits_for_caller(registry, cell):
         return
-    with Wait(serving_cell(), cell, for_end=True):
-        await cell.wait_ended()
-        for stream in streams:
-            await stream.wait_left()
+    unread = _stop_reading(registry.runtime, cell) if drain else []
+    try:
+        with Wait(serving_cell(), cell, for_end=True):
+            await cell.wait_ended()
+            for stream in streams:
+                await stream.wait_left()
+    finally:
+        for subscription in unread:
+            subscription.go_on()
+
+
+def _stop_reading(runtime: Runtime, cell: Cell) -> list[SubscriptionChannel]:
+    """Let the drain not wait for this task, which reads no value of the actor until then."""
+    task_id = id(runtime.current_task())
+    return [
+        subscription
+        for port in cell.behavior.ports.values()
+        for subscription in give_up_reading(port, task_id, cell.interruption)
+    ]
 
 
 def _limit_drain(runtime: Runtime, cell: Cell, seconds: float | None) -> None:

@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from sys import maxsize
-from typing import Any, ClassVar, Generic, TypeVar, cast
+from typing import Any, ClassVar, Generic, Self, TypeVar, cast
 
 from anyio import Event
+from anyio.lowlevel import checkpoint
 
 from actorstream._loop.runtime import Runtime
 from actorstream._message import Message
@@ -21,12 +22,16 @@ from actorstream._options import StreamAsyncOptions
 from actorstream._streams.buffer import Buffer
 from actorstream._streams.channel import Channel
 from actorstream._streams.outcome import Outcome
+from actorstream._wait_graph import Node, Wait, running_node
 
 T = TypeVar("T")
 
+_TURNS = 3
+"""How many turns of the event loop a new subscriber gets to begin to read."""
+
 
 class Delivery(Generic[T]):
-    """A value on its way to subscribers that have no room for it yet.
+    """A value on its way to subscribers that have no room for it yet. A node of the wait-for graph.
 
     Attributes:
         value: The value.
@@ -43,16 +48,44 @@ class Delivery(Generic[T]):
         for buffer in self._buffers:
             buffer.enqueue(self)
 
-    async def wait(self) -> None:
+    async def wait(self, check: Callable[[Self], bool] | None) -> None:
         """Wait until each subscriber has the value, or has left.
 
         If cancelled, no more subscribers get the value; those that have it keep it.
+
+        Args:
+            check: Raises if this wait would never end; returns whether to check again soon.
         """
         try:
+            if check is not None:
+                await self._let_read(check)
             await self._settled.wait()
         finally:
             for buffer in self._buffers:
                 buffer.withdraw(self)
+
+    async def _let_read(self, check: Callable[[Self], bool]) -> None:
+        """Check, but before a subscriber has read, let it begin to: another task may do so."""
+        for _ in range(_TURNS):
+            if self.is_read and not check(self):
+                return
+            await checkpoint()
+        check(self)
+
+    @property
+    def label(self) -> str:
+        """What an error message about a cycle calls it."""
+        return "a subscriber"
+
+    @property
+    def is_read(self) -> bool:
+        """Whether each subscriber that has no room has read before, so that its code is known."""
+        return all(buffer.reader_task for buffer in self._buffers)
+
+    def waits(self, *, for_end: bool) -> Iterable[Wait]:
+        """Return the waits for the subscribers to read."""
+        readers = [buffer.reader for buffer in self._buffers]
+        return [Wait(None, reader, for_end=True) for reader in readers if reader is not None]
 
     def settle(self, buffer: BackloggedBuffer[T], *, lost: bool) -> None:
         """The value has left the backlog of a buffer."""
@@ -63,12 +96,21 @@ class Delivery(Generic[T]):
 
 
 class BackloggedBuffer(Buffer[T]):
-    """A buffer with a backlog: while it is full, deliveries wait there for items to be taken."""
+    """A buffer with a backlog: while it is full, deliveries wait there for items to be taken.
 
-    __slots__ = ("_backlog",)
+    Attributes:
+        reader: The actor or the stream whose code reads; before the first read, the one whose
+            code has subscribed.
+        reader_task: Identifies the task that has read last; 0 before the first read.
+    """
+
+    __slots__ = ("_backlog", "_find_task", "reader", "reader_task")
 
     def __init__(self, size: int) -> None:
         super().__init__(size)
+        self.reader: Node | None = None
+        self.reader_task = 0
+        self._find_task: Callable[[], object] | None = None
         # Unlike a dict, it finds its first entry quickly after many have been removed.
         self._backlog: OrderedDict[Delivery[T], None] = OrderedDict()
 
@@ -86,12 +128,22 @@ class BackloggedBuffer(Buffer[T]):
     def receive_nowait(self) -> T:
         """Take the oldest item out, and let the oldest delivery in; see ``Buffer``."""
         item = super().receive_nowait()
+        if self._find_task is not None and (self._backlog or not self.reader_task):
+            self.reader = running_node()
+            self.reader_task = id(self._find_task())
+            self._set_marks()
         if self._backlog:
             delivery, _ = self._backlog.popitem(last=False)
             self.items.append(delivery.value)
             delivery.settle(self, lost=False)
             self._set_marks()
         return item
+
+    def expect_reader(self, find_task: Callable[[], object]) -> None:
+        """Note who reads, which is probably the code that runs now."""
+        self._find_task = find_task
+        self.reader = running_node()
+        self._set_marks()
 
     def enqueue(self, delivery: Delivery[T]) -> None:
         """Put a delivery into the backlog. The buffer is full."""
@@ -109,10 +161,11 @@ class BackloggedBuffer(Buffer[T]):
             delivery, _ = self._backlog.popitem(last=False)
             delivery.settle(self, lost=True)
         super().end()
+        self.reader = self._find_task = None  # keep no actor alive
 
     def _set_marks(self) -> None:
         super()._set_marks()
-        if self._backlog:
+        if self._backlog or not self.reader_task:
             self.low = maxsize  # make the consumer call receive_nowait()
 
 
@@ -121,10 +174,11 @@ class SubscriptionChannel(Channel):
 
     opened_by: ClassVar[str] = "subscribe()"
 
-    __slots__ = ("_attached",)
+    __slots__ = ("_attached", "_give_up")
 
     def __init__(self, request: Message, options: StreamAsyncOptions) -> None:
         super().__init__(request, options)
+        self._give_up: Callable[[], Outcome] | None = None
         self.buffer = BackloggedBuffer(options.buffer_size)
         self._attached = False
 
@@ -141,7 +195,8 @@ class SubscriptionChannel(Channel):
     @property
     def holds_up(self) -> bool:
         """Whether a publisher would have to wait for this subscriber."""
-        return self.options.overflow == "wait" and self.buffer.full and not self.over
+        waits = self.options.overflow == "wait" and self._give_up is None
+        return waits and self.buffer.full and not self.over
 
     def attach(self, runtime: Runtime, on_left: Callable[[Channel], object]) -> None:
         """The port feeds this channel from now on.
@@ -151,7 +206,18 @@ class SubscriptionChannel(Channel):
             on_left: Called when the port must stop feeding it.
         """
         self._attached = True
+        self.backlog.expect_reader(runtime.current_task)
         self.start(runtime, on_left)
+
+    def give_up(self, make_outcome: Callable[[], Outcome]) -> None:
+        """End rather than hold a publisher up, now or later: the reader waits for the publisher."""
+        self._give_up = make_outcome
+        if self.buffer.producer_waiting:
+            self.terminate(make_outcome())
+
+    def go_on(self) -> None:
+        """Undo ``give_up()``, if the subscription has not ended."""
+        self._give_up = None
 
     def offer(self, value: Any) -> bool:
         """Take or drop a value; return ``False`` if the value must wait for room."""
@@ -160,8 +226,10 @@ class SubscriptionChannel(Channel):
                 self.buffer.send_nowait(value)
                 return True
             if self.options.overflow == "wait":
-                return False
-            if not self.make_room():
+                if self._give_up is None:
+                    return False
+                self.terminate(self._give_up())
+            elif not self.make_room():
                 return True
         return True
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from anyio import Event, WouldBlock
@@ -15,7 +16,7 @@ from attrs import evolve
 from actorstream._abort import AbortSignal
 from actorstream._address import Address
 from actorstream._checks import check_count, check_name
-from actorstream._errors import PortClosedError, raise_if
+from actorstream._errors import AskCycleError, PortClosedError, raise_if
 from actorstream._loop.runtime import Runtime
 from actorstream._message import Message
 from actorstream._ports.delivery import Delivery, SubscriptionChannel
@@ -26,6 +27,8 @@ from actorstream._streams.buffer import TURN
 from actorstream._streams.channel import Channel
 from actorstream._streams.outcome import ENDED, Outcome
 from actorstream._streams.watchdog import find_early_outcome
+from actorstream._texts import one_line
+from actorstream._wait_graph import Wait, Waiter, find_cycle, refuse_waits, running_node
 
 T = TypeVar("T")
 
@@ -119,6 +122,9 @@ class Port(Generic[T]):
         Raises:
             PortClosedError: The port is closed, or was closed before every subscriber had
                 room.
+            AskCycleError: A subscriber without room cannot read, since its code waits for the
+                end of the actor that publishes. Those with room have the value. An ask of the
+                publisher by such code raises this itself.
         """
         self._check_open()
         turn_over = self._published >= self._rest_at
@@ -196,9 +202,11 @@ class Port(Generic[T]):
         return Delivery(value, full) if full else None
 
     async def _wait_for(self, delivery: Delivery[T]) -> None:
+        publisher = running_node()
         self._waiting += 1
         try:
-            await delivery.wait()
+            with Wait(publisher, delivery, for_end=True):
+                await delivery.wait(None if publisher is None else partial(_check, publisher))
         finally:
             self._waiting -= 1
         if delivery.lost:
@@ -290,6 +298,41 @@ def closed_error(name: str) -> PortClosedError:
         f"the port {name!r} is closed and takes neither values nor subscribers; "
         "close() it after the last value"
     )
+
+
+def _check(publisher: Waiter, delivery: Delivery[Any]) -> bool:
+    """Refuse what a subscriber asks of the publisher, which waits for it to read.
+
+    Returns:
+        Whether there was anything to refuse.
+
+    Raises:
+        AskCycleError: A subscriber waits for the publisher in another way.
+    """
+    path = find_cycle(publisher, delivery, for_end=True)
+    is_refused = path is not None and refuse_waits(delivery, publisher)
+    if path and not is_refused:
+        raise AskCycleError(
+            f"this publish() would deadlock: {' -> '.join(map(one_line, path))}; let the "
+            'subscriber read in a task of its own, or use another overflow policy than "wait"'
+        )
+    return is_refused
+
+
+def give_up_reading(
+    port: Port[Any], task_id: int, make_outcome: Callable[[], Outcome]
+) -> list[SubscriptionChannel]:
+    """Let those subscriptions end rather than hold a publisher up that a task reads.
+
+    Returns:
+        The subscriptions. When the task reads again, call ``go_on()`` of each.
+    """
+    channels = [
+        channel for channel in port._channels.values() if channel.backlog.reader_task == task_id
+    ]
+    for channel in channels:
+        channel.give_up(make_outcome)
+    return channels
 
 
 def end_port(port: Port[Any], make_outcome: Callable[[], Outcome]) -> None:
