@@ -159,7 +159,8 @@ class Actor:
         error event gets ``StreamError``, unless it has yielded the event on.
 
         Args:
-            items: What to stream. A generator is closed if the stream ends early.
+            items: What to stream. If the stream ends early, or the actor leaves it half-read, what
+                has an ``aclose()`` or ``close()``, such as a generator, is closed.
             correlation_id: For the events; by default the stream's. Events that are read
                 outside any stream share a new one.
 
@@ -202,9 +203,10 @@ class Actor:
         The iterable (a synchronous LLM client, a file, a database cursor) runs in a worker thread,
         so the event loop stays free. The thread is never ahead of the stream's buffer.
 
-        A blocking fetch cannot be interrupted. When the stream ends early, its consumer is
-        told at once; the producer is gone when the fetch has returned and a generator has been
-        closed, also in a thread.
+        All fetches run in the same thread and context, also in a handler. A blocking fetch cannot
+        be interrupted. When the stream ends early, its consumer is told at once; the producer is
+        gone when the fetch has returned and the source has been closed, also in the thread. In
+        the fetch, ``from_thread.check_cancelled()`` raises, and ``from_thread.run()`` is cancelled.
 
         Raises:
             TypeError: ``iterable`` is not an iterable.

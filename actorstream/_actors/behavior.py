@@ -17,6 +17,7 @@ from actorstream._actors.slot import slot_of
 from actorstream._errors import ActorNotFoundError, StreamingNotSupportedError
 from actorstream._message import Message
 from actorstream._ports.port import Port, end_port
+from actorstream._streams.half_read import Sources
 from actorstream._streams.outcome import Outcome
 from actorstream._streams.producer import Opener, open_callback, open_iterable, open_with_message
 from actorstream._texts import repr_of
@@ -37,7 +38,15 @@ class ActorBehavior:
         cell: The cell that the actor is in; set by ``attach()``.
     """
 
-    __slots__ = ("_handlers", "_helpers", "actor", "cell", "registry")
+    __slots__ = (
+        "_handlers",
+        "_has_stopped",
+        "_helpers",
+        "_sources",
+        "actor",
+        "cell",
+        "registry",
+    )
 
     def __init__(self, actor: Actor, registry: Registry) -> None:
         self.actor = actor
@@ -45,6 +54,8 @@ class ActorBehavior:
         self.cell: Cell
         self._handlers = tables_of(type(actor)).handlers
         self._helpers: dict[Cell, None] = {}
+        self._sources: Sources | None = None
+        self._has_stopped = False
 
     def __repr__(self) -> str:
         return repr(self.actor)
@@ -68,6 +79,18 @@ class ActorBehavior:
         """Tell the actor its address."""
         self.cell = cell
         slot_of(self.actor).enter(cell, self.registry)
+
+    def open_sources(self) -> Sources | None:
+        """Return where the sources are kept that the actor reads, but for those of its streams.
+
+        Once the actor has stopped, and in another event loop, there is no such place.
+        """
+        runtime = self.registry.runtime
+        if self._has_stopped or not runtime.is_in_loop():
+            return None
+        if self._sources is None:
+            self._sources = Sources(runtime)
+        return self._sources
 
     async def start(self) -> None:
         """Call ``on_start()``, which fails if it takes longer than ``start_timeout``.
@@ -115,8 +138,13 @@ class ActorBehavior:
             self._helpers.pop(helper, None)
 
     async def stop(self, reason: str | BaseException) -> None:
-        """Call ``on_stop()``."""
-        await _check_awaitable(self.actor, "on_stop", self.actor.on_stop(reason))
+        """Call ``on_stop()``, then close the sources that the actor has left half-read."""
+        try:
+            await _check_awaitable(self.actor, "on_stop", self.actor.on_stop(reason))
+        finally:
+            self._has_stopped = True
+            if self._sources is not None:
+                await self._sources.close()  # noqa: ASYNC102 - bounded by the stop timeout
 
     def detach(self, outcome: Callable[[], Outcome]) -> None:
         """End the subscriptions of the actor's ports, and clear its address."""

@@ -25,6 +25,9 @@ class NoActor:
     def attach(self, cell: object) -> None:
         """Do nothing: there is no actor."""
 
+    def open_sources(self) -> None:
+        """Return nothing: there is no actor."""
+
     async def start(self) -> None:
         """Never called."""
 

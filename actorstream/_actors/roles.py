@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeVar
 from actorstream._actors.lifecycle import Ending
 from actorstream._actors.message_loop import DeadLetters, Handler
 from actorstream._ports.port import Port
+from actorstream._streams.half_read import Sources
 from actorstream._streams.outcome import Outcome
 
 # The cell, which is defined above this module.
@@ -35,6 +36,10 @@ class BehaviorIn(Handler, Protocol[C_contra]):
 
     def attach(self, cell: C_contra) -> None:
         """Enter a cell."""
+
+    def open_sources(self) -> Sources | None:
+        """Return where the sources are kept that the actor's handlers read."""
+        ...
 
     async def start(self) -> None:
         """Prepare; no message comes before this has returned."""

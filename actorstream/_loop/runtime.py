@@ -153,6 +153,10 @@ class Runtime:
             await answered.wait()
         return answers[0]
 
+    def is_in_loop(self) -> bool:
+        """Whether the calling code runs in the router's event loop."""
+        return self._is_in_loop()
+
     def call_soon(self, callback: Callback) -> None:
         """Run a callback soon in the event loop. Any thread may call this."""
         self._call_soon(callback)

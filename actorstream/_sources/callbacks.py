@@ -41,6 +41,7 @@ from actorstream._sources.iterables import NoStopIteration
 from actorstream._statistics import ThreadSafeCounter
 from actorstream._streams.buffer import TURN
 from actorstream._streams.channel import Channel, running_channel
+from actorstream._streams.half_read import Droppable, Way
 from actorstream._streams.outcome import Outcome
 from actorstream._streams.producer import Source, put
 
@@ -97,7 +98,7 @@ class Push(Generic[T]):
 Register = Callable[[Push[T]], Awaitable[Unhook | None] | Unhook | None]
 
 
-class CallbackSource(Source, Generic[T]):
+class CallbackSource(Source, Droppable, Generic[T]):
     """The items that a callback is called with, as an async iterator.
 
     Args:
@@ -158,6 +159,11 @@ class CallbackSource(Source, Generic[T]):
                 result = unhook()
                 if isawaitable(result):
                     await result
+
+    @property
+    def way_to_close(self) -> Way:
+        """In a task: the function that unhooks may be a coroutine function."""
+        return "in a task"
 
     def __del__(self) -> None:
         if self._unhook is not None:  # read by hand, and dropped half-read

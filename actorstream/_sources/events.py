@@ -14,13 +14,21 @@ from actorstream._errors import StreamError
 from actorstream._ids import generate_correlation_id
 from actorstream._message import AsyncStreamMessage, error_event, is_event
 from actorstream._streams.channel import Channel, running_channel
-from actorstream._streams.producer import Source, close, pump, throw_into
-from actorstream._streams.producer_task import ProducerTask, running_task
+from actorstream._streams.half_read import (
+    Droppable,
+    HalfRead,
+    Way,
+    close,
+    close_and_log,
+    current_sources,
+)
+from actorstream._streams.producer import Source, pump, throw_into
+from actorstream._streams.producer_task import running_task
 
 T = TypeVar("T")
 
 
-class EventIterator(Source, Generic[T]):
+class EventIterator(Source, Droppable, Generic[T]):
     """Iterates items as events.
 
     An exception of the items becomes an error event; an item that is an
@@ -35,6 +43,8 @@ class EventIterator(Source, Generic[T]):
             read outside of a stream.
     """
 
+    _half_read: HalfRead | None = None  # closes the items if the actor leaves them half-read
+
     def __init__(
         self, items: AsyncIterator[T], sender: Address | None, correlation_id: str | None
     ) -> None:
@@ -46,10 +56,13 @@ class EventIterator(Source, Generic[T]):
         self._over = False
         self._has_closing_event = False  # the items include their own end or error event
         self._failure: AsyncStreamMessage[T] | None = None  # the error event that was read last
-        self._owner: ProducerTask | None = None  # closes this if the actor leaves it half-read
 
     def __repr__(self) -> str:
         return f"<EventIterator of {self._items!r}>"
+
+    def __del__(self) -> None:
+        if self._half_read is not None:
+            self._half_read.drop()
 
     def __aiter__(self) -> Self:
         return self
@@ -61,7 +74,16 @@ class EventIterator(Source, Generic[T]):
             raise StopAsyncIteration
         if not self._started:
             self._find_owner()
-        return await self._event_of(anext(self._items))
+        try:
+            return await self._event_of(anext(self._items))
+        except BaseException:
+            del self  # a traceback must not keep it: it is closed when it is dropped
+            raise
+
+    @property
+    def way_to_close(self) -> Way:
+        """At once: another helper reads this one, and dropping it is enough."""
+        return "at once"
 
     async def athrow(self, exception: BaseException) -> AsyncStreamMessage[T]:
         """Throw an exception into the items at their ``yield``; without one, raise it."""
@@ -96,16 +118,21 @@ class EventIterator(Source, Generic[T]):
         try:
             item = await step
         except StopAsyncIteration:
+            is_cut_short = self._half_read is not None and self._half_read.outlived
             self._retire()
-            if self._has_closing_event:
+            if self._has_closing_event or is_cut_short:
                 raise
             return AsyncStreamMessage("end", **self._signature())
         except Exception as exc:  # becomes an event
             self._retire()
+            await close_and_log(self._items)  # noqa: ASYNC120 - a cancellation comes first
             if self._has_closing_event:
                 raise
             self._failure = error_event(exc, **self._signature())
             return self._failure
+        except BaseException:
+            del self  # see __anext__()
+            raise
         if not is_event(item):
             return AsyncStreamMessage("data", item, **self._signature())
         self._has_closing_event = self._has_closing_event or item.type != "data"
@@ -136,14 +163,14 @@ class EventIterator(Source, Generic[T]):
 
     def _find_owner(self) -> None:
         self._started = True
-        self._owner = running_task()
-        if self._owner is None:
+        if running_task() is None:
             self._id_outside = self._correlation_id or generate_correlation_id()
-        else:
-            self._owner.adopt(self)
+        sources = current_sources()
+        if sources is not None:
+            self._half_read = sources.adopt(self._items)
 
     def _retire(self) -> None:
         self._over = True
-        if self._owner is not None:
-            self._owner.release(self)
-            self._owner = None  # do not keep its request alive
+        if self._half_read is not None:
+            self._half_read.release()
+            self._half_read = None  # do not keep the owner alive

@@ -13,7 +13,7 @@ from collections.abc import (
     Callable,
     Iterable,
 )
-from inspect import isawaitable
+from inspect import isawaitable, isgenerator
 from itertools import islice, repeat
 from operator import is_
 from typing import Any, Generic, Self, TypeVar
@@ -23,7 +23,8 @@ from anyio import current_time
 from actorstream._checks import check_count, check_iterable
 from actorstream._message import AsyncStreamMessage
 from actorstream._streams.channel import Channel, running_channel
-from actorstream._streams.producer import Source, close, put, throw_into
+from actorstream._streams.half_read import Droppable, Way, close, closer_of, way_to_close
+from actorstream._streams.producer import Source, put, throw_into
 
 T = TypeVar("T")
 
@@ -31,8 +32,11 @@ OnBackpressure = Callable[[bool], Awaitable[object] | object]
 
 _EXHAUSTED: Any = object()
 
-_NOTICEABLE = 0.0001
-"""Seconds for an item: a reader that is slower by less than that is not called slow."""
+_NOTICEABLE = 0.0006
+"""Seconds for an item: a reader that is slower by less than that is not called slow.
+
+The clock of uvloop, for one, goes by the millisecond.
+"""
 
 
 class NoStopIteration:
@@ -60,10 +64,11 @@ class NoStopIteration:
             ) from exc
 
 
-class IterableSource(Source, Generic[T]):
+class IterableSource(Source, Droppable, Generic[T]):
     """The items of an iterable, as an async iterator that never waits."""
 
     def __init__(self, iterable: Iterable[T]) -> None:
+        self._iterable = iterable
         self._iterator = iter(iterable)
         # Reading a batch with islice() calls iter() on the iterator. One of the user's own class
         # may start over then, or may have no __iter__, so map() asks it for one item at a time.
@@ -80,11 +85,21 @@ class IterableSource(Source, Generic[T]):
             raise StopAsyncIteration
         return item
 
-    async def aclose(self) -> None:
+    @property
+    def way_to_close(self) -> Way:
+        """At once for a generator and for what has nothing to close, else it may have to wait."""
+        has_own = self._iterable is not self._iterator and closer_of(self._iterable) is not None
+        is_plain = isgenerator(self._iterator) or closer_of(self._iterator) is None
+        return "at once" if is_plain and not has_own else "in a task"
+
+    def close_at_once(self) -> None:
         """Close the iterator, if it is a generator."""
-        close: Callable[[], object] | None = getattr(self._iterator, "close", None)
-        if close is not None:
-            close()
+        if isgenerator(self._iterator):
+            self._iterator.close()
+
+    async def aclose(self) -> None:
+        """Close the iterator and the iterable, if they can be closed."""
+        await close_both(self._iterator, self._iterable)
 
     async def feed(self, channel: Channel) -> None:
         """Put all items into a channel, as many at a time as there is room for.
@@ -125,7 +140,7 @@ def _has_event(items: list[Any]) -> bool:
     return any(map(is_, map(type, items), repeat(AsyncStreamMessage)))
 
 
-class WatchedSource(Generic[T]):
+class WatchedSource(Droppable, Generic[T]):
     """Items whose reader checks at intervals whether the consumer holds it up.
 
     In a stream, the buffer shows that. Outside of a stream, there is no buffer, and the consumer is
@@ -183,6 +198,16 @@ class WatchedSource(Generic[T]):
         finally:
             del exception  # break the cycle traceback -> frame -> error
 
+    @property
+    def way_to_close(self) -> Way:
+        """The way of the items."""
+        return way_to_close(self._items)
+
+    def close_at_once(self) -> None:
+        """Close the items without waiting."""
+        if isinstance(self._items, Droppable):
+            self._items.close_at_once()
+
     async def aclose(self) -> None:
         """Close the items, if they can be closed."""
         await close(self._items)
@@ -218,6 +243,43 @@ def iterate(items: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[T]:
         TypeError: It is neither.
     """
     if isinstance(items, AsyncIterable):
-        return aiter(items)
+        iterator = aiter(items)
+        if iterator is items or closer_of(items) is None:
+            return iterator
+        return _ClosedWithItems(iterator, items)
     check_iterable(items)
     return IterableSource(items)
+
+
+class _ClosedWithItems(Generic[T]):
+    """An async iterator whose iterable is closed, too, such as the response of a client."""
+
+    def __init__(self, iterator: AsyncIterator[T], items: AsyncIterable[T]) -> None:
+        self._iterator = iterator
+        self._iterable = items
+
+    def __repr__(self) -> str:
+        return repr(self._iterable)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    def __anext__(self) -> Awaitable[T]:
+        return anext(self._iterator)
+
+    async def athrow(self, exception: BaseException) -> T:
+        """Throw an exception into the iterator at its ``yield``; without one, raise it."""
+        return await throw_into(self._iterator, exception)
+
+    async def aclose(self) -> None:
+        """Close the iterator and the iterable, if they can be closed."""
+        await close_both(self._iterator, self._iterable)
+
+
+async def close_both(iterator: object, iterable: object) -> None:
+    """Close an iterator, and the iterable that it came from."""
+    try:
+        await close(iterator)
+    finally:
+        if iterable is not iterator:
+            await close(iterable)  # noqa: ASYNC102 - the source's own clean-up

@@ -37,7 +37,6 @@ T = TypeVar("T")
 TURN = 500
 """How many items one side may handle before the other tasks of the loop get their turn."""
 
-
 _NEVER = sys.maxsize  # more items than there can be
 
 
@@ -64,6 +63,7 @@ class Buffer(ObjectStream[T]):
         delivered: How many items have been taken.
         ended: Whether the buffer accepts no more items.
         waits: How often a producer had to wait for room.
+        diverted: Whether the producer has something else to do before it puts the next item in.
         paused: Whether both sides must leave the fast path, until ``resume()``.
         reserve: What the consumer takes from when the buffer is empty, if set. Code that adds
             to the reserve calls ``wake_consumer()``.
@@ -79,6 +79,7 @@ class Buffer(ObjectStream[T]):
         "_take_until",
         "_writers",
         "delivered",
+        "diverted",
         "ended",
         "high",
         "items",
@@ -94,8 +95,7 @@ class Buffer(ObjectStream[T]):
         self.size: int = size
         self.delivered: int = 0
         self.waits: int = 0
-        self.paused: bool = False
-        self.ended: bool = False
+        self.paused = self.diverted = self.ended = False
         self.reserve: Reserve[T] | None = None
         self._closed = False
         self._held = False
@@ -279,7 +279,7 @@ class Buffer(ObjectStream[T]):
 
     def _set_marks(self) -> None:
         size, put_until, take_until = self.size, self._put_until, self._take_until
-        busy = self._reader is not None or self._held or self.ended
+        busy = self._reader is not None or self._held or self.ended or self.diverted
         self.high = 0 if busy else size if size < put_until else put_until
         self.low = _NEVER if self._writers else take_until if take_until > 0 else 0
         if self.paused:  # checked last: another thread may have just set it
@@ -296,6 +296,11 @@ class Buffer(ObjectStream[T]):
     def release(self) -> None:
         """Undo ``hold()``."""
         self._held = False
+        self._set_marks()
+
+    def divert(self, *, on: bool = True) -> None:
+        """Make the producer leave the fast path, to do something else before its next item."""
+        self.diverted = on
         self._set_marks()
 
     def pause(self) -> None:

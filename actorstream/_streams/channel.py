@@ -341,6 +341,8 @@ class Channel:
 
 
 def running_channel() -> Channel | None:
-    """Return the channel of the producer that runs this code, while that producer is live."""
+    """Return the channel of the producer that runs this code, in its event loop."""
     channel: Channel | None = current_channel()
-    return channel if channel is not None and channel.live else None
+    if channel is None or channel.task is None or not channel.task.runs_here:
+        return None
+    return channel

@@ -14,7 +14,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from anyio.lowlevel import checkpoint
 
@@ -28,6 +28,7 @@ from actorstream._loop.failures import (
 )
 from actorstream._message import AsyncStreamMessage, is_event
 from actorstream._streams.channel import Channel
+from actorstream._streams.half_read import HalfRead, close
 from actorstream._streams.outcome import (
     Outcome,
     actor_stopped,
@@ -36,7 +37,7 @@ from actorstream._streams.outcome import (
     router_closed,
     unsupported,
 )
-from actorstream._streams.producer_task import Closeable, ProducerTask
+from actorstream._streams.producer_task import ProducerTask
 from actorstream._texts import repr_of
 
 Opener = Callable[[Channel, Callable[..., Any]], Awaitable[Awaitable[None]]]
@@ -87,7 +88,7 @@ async def produce(
         await task.end_left_open(left_open.__context__)
 
 
-async def _close_half_read(sources: Sequence[Closeable]) -> None:
+async def _close_half_read(sources: Sequence[HalfRead]) -> None:
     """Close the sources that the actor left half-read: an ``async for`` does not close them.
 
     All are closed, the last one first. Then the first exception is raised, and others are logged.
@@ -176,7 +177,7 @@ def _forward(exc: BaseException, channel: Channel, task: ProducerTask) -> None:
 def _says_closed(failure: BaseException) -> bool:
     """Return whether a failure only tells that the stream is over."""
     if isinstance(failure, BaseExceptionGroup):
-        group: BaseExceptionGroup[BaseException] = failure
+        group = cast("BaseExceptionGroup[BaseException]", failure)
         return all(map(_says_closed, group.exceptions))
     return isinstance(failure, StreamClosedError)
 
@@ -272,13 +273,6 @@ async def throw_into(iterator: AsyncIterator[T], exception: BaseException) -> T:
         del exception  # break the cycle traceback -> frame -> error
 
 
-async def close(iterator: AsyncIterator[Any]) -> None:
-    """Close an iterator, if it can be closed."""
-    aclose: Callable[[], Awaitable[None]] | None = getattr(iterator, "aclose", None)
-    if aclose is not None:
-        await aclose()
-
-
 async def put(channel: Channel, item: Any) -> None:
     """Hand an item over; wait while the buffer is full. The slow path of the producer.
 
@@ -289,6 +283,8 @@ async def put(channel: Channel, item: Any) -> None:
         StreamClosedError: The stream is over. A cancellation comes first, so the producer's own
             task gets that instead, unless it is shielded.
     """
+    if channel.buffer.diverted:
+        await _close_dropped(channel)
     if channel.closing_event is not None:
         await checkpoint()  # other tasks run even if the actor keeps yielding
         raise RuntimeError(
@@ -318,6 +314,13 @@ async def put(channel: Channel, item: Any) -> None:
         f"the stream of {channel.request.type!r} from {channel.request.to} is over, and takes no "
         "more items; let this error end the code that makes them"
     )
+
+
+async def _close_dropped(channel: Channel) -> None:
+    """Close the sources that the actor has dropped half-read, in the task that read them."""
+    channel.buffer.divert(on=False)
+    if channel.task is not None:
+        await channel.task.close_dropped()
 
 
 async def _make_room(channel: Channel) -> bool:

@@ -7,23 +7,17 @@ it did not read to the end.
 from __future__ import annotations
 
 import logging
-from typing import Protocol
+from collections.abc import Callable
 
 from anyio import CancelScope, Event, get_cancelled_exc_class
 
 from actorstream._context import current_channel
 from actorstream._loop.failures import is_cancellation
 from actorstream._loop.runtime import Runtime
-from actorstream._loop.worker import WorkerThread
 from actorstream._message import Message
+from actorstream._streams.half_read import HalfRead, Sources
 
 logger = logging.getLogger("actorstream")
-
-
-class Closeable(Protocol):
-    """A source that can be closed before its end."""
-
-    async def aclose(self) -> None: ...
 
 
 class ProducerTask:
@@ -37,11 +31,10 @@ class ProducerTask:
     __slots__ = (
         "_cleanup_error",
         "_ended",
-        "_half_read",
         "_is_awaited",
         "_request",
         "_runtime",
-        "_workers",
+        "_sources",
         "live",
         "scope",
     )
@@ -54,50 +47,48 @@ class ProducerTask:
         self._is_awaited = False
         self._cleanup_error: BaseException | None = None
         self._ended: Event | None = None
-        self._half_read: dict[Closeable, None] | None = None
-        self._workers: dict[WorkerThread, None] | None = None
+        self._sources: Sources | None = None
 
     def cancel(self) -> None:
         """Cancel the task; does nothing once it has ended."""
         if self.live:
             self.scope.cancel()
 
-    # Worker threads and sources
+    # What the actor has opened
 
-    def open_worker(self) -> WorkerThread:
-        """Start a worker thread, which is stopped with this task at the latest."""
-        if self._workers is None:
-            self._workers = {}
-        worker = WorkerThread(self._workers)
-        self._runtime.start_soon(worker.serve)
-        return worker
+    @property
+    def runs_here(self) -> bool:
+        """Whether the task is running, and in the event loop of the code that asks."""
+        return self.live and self._runtime.is_in_loop()
 
-    def adopt(self, source: Closeable) -> None:
-        """Close a source with this task, unless it is released before."""
-        if self._half_read is None:
-            self._half_read = {}
-        self._half_read[source] = None
+    def open_sources(self, call_reader: Callable[[], object]) -> Sources | None:
+        """Return where the actor's worker threads and half-read sources are kept.
 
-    def release(self, source: Closeable) -> None:
-        """Forget a source that has ended or is closed already."""
-        if self._half_read is not None:
-            self._half_read.pop(source, None)
+        Args:
+            call_reader: Makes the task call ``close_dropped()`` soon.
+        """
+        if not self.runs_here:
+            return None
+        if self._sources is None:
+            self._sources = Sources(self._runtime, call_reader)
+        return self._sources
 
-    def take_half_read(self) -> tuple[Closeable, ...]:
+    async def close_dropped(self) -> None:
+        """Close the sources that the actor has dropped half-read. For the task itself."""
+        if self._sources is not None:
+            await self._sources.close_dropped()
+
+    def take_half_read(self) -> tuple[HalfRead, ...]:
         """Return the sources to close, in the order of their opening."""
-        if self._half_read is None:
-            return ()
-        adopted, self._half_read = self._half_read, None
-        return tuple(adopted)
+        return () if self._sources is None else self._sources.take()
 
     # Ending
 
     def finish(self) -> None:
         """The task has ended: stop its worker threads, and wake the tasks that wait for it."""
         self.live = False
-        if self._workers:
-            for worker in list(self._workers):
-                worker.stop()  # another task may still hold its source, half-read
+        if self._sources is not None:
+            self._sources.stop_workers()
         if self._ended is not None:
             self._ended.set()
 
@@ -178,7 +169,7 @@ class ProducerTask:
 
 
 def running_task() -> ProducerTask | None:
-    """Return the task of the producer that runs this code, while that task is live."""
+    """Return the task of the producer that runs this code, in its event loop."""
     channel = current_channel()
     task: ProducerTask | None = None if channel is None else channel.task
-    return task if task is not None and task.live else None
+    return task if task is not None and task.runs_here else None

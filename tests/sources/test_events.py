@@ -1,6 +1,8 @@
 """Items as events: what each stream helper of an actor makes of items, and how it is closed."""
 
 import gc
+from contextlib import aclosing
+from typing import Any
 from weakref import ref
 
 import anyio
@@ -303,6 +305,217 @@ async def test_stream_left_while_a_helper_is_forwarded(router, helper):
         break
     await settle(10)
     assert (numbers.closed, router.statistics().active_streams) == (1, 0)
+
+
+def first_by_break(source):
+    """Leave a source by `break`."""
+
+    async def read():
+        async for _ in source:
+            break
+
+    return read()
+
+
+async def first_by_del(source):
+    """Leave a source by dropping it."""
+    await anext(source)
+    del source
+
+
+class LeavesMany(Actor):
+    """Reads the first item of many sources, and notes how many stay open."""
+
+    def __init__(self, make, leave, count) -> None:
+        self.make = make
+        self.leave = leave
+        self.count = count
+
+    async def leave_one(self):
+        await self.leave(self.make(self))
+        return "left"
+
+    async def receive(self, message):
+        for _ in range(5):
+            await self.leave_one()
+        await wait_until(lambda: self.count() == 0)
+        return "left"
+
+    async def stream_async(self, payload):
+        for _ in range(5):
+            yield await self.leave_one()
+        if payload == "wait":
+            await wait_until(lambda: self.count() == 0)
+        yield "last"
+        await anyio.sleep_forever()
+
+
+async def wait_until(is_so):
+    for _ in range(1000):
+        if is_so():
+            return
+        await anyio.sleep(0.001)
+    raise AssertionError("it never was so")
+
+
+@pytest.mark.real_clock
+@pytest.mark.parametrize("where", ["handler", "stream"])
+@pytest.mark.parametrize("leave", [first_by_break, first_by_del])
+@pytest.mark.parametrize("helper", [*HELPERS, "create_callback_stream", "nested"])
+async def test_source_is_closed_when_it_is_left(router, helper, leave, where):
+    """A source goes at once, however long the handler or the stream lasts that has left it."""
+    numbers, hooked = NumberSource(), []
+
+    def register(push):
+        push(1)
+        hooked.append(push)
+        return hooked.pop
+
+    def make(actor):
+        if helper == "create_callback_stream":
+            return actor.create_callback_stream(register)
+        if helper == "nested":
+            return actor.create_async_stream(actor.create_thread_stream(numbers.give()))
+        return getattr(actor, helper)(numbers.give())
+
+    actor = LeavesMany(make, leave, lambda: numbers.made - numbers.closed + len(hooked))
+    router.register_actor("a", actor)
+    if where == "handler":
+        assert await router.ask("a", "read") == "left"
+        return
+    async with router.stream_async("a", "read", "wait") as stream:
+        payloads = stream.payloads()
+        assert [await anext(payloads) for _ in range(6)] == ["left"] * 5 + ["last"]
+
+
+@pytest.mark.parametrize("leave", [first_by_break, first_by_del])
+@pytest.mark.parametrize("where", ["handler", "stream", "callback form"])
+@pytest.mark.parametrize("helper", HELPERS[:2])
+async def test_async_generator_is_closed_when_it_is_left(router, helper, leave, where, caplog):
+    """In a stream it is closed at the next item, and by the task that has read it."""
+    numbers = NumberSource()
+
+    async def items():
+        with anyio.CancelScope():
+            inner: Any = numbers.give_async()
+            async with aclosing(inner):
+                async for number in inner:
+                    yield number
+
+    class Callback(LeavesMany):
+        stream_async: Any = None
+
+        async def stream(self, payload, on_chunk):
+            for _ in range(5):
+                await on_chunk(await self.leave_one())
+            await on_chunk("last")
+            await anyio.sleep_forever()
+
+    def make(actor):
+        return getattr(actor, helper)(numbers.give_async() if where == "handler" else items())
+
+    kind = Callback if where == "callback form" else LeavesMany
+    router.register_actor("a", kind(make, leave, lambda: numbers.made - numbers.closed))
+    if where == "handler":
+        assert await router.ask("a", "read") == "left"
+    else:
+        async with router.stream_async("a", "read") as stream:
+            payloads = stream.payloads()
+            assert [await anext(payloads) for _ in range(6)] == ["left"] * 5 + ["last"]
+            assert numbers.closed == 5
+    assert not caplog.records
+
+
+async def test_failure_of_a_source_that_is_left(router, caplog):
+    """It is logged: the actor has gone on."""
+
+    def items():
+        try:
+            yield 1
+        finally:
+            raise OSError("no such file")
+
+    async def leave(actor):
+        for kind in (items, lambda: fail_to_close(OSError("no such line"))):
+            async for event in actor.create_async_stream(kind()):
+                yield event.payload
+                break
+        yield "done"
+
+    assert await collect(leave) == [1, 1, "done"]
+    assert ["left half-read, failed to close" in record.getMessage() for record in caplog.records]
+    assert [str(record.exc_info[1]) for record in caplog.records] == [
+        "no such file",
+        "no such line",
+    ]
+
+
+class Response:
+    """An async iterable with a close of its own, which its iterator does not call."""
+
+    def __init__(self, name):
+        self.closed = 0
+        setattr(self, name, self.count)
+
+    async def __aiter__(self):
+        for number in range(9):
+            yield number
+
+    async def count(self):
+        self.closed += 1
+
+
+class PlainResponse(Response):
+    """The same without `await`."""
+
+    __aiter__: Any = None
+
+    def __iter__(self):
+        return iter(range(9))
+
+
+@pytest.mark.parametrize("name", ["close", "aclose"])
+@pytest.mark.parametrize("kind", [Response, PlainResponse])
+@pytest.mark.parametrize("where", ["returned", "iterated", "handler", "by hand"])
+@pytest.mark.parametrize("helper", HELPERS[:2])
+async def test_source_with_its_own_close(router, helper, where, kind, name):
+    """It is closed, once, when it is left early."""
+    response = kind(name)
+
+    class Streams(Actor):
+        async def receive(self, message):
+            async for _ in getattr(self, helper)(response):
+                return
+
+        def stream_async(self, payload):
+            source = getattr(self, helper)(response)
+            return source if where == "returned" else read_on(source)
+
+    router.register_actor("a", Streams())
+    if where == "handler":
+        await router.ask("a", "read")
+        await settle(10)
+    elif where == "by hand":
+        source = getattr(Actor(), helper)(response)
+        await anext(source)
+        await source.aclose()
+    else:
+        async with router.stream_async("a", "read", buffer_size=1) as stream:
+            await anext(stream.payloads())
+    assert response.closed == 1
+
+
+@pytest.mark.parametrize("where", ["returned", "iterated"])
+async def test_source_with_its_own_close_that_is_read_to_its_end(router, where):
+    """It is not closed: it has ended."""
+    response = Response("aclose")
+
+    def make(actor):
+        source = actor.create_async_stream(response)
+        return source if where == "returned" else read_on(source)
+
+    assert await collect(make) == list(range(9))
+    assert not response.closed
 
 
 @pytest.mark.parametrize("helper", HELPERS)

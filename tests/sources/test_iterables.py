@@ -289,7 +289,7 @@ async def test_slow_reader_outside_of_a_stream(router, unit, read_for, make_for,
             yield number
 
     class Reads(Actor):
-        async def receive(self, message):
+        async def receive(self, message: Any) -> None:
             source = self.create_async_stream_with_backpressure(
                 items(), check_interval=3, on_backpressure=told.append
             )

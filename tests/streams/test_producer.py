@@ -204,7 +204,7 @@ class Generates(Actor):
         self.made = 0
         self.ended = threading.Event()
 
-    async def stream(self, payload: object, on_chunk: Any) -> None:
+    async def stream(self, payload: Any, on_chunk: Any) -> None:
         put = self.make_put(on_chunk)
         loop_calls = to_thread.run_sync if payload is None else payload
         await loop_calls(self.work, put)
