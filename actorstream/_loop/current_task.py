@@ -13,16 +13,24 @@ from anyio import (
     get_cancelled_exc_class,
 )
 
+from actorstream._loop.wakeup import watch_loop
+
 _FAR = 3600.0
 
 
 def find_current_task() -> Callable[[], object]:
-    """Return the function that returns the current task, for the running event loop."""
-    if get_cancelled_exc_class() is asyncio.CancelledError:
-        return asyncio.current_task
-    from trio.lowlevel import current_task  # trio is optional
+    """Return a function that returns the current task of the loop that runs now.
 
-    return current_task
+    In another loop, such as one that a thread runs, and in no task, the function returns ``None``.
+    """
+    find: Callable[[], object]
+    if get_cancelled_exc_class() is asyncio.CancelledError:
+        find = asyncio.current_task
+    else:
+        from trio.lowlevel import current_task as find  # trio is optional
+
+    in_loop = watch_loop()
+    return lambda: find() if in_loop() else None
 
 
 def is_inside(scope: CancelScope) -> bool:

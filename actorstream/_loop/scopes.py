@@ -96,9 +96,10 @@ class ActorScopes:
         Args:
             handling: A scope for a message; then the task group must have been opened in that.
         """
-        if id(self._current_task()) == self._task_id:
-            return True
-        return is_inside(self._inner if handling is None else handling)
+        task = self._current_task()
+        if task is None:
+            return False
+        return id(task) == self._task_id or is_inside(handling or self._inner)
 
     # The scopes of single messages
 
