@@ -23,9 +23,10 @@ from time import monotonic
 from types import TracebackType
 from typing import NamedTuple
 
-from anyio import CancelScope, Event, current_time
+from anyio import CancelScope, Event
 
 from actorstream._errors import StreamAbortedError
+from actorstream._loop.clock import current_time
 from actorstream._loop.wakeup import current_call_soon
 
 Callback = Callable[[], object]

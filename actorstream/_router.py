@@ -73,6 +73,7 @@ class MessageRouter:
         return self
 
     async def __aexit__(self, *exc_info: Any) -> bool | None:
+        self._runtime.check_owner()
         self._registry.close()
         try:
             return await self._runtime.wait_tasks(*exc_info)  # noqa: ASYNC102 - each actor has its limit

@@ -7,10 +7,12 @@ How a page is read:
 - What a fence prints is in the ```` ```text ```` fence that follows it. No such fence: it prints
   nothing.
 - A program that calls ``anyio.run(main)`` runs on asyncio and on trio; any other runs as it is.
+- A fence with ``await`` at its top is a cell of a notebook: each runs in a task of its own.
 - Nothing else is set up: each program starts with an empty namespace.
 """
 
 import ast
+import asyncio
 import inspect
 import os
 import re
@@ -172,15 +174,20 @@ RUNS = [
 def run_program(program: Program, backend: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Run a program and compare what each sample prints with what the page shows."""
     namespace: dict[str, Any] = {"__name__": "__main__"}
-    for code, output in program.samples:
-        # As many empty lines before it as on the page, so that a traceback shows the page.
-        source = "\n" * (code.line - 1) + code.text
-        if backend in BACKENDS:
-            source = source.replace(RUN, f"anyio.run(main, backend={backend!r})")
-        exec(compile(source, program.page, "exec"), namespace)
-        printed, complaints = capsys.readouterr()
-        assert printed == output, f"{program.page.name}:{code.line}"
-        assert not complaints
+    with asyncio.Runner() as notebook:
+        for code, output in program.samples:
+            # As many empty lines before it as on the page, so that a traceback shows the page.
+            source = "\n" * (code.line - 1) + code.text
+            if backend in BACKENDS:
+                source = source.replace(RUN, f"anyio.run(main, backend={backend!r})")
+            cell = compile(source, program.page, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+            if cell.co_flags & inspect.CO_COROUTINE:
+                notebook.run(eval(cell, namespace))
+            else:
+                exec(cell, namespace)
+            printed, complaints = capsys.readouterr()
+            assert printed == output, f"{program.page.name}:{code.line}"
+            assert not complaints
 
 
 @pytest.mark.real_clock
@@ -190,6 +197,50 @@ def test_a_sample_runs_and_prints_what_the_page_shows(
     program: Program, backend: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_program(program, backend, capsys)
+
+
+def recipe(heading: str) -> str:
+    """Return the code under a heading of the page on tests."""
+    text = (DOCS / "testing.md").read_text()
+    start = text.count("\n", 0, text.index(f"\n{heading}\n")) + 1
+    return next(
+        program.source
+        for program in programs(DOCS / "testing.md")
+        if program.samples[0].code.line > start
+    )
+
+
+@pytest.mark.real_clock
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("heading", "plugin", "options"),
+    [
+        ("## Use with pytest", "anyio", ["-p", "no:asyncio"]),
+        ("## Use with pytest-asyncio", "pytest_asyncio", ["-o", "asyncio_mode=auto"]),
+    ],
+)
+def test_a_recipe_for_pytest_runs(
+    heading: str, plugin: str, options: list[str], tmp_path: Path
+) -> None:
+    pytest.importorskip(plugin)
+    (tmp_path / "test_recipe.py").write_text(recipe(heading))
+    command = [sys.executable, "-m", "pytest", "-q", "-W", "error", "--rootdir=.", *options]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert " passed" in done.stdout
+
+
+def test_the_recipe_for_pytest_asyncio_runs_in_three_tasks() -> None:
+    """As pytest-asyncio runs it, also if that is not installed."""
+    namespace: dict[str, Any] = {}
+    exec(re.sub(r"@pytest\.\S+.*\n", "", recipe("## Use with pytest-asyncio")), namespace)
+    fixture = namespace["router"]()
+    with asyncio.Runner() as runner:
+        router = runner.run(anext(fixture))
+        runner.run(namespace["test_echo"](router))
+        assert runner.run(anext(fixture, "done")) == "done"
+    actorstream.testing.assert_nothing_left(router)
 
 
 @pytest.mark.parametrize("shown", ["", "```text\n2\n```\n"])

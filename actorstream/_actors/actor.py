@@ -277,6 +277,7 @@ class Actor:
             name,
             options,
             partial(_locate_port, actor, name),
+            partial(_find_runtime, actor),
             on_close=partial(_forget_port, actor),
         )
         if name in slot_of(self).ports:
@@ -330,6 +331,13 @@ def _forget_port(find_actor: Callable[[], Actor | None], port: Port[Any]) -> Non
     actor = find_actor()
     if actor is not None:
         slot_of(actor).remove_port(port)
+
+
+def _find_runtime(find_actor: Callable[[], Actor | None]) -> Runtime | None:
+    """Return the runtime of a port's router; ``None`` if its actor is not registered."""
+    actor = find_actor()
+    registry = None if actor is None else slot_of(actor).registry
+    return None if registry is None else registry.runtime
 
 
 def _unregistered(actor: Actor, what: str) -> str:

@@ -7,7 +7,6 @@ from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
-from anyio import current_time
 from anyio.lowlevel import checkpoint
 
 from actorstream._abort import AbortSignal, attach, deadline_of, detach
@@ -140,7 +139,7 @@ async def _send_and_wait(
     timer = None
     if timeout not in NO_LIMIT:
         expire = partial(_expire, reply, message, timeout)
-        timer = registry.runtime.timers.call_at(current_time() + timeout, expire)
+        timer = registry.runtime.timers.call_after(timeout, expire)
     cell.mailbox.add(envelope)
     try:
         return await reply.wait()

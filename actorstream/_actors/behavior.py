@@ -6,8 +6,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from inspect import isawaitable
 from typing import Any
 
-from anyio import current_time
-
 from actorstream._actors.actor import Actor
 from actorstream._actors.cell import Cell
 from actorstream._actors.handlers import argument, tables_of, types_of
@@ -86,7 +84,7 @@ class ActorBehavior:
         Once the actor has stopped, and in another event loop, there is no such place.
         """
         runtime = self.registry.runtime
-        if self._has_stopped or not runtime.is_in_loop():
+        if self._has_stopped or not runtime.in_loop():
             return None
         if self._sources is None:
             self._sources = Sources(runtime)
@@ -100,7 +98,7 @@ class ActorBehavior:
         seconds, limit = self.cell.options.start_timeout, None
         if seconds is not None:
             timers = self.registry.runtime.timers
-            limit = timers.call_at(current_time() + seconds, self.cell.time_out_start)
+            limit = timers.call_after(seconds, self.cell.time_out_start)
         try:
             await _check_awaitable(self.actor, "on_start", self.actor.on_start())
         finally:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TypeAlias
 
-from anyio import current_time
 from anyio.lowlevel import checkpoint
 
 from actorstream._actors.cell_state import CellState
@@ -30,6 +29,7 @@ from actorstream._errors import (
     ActorStreamError,
     StartTimeoutError,
 )
+from actorstream._loop.clock import current_time
 from actorstream._ports.port import end_port
 from actorstream._streams.channel import Channel
 from actorstream._streams.outcome import Outcome, actor_restarted, actor_stopped, router_closed

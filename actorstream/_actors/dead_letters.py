@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 from contextlib import suppress
 
-from anyio import current_time
-
 from actorstream._loop.runtime import Runtime
 from actorstream._loop.timers import Timer
 from actorstream._message import Message
@@ -61,7 +59,7 @@ class DeadLetterLog:
         self._write_count()
 
     def _start_timer(self) -> None:
-        self._timer = self._runtime.timers.call_at(current_time() + _INTERVAL, self._on_timer)
+        self._timer = self._runtime.timers.call_after(_INTERVAL, self._on_timer)
 
     def _on_timer(self) -> None:
         self._timer = None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from anyio import CancelScope, current_time
+from anyio import CancelScope
 
 from actorstream._actors.lifecycle import Ending
+from actorstream._loop.clock import current_time
 from actorstream._loop.runtime import Runtime
 from actorstream._loop.scopes import ActorScopes
 from actorstream._loop.timers import Timer

@@ -54,6 +54,7 @@ class Registry:
             "dead_letters",
             PortOptions(overflow="drop_oldest"),
             partial(_locate_dead_letters, self.runtime),
+            partial(_same, self.runtime),
             can_wait=False,
         )
         self._dead_letter_log = DeadLetterLog(self.runtime)
@@ -335,3 +336,7 @@ class Registry:
 def _locate_dead_letters(runtime: Runtime) -> tuple[Address, Runtime]:
     runtime.check_open()
     return Address("dead_letters"), runtime
+
+
+def _same(runtime: Runtime) -> Runtime:
+    return runtime

@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 from typing import Literal
 
-from anyio import current_time
-
 from actorstream._actors.actor_task import living_cell, serving_cell
 from actorstream._actors.cell import Cell
 from actorstream._actors.options import as_limit
@@ -33,6 +31,7 @@ async def stop_actor(
     """Stop an actor, and wait for its end unless that would wait for the caller."""
     if timeout != "stop_timeout":
         check_seconds("timeout", timeout)
+    registry.runtime.check_loop()
     cell = registry.find_ending(to)
     streams = list(cell.channels)
     if not cell.parent.keeps_name(cell):
@@ -76,7 +75,7 @@ def _limit_drain(runtime: Runtime, cell: Cell, seconds: float | None) -> None:
         logger.warning("%s did not drain within %g s, and is stopped now", cell.address, seconds)
         cell.stop()
 
-    cell.incarnation.limit_drain(runtime.timers.call_at(current_time() + seconds, stop))
+    cell.incarnation.limit_drain(runtime.timers.call_after(seconds, stop))
 
 
 async def wait_stopped(registry: Registry, to: Address) -> None:
@@ -85,6 +84,7 @@ async def wait_stopped(registry: Registry, to: Address) -> None:
     Raises:
         AskCycleError: The actor cannot end before the caller does.
     """
+    registry.runtime.check_loop()
     for cell in registry.cells_at(to):
         if _waits_for_caller(registry, cell):
             raise AskCycleError(

@@ -120,7 +120,7 @@ def subscribe(
     """Make a subscription, attached now or else when it is first read or entered."""
     find = partial(find_port, registry, to, name)
     find_later = partial(wait_for_port, registry, to, name)
-    return Subscription(name, options, find, find_later)
+    return Subscription(name, options, find, find_later, registry.runtime.check_loop)
 
 
 def find_port(registry: Registry, to: Address, name: str) -> Attach:

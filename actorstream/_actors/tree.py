@@ -6,11 +6,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import attrs
-from anyio import current_time
 
 from actorstream._actors.cell import Cell
 from actorstream._actors.lifecycle import State
 from actorstream._actors.registry import Registry
+from actorstream._loop.clock import current_time
 from actorstream._statistics import RouterStatistics
 from actorstream._streams.channel import Channel
 from actorstream._texts import one_line

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from contextvars import Context, copy_context
+from contextvars import Context
 from functools import partial
 from types import TracebackType
 from typing import Any, Literal, NoReturn, cast
 
-from anyio import CancelScope, Event, create_task_group, get_cancelled_exc_class
+from anyio import (
+    CancelScope,
+    Event,
+    TaskInfo,
+    create_task_group,
+    get_cancelled_exc_class,
+    get_current_task,
+)
 from anyio.abc import TaskGroup
 
 from actorstream._errors import RouterClosedError
@@ -17,7 +24,13 @@ from actorstream._loop.current_task import find_current_task
 from actorstream._loop.failures import is_cancellation, is_scope_cancelled
 from actorstream._loop.scopes import LeftOpenError, find_errors
 from actorstream._loop.timers import Timers
-from actorstream._loop.wakeup import Callback, CallSoon, current_call_soon, watch_loop
+from actorstream._loop.wakeup import (
+    Callback,
+    CallSoon,
+    context_for_callbacks,
+    current_call_soon,
+    watch_loop,
+)
 
 RuntimeState = Literal["not entered", "open", "closing", "closed"]
 
@@ -29,6 +42,7 @@ class Runtime:
         state: ``"closing"`` while the actors end, ``"closed"`` when all of them are gone.
         timers: Runs callbacks at points in time.
         current_task: Returns the current task of the event loop.
+        in_loop: Tells whether it is called in the router's event loop.
     """
 
     def __init__(self) -> None:
@@ -37,19 +51,21 @@ class Runtime:
         self.current_task: Callable[[], object]
         self._tasks: TaskGroup
         self._closed: Event
+        self._owner: TaskInfo
         self._context: Context
         self._call_soon: CallSoon
-        self._is_in_loop: Callable[[], bool]
+        self.in_loop: Callable[[], bool]
 
     # Opening and closing
 
     async def open(self) -> None:
-        """Enter the task group, in the running event loop."""
+        """Enter the task group, in the running event loop and task."""
         self._closed = Event()
+        self._owner = get_current_task()
         self._tasks = create_task_group()
         await self._tasks.__aenter__()
-        self._context = copy_context()
-        self._is_in_loop = watch_loop()
+        self._context = context_for_callbacks()
+        self.in_loop = watch_loop()
         self.current_task = find_current_task()
         self._call_soon = current_call_soon()
         self.timers = Timers()
@@ -65,6 +81,7 @@ class Runtime:
         self.timers.stop()
         self.state = "closed"
         self._closed.set()
+        del self._owner  # which keeps its coroutine
 
     async def wait_tasks(
         self,
@@ -92,7 +109,18 @@ class Runtime:
             del own  # break the cycle traceback -> frame -> error
         return False
 
-    # Tasks and callbacks
+    # Checks
+
+    def check_owner(self) -> None:
+        """Raise ``RouterClosedError`` unless the router runs, and this task has entered it."""
+        self.check_open()
+        task = get_current_task()
+        if task.coro is not self._owner.coro:  # another task may have the same id later
+            raise RouterClosedError(
+                f"the router was entered in the task {self._owner.name!r} and is left in the task "
+                f"{task.name!r}; enter and leave it in one task: start one that runs `async with "
+                "router: await stopped.wait()`, and set that event at the end"
+            )
 
     def check_open(self, *, or_closing: bool = False) -> None:
         """Raise ``RouterClosedError`` unless the router runs, and in this event loop.
@@ -104,11 +132,15 @@ class Runtime:
             raise RouterClosedError(
                 f"the router is {self.state}; use it inside `async with MessageRouter() as router:`"
             )
-        if not self._is_in_loop():
-            raise RouterClosedError(
-                "the router runs in another event loop; use it in the thread and loop where it "
-                "was entered, or through anyio.from_thread.run()"
-            )
+        if not self.in_loop():
+            raise _other_loop_error()
+
+    def check_loop(self) -> None:
+        """Raise ``RouterClosedError`` if the router runs, but in another event loop."""
+        if self.state in ("open", "closing") and not self.in_loop():
+            raise _other_loop_error()
+
+    # Tasks and callbacks
 
     def start_soon(
         self,
@@ -153,20 +185,23 @@ class Runtime:
             await answered.wait()
         return answers[0]
 
-    def is_in_loop(self) -> bool:
-        """Whether the calling code runs in the router's event loop."""
-        return self._is_in_loop()
-
     def call_soon(self, callback: Callback) -> None:
         """Run a callback soon in the event loop. Any thread may call this."""
         self._call_soon(callback)
 
     def run_in_loop(self, callback: Callback) -> None:
         """Run a callback: at once if this is the event loop's thread, else soon."""
-        if self._is_in_loop():
+        if self.in_loop():
             callback()
         else:
             self._call_soon(callback)
+
+
+def _other_loop_error() -> RouterClosedError:
+    return RouterClosedError(
+        "the router runs in another event loop; use it in the thread and loop where it was "
+        "entered, or through anyio.from_thread.run()"
+    )
 
 
 def _is_cancellation(exc: BaseException) -> bool:

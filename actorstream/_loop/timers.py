@@ -12,7 +12,9 @@ from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 from itertools import count
 
-from anyio import CancelScope, Event, current_time
+from anyio import CancelScope, Event
+
+from actorstream._loop.clock import current_clock
 
 Callback = Callable[[], object]
 
@@ -52,9 +54,14 @@ class Timer:
 
 
 class Timers:
-    """Runs callbacks at points in time while ``run()`` runs. The callbacks must not raise."""
+    """Runs callbacks at points in time while ``run()`` runs. The callbacks must not raise.
+
+    Attributes:
+        now: Returns the time of the event loop, also where no task runs.
+    """
 
     def __init__(self) -> None:
+        self.now: Callable[[], float] = current_clock()
         self._heap: list[Timer] = []
         self._order = count()
         self._cancelled = 0
@@ -69,6 +76,10 @@ class Timers:
         if when < self._sleeping_until and self._changed is not None:
             self._changed.set()
         return timer
+
+    def call_after(self, seconds: float, callback: Callback) -> Timer:
+        """Call ``callback`` in some seconds."""
+        return self.call_at(self.now() + seconds, callback)
 
     def forget_one(self) -> None:
         """Count a cancelled timer; sweep if cancelled timers are the majority."""
@@ -93,7 +104,7 @@ class Timers:
 
     def _fire_due(self) -> float:
         """Run the callbacks that are due; return when the next one is due."""
-        now = current_time()
+        now = self.now()
         while self._heap:
             timer = self._heap[0]
             if timer.live and timer.when > now:

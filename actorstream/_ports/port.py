@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from threading import get_ident
 from typing import Any, Generic, TypeVar
 
 from anyio import Event, WouldBlock
@@ -58,12 +59,14 @@ class Port(Generic[T]):
         "_channels",
         "_closed",
         "_dropped",
+        "_find_runtime",
         "_last_end",
         "_locate",
         "_on_close",
         "_options",
         "_published",
         "_rest_at",
+        "_thread",
         "_waiting",
         "name",
     )
@@ -73,6 +76,7 @@ class Port(Generic[T]):
         name: str,
         options: PortOptions,
         locate: Callable[[], tuple[Address, Runtime]],
+        find_runtime: Callable[[], Runtime | None],
         *,
         can_wait: bool = True,
         on_close: Callable[[Port[Any]], object] | None = None,
@@ -81,6 +85,8 @@ class Port(Generic[T]):
         self.name: str = name
         self._options = options
         self._locate = locate
+        self._find_runtime = find_runtime
+        self._thread = 0  # where the event loop has been checked last
         self._can_wait = can_wait
         self._on_close = on_close
         self._channels: dict[Channel, SubscriptionChannel] = {}  # in the order of attaching
@@ -125,10 +131,14 @@ class Port(Generic[T]):
             AskCycleError: A subscriber without room cannot read, since its code waits for the
                 end of the actor that publishes. Those with room have the value. An ask of the
                 publisher by such code raises this itself.
+            RouterClosedError: This is another event loop than that of the port's router.
         """
-        self._check_open()
+        if self._closed or self._thread != get_ident():  # a check without a call, for each value
+            self._check_open()
+            self._check_loop()
         turn_over = self._published >= self._rest_at
         if turn_over:  # a checkpoint in two halves: if cancelled here, the value is not handed out
+            self._check_loop()
             await checkpoint_if_cancelled()
             self._rest_at = self._published + TURN
         delivery = self._hand_out(value)
@@ -140,16 +150,17 @@ class Port(Generic[T]):
     def publish_nowait(self, value: T) -> None:
         """Hand a value to every subscriber, or to none.
 
-        Call it in the event loop's thread.
-
         Raises:
             WouldBlock: A subscriber whose policy is ``"wait"`` has no room (the class is
                 AnyIO's).
             PortClosedError: The port is closed.
+            RouterClosedError: This is another event loop than that of the port's router.
         """
         self._check_open()
-        if any(channel.holds_up for channel in self._channels.values()):
-            raise WouldBlock
+        self._check_loop()
+        for channel in self._channels.values():
+            if channel.holds_up:
+                raise WouldBlock
         self._hand_out(value)
 
     async def wait_subscribers(self, n: int) -> None:
@@ -162,6 +173,7 @@ class Port(Generic[T]):
                 wait.
         """
         check_count("n", n)
+        self._check_loop()
         last_end = self._last_end
         self._check_open()
         await checkpoint()
@@ -179,7 +191,11 @@ class Port(Generic[T]):
         Each subscription delivers the values in its buffer and then ends. Publishing and
         subscribing raise ``PortClosedError`` from now on, and so does a ``publish()`` that
         waits. The actor lets go of the port: it may make another one of that name.
+
+        Raises:
+            RouterClosedError: This is another event loop than that of the port's router.
         """
+        self._check_loop()
         self._closed = True
         on_close, self._on_close = self._on_close, None
         if on_close is not None:
@@ -215,6 +231,12 @@ class Port(Generic[T]):
     def _check_open(self) -> None:
         if self._closed:
             raise closed_error(self.name)
+
+    def _check_loop(self) -> None:
+        runtime = self._find_runtime()
+        if runtime is not None:
+            runtime.check_loop()
+            self._thread = get_ident()
 
     def _check_not_ended(self, since: Callable[[], Outcome] | None) -> None:
         if self._last_end is not None and self._last_end is not since:
@@ -261,7 +283,8 @@ class Port(Generic[T]):
         """
         self._check_open()
         options = SubscriptionOptions(buffer_size=buffer_size, overflow=overflow, signal=signal)
-        return Subscription(self.name, options, lambda: self._attach, self._find_later)
+        find, find_later = lambda: self._attach, self._find_later
+        return Subscription(self.name, options, find, find_later, self._check_loop)
 
     async def _find_later(self) -> Attach:  # noqa: ASYNC124 - a router may wait for its port
         return self._attach

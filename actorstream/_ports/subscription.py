@@ -52,7 +52,15 @@ class Subscription(Reader[T]):
     entering. Cancelling a read is safe at any time and loses nothing.
     """
 
-    __slots__ = ("_early", "_entered", "_find_later", "_name", "_options", "_search")
+    __slots__ = (
+        "_check_loop",
+        "_early",
+        "_entered",
+        "_find_later",
+        "_name",
+        "_options",
+        "_search",
+    )
 
     def __init__(
         self,
@@ -60,8 +68,11 @@ class Subscription(Reader[T]):
         options: SubscriptionOptions,
         find: Callable[[], Attach],
         find_later: Callable[[], Awaitable[Attach]],
+        check_loop: Callable[[], None],
     ) -> None:
         super().__init__()
+        check_loop()
+        self._check_loop = check_loop
         self._name = name
         self._options = options
         self._find_later = find_later
@@ -110,6 +121,7 @@ class Subscription(Reader[T]):
         Raises:
             StreamConsumedError: The subscription has ended or has been closed.
         """
+        self._check_loop()
         try:
             return [value async for value in self]
         finally:
@@ -120,13 +132,22 @@ class Subscription(Reader[T]):
     def cancel(self, reason: object = "cancel() was called") -> None:
         """Abort the subscription: its next read raises ``StreamAbortedError`` with ``reason``.
 
-        Buffered values are discarded. Does nothing after the end. Call it in the event loop's
-        thread; in another thread, abort a signal.
+        Buffered values are discarded. Does nothing after the end. In another thread, abort a
+        signal instead.
+
+        Raises:
+            RouterClosedError: The subscription belongs to another event loop.
         """
+        self._check_loop()
         self._terminate(aborted(reason))
 
     async def aclose(self) -> None:
-        """Detach from the port; a loop over the values ends. Closing twice is harmless."""
+        """Detach from the port; a loop over the values ends. Closing twice is harmless.
+
+        Raises:
+            RouterClosedError: The subscription belongs to another event loop.
+        """
+        self._check_loop()
         if self._channel is None:
             self._early = None
             self._terminate(CLOSED)
@@ -138,6 +159,7 @@ class Subscription(Reader[T]):
             raise StreamConsumedError(
                 f"{self!r} is in use already; call subscribe() again for a new one"
             )
+        self._check_loop()
         self._entered = True
         if self._channel is None and self._early is None:
             await self._find_port()
@@ -149,7 +171,11 @@ class Subscription(Reader[T]):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self.aclose()  # noqa: ASYNC102 - does not wait
+        try:
+            await self.aclose()  # noqa: ASYNC102 - does not wait
+        except RouterClosedError:  # in another event loop
+            if exc is None:
+                raise
 
     @property
     def _used_up(self) -> bool:

@@ -18,9 +18,8 @@ from itertools import islice, repeat
 from operator import is_
 from typing import Any, Generic, Self, TypeVar
 
-from anyio import current_time
-
 from actorstream._checks import check_count, check_iterable
+from actorstream._loop.clock import current_time
 from actorstream._message import AsyncStreamMessage
 from actorstream._streams.channel import Channel, running_channel
 from actorstream._streams.half_read import Droppable, Way, close, closer_of, way_to_close

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import attrs
-from anyio import BusyResourceError, ClosedResourceError, EndOfStream, current_time
+from anyio import BusyResourceError, ClosedResourceError, EndOfStream
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from actorstream._context import current_channel
@@ -149,7 +149,7 @@ class Channel:
         self.task = task
         self._runtime = runtime
         self._on_left = on_left
-        self.began: float = current_time()
+        self.began: float = runtime.timers.now()
         options = self.options
         if options.timeout is not None and options.timeout != math.inf:
             self._timeout = runtime.timers.call_at(self.began + options.timeout, self._time_out)
@@ -217,6 +217,11 @@ class Channel:
 
     # The consumer's side
 
+    def check_loop(self) -> None:
+        """Raise ``RouterClosedError`` in another event loop, unless all is over."""
+        if self._runtime is not None and (self.live or not self.concluded):
+            self._runtime.check_loop()
+
     async def take(self) -> Any:
         """Take the next item; wait while the buffer is empty. The slow path of the consumer.
 
@@ -227,7 +232,10 @@ class Channel:
 
         Raises:
             StreamConsumedError: Another task is waiting for an item.
+            RouterClosedError: This is another event loop.
         """
+        if self._runtime is not None and not self._runtime.in_loop():
+            self.check_loop()
         buffer = self.buffer
         while True:
             if buffer.paused:

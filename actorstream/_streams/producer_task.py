@@ -59,7 +59,7 @@ class ProducerTask:
     @property
     def runs_here(self) -> bool:
         """Whether the task is running, and in the event loop of the code that asks."""
-        return self.live and self._runtime.is_in_loop()
+        return self.live and self._runtime.in_loop()
 
     def open_sources(self, call_reader: Callable[[], object]) -> Sources | None:
         """Return where the actor's worker threads and half-read sources are kept.

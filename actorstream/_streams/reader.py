@@ -22,7 +22,10 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 EMPTY_BUFFER: Buffer[Any] = Buffer(1)
-"""What a reader reads before its channel is open."""
+"""What a reader reads before its channel is open, and during its first reads."""
+
+_FIRST_READS = 4
+"""How many items a reader takes before it may take the fast path, which checks no event loop."""
 
 
 class Reader(ABC, Generic[R]):
@@ -39,6 +42,8 @@ class Reader(ABC, Generic[R]):
         self._buffer: Buffer[Any] = EMPTY_BUFFER
 
     def __aiter__(self) -> Self:
+        if self._channel is not None:
+            self._channel.check_loop()
         return self
 
     async def __anext__(self) -> R:
@@ -55,6 +60,8 @@ class Reader(ABC, Generic[R]):
                 raise
             if item is END:
                 return self._finish()
+            if self._buffer is EMPTY_BUFFER:
+                self._note_first_read()
         if type(item) is AsyncStreamMessage:
             return self._unwrap(item)  # pyright: ignore[reportUnknownArgumentType]
         value: R = item
@@ -75,8 +82,13 @@ class Reader(ABC, Generic[R]):
     def _use(self, channel: Channel) -> Channel:
         """Read this channel from now on."""
         self._channel = channel
-        self._buffer = channel.buffer
         return channel
+
+    def _note_first_read(self) -> None:
+        """Allow the fast path after a few reads, all in the event loop of the channel."""
+        buffer = self._channel.buffer
+        if buffer.delivered >= _FIRST_READS:
+            self._buffer = buffer
 
     def _finish(self) -> R:
         """Return or raise what comes after the last item."""
@@ -97,10 +109,12 @@ class StreamReader(Reader[R]):
 
         Raises:
             Exception: What the producer raised in its clean-up.
+            RouterClosedError: The stream runs in another event loop.
         """
-        self._start = None
         if self._channel is not None:
+            self._channel.check_loop()
             raise_if(await close_and_wait(self._channel))
+        self._start = None
 
     async def _open(self) -> Channel:  # noqa: ASYNC124 - a subscription waits for its port
         start, self._start = self._start, None  # do not keep the stream alive
@@ -141,7 +155,9 @@ class EventReader(StreamReader[AsyncStreamMessage[T]]):
                 raise
             if item is END:
                 return self._finish()
-            number = self._buffer.delivered
+            number = channel.buffer.delivered
+            if buffer is EMPTY_BUFFER:
+                self._note_first_read()
         if type(item) is AsyncStreamMessage:
             return self._unwrap(item)  # pyright: ignore[reportUnknownArgumentType]
         # The constructor would fill in fields that few consumers read; see AsyncStreamMessage.
@@ -155,7 +171,8 @@ class EventReader(StreamReader[AsyncStreamMessage[T]]):
         return filled_in
 
     def _unwrap(self, event: AsyncStreamMessage[Any]) -> AsyncStreamMessage[T]:
-        completed: AsyncStreamMessage[T] = self._channel.complete(event, self._buffer.delivered)
+        channel = self._channel
+        completed: AsyncStreamMessage[T] = channel.complete(event, channel.buffer.delivered)
         return completed
 
     def _finish(self) -> AsyncStreamMessage[T]:

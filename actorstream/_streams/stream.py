@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
-from actorstream._errors import StreamConsumedError, raise_if
+from actorstream._errors import RouterClosedError, StreamConsumedError, raise_if
 from actorstream._message import AsyncStreamMessage, Message
 from actorstream._options import StreamAsyncOptions
 from actorstream._statistics import StreamStatistics
@@ -122,10 +122,14 @@ class Stream(Generic[T]):
     def cancel(self, reason: object = "cancel() was called") -> None:
         """Abort this stream: its next read raises ``StreamAbortedError`` with ``reason``.
 
-        Buffered items are discarded. Does nothing after the end. Call it in the event loop's
-        thread; in another thread, abort a signal.
+        Buffered items are discarded. Does nothing after the end. In another thread, abort a
+        signal instead.
+
+        Raises:
+            RouterClosedError: The stream runs in another event loop.
         """
         if self._channel is not None:
+            self._channel.check_loop()
             self._channel.terminate(aborted(reason))
         elif self._early is None:
             self._early = aborted(reason)
@@ -137,6 +141,7 @@ class Stream(Generic[T]):
 
         Raises:
             Exception: What the producer raised in its clean-up.
+            RouterClosedError: The stream runs in another event loop.
         """
         raise_if(await self._close())
 
@@ -163,7 +168,10 @@ class Stream(Generic[T]):
             raise_if(await self._close())  # noqa: ASYNC102 - shielded; bounded by the clean-up
             return
         del exc, traceback  # they lead back to this frame if a cancellation is raised here
-        error = await self._close()  # noqa: ASYNC102 - shielded; bounded by the clean-up
+        try:
+            error = await self._close()  # noqa: ASYNC102 - shielded; bounded by the clean-up
+        except RouterClosedError:  # in another event loop; the block's exception comes instead
+            return
         if error is not None:
             logger.error("%r failed during its clean-up", self, exc_info=error)
 
@@ -175,6 +183,8 @@ class Stream(Generic[T]):
 
     async def _close(self) -> BaseException | None:
         """Close, wait for the producer, and return what it raised in its clean-up."""
+        if self._channel is not None:
+            self._channel.check_loop()
         self._iterated = True
         if self._channel is None:
             self._early = CLOSED
@@ -182,6 +192,8 @@ class Stream(Generic[T]):
         return await close_and_wait(self._channel)
 
     def _claim_iteration(self) -> None:
+        if self._channel is not None:
+            self._channel.check_loop()
         if self._iterated:
             raise StreamConsumedError(
                 f"{self!r} can be iterated only once; call stream_async() again for a new stream"

@@ -11,8 +11,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from anyio import current_time
-
 from actorstream._abort import attach, deadline_of, detach
 from actorstream._address import Address
 from actorstream._errors import TimeoutKind
@@ -173,10 +171,10 @@ class Watchdog:
         if seconds is None or seconds == math.inf:
             return None
         end = partial(self._end_by_time, kind)
-        return self._runtime.timers.call_at(current_time() + seconds, end)
+        return self._runtime.timers.call_after(seconds, end)
 
     def _start_idle(self) -> None:
-        self._last_item = current_time()
+        self._last_item = self._runtime.timers.now()
         if self._idle is None:
             self._check_idle()
 
@@ -188,7 +186,7 @@ class Watchdog:
         seconds = self._options.idle_timeout
         assert seconds is not None
         due = self._last_item + seconds
-        if current_time() >= due and self._idle is not None:
+        if self._runtime.timers.now() >= due and self._idle is not None:
             self._end_by_time("idle")
         else:
             self._idle = self._runtime.timers.call_at(due, self._check_idle)

@@ -282,8 +282,7 @@ class SupervisorBehavior(ActorBehavior):
         seconds = _call_apart(partial(delay, self._options.backoff, attempt))
         start = partial(self.cell.mailbox.put_system, partial(self._restart, batch))
         if seconds:
-            when = current_time() + seconds
-            batch.wait(self.registry.runtime.timers.call_at(when, start))
+            batch.wait(self.registry.runtime.timers.call_after(seconds, start))
         else:
             start()
 
