@@ -44,6 +44,15 @@ async def run_actor(cell: Cell, runtime: Runtime) -> None:
         await runtime.end_task(error)  # noqa: ASYNC104
 
 
+def abandon_actor(cell: Cell, *_: object) -> None:
+    """Stop an actor whose task does not run; does nothing if ``run_actor()`` has begun."""
+    if not cell.incarnation.has_task:
+        cell.incarnation.decide(restart=False)
+        cell.start_stopping()
+        cell.leave()
+        cell.parent.on_terminated(cell)
+
+
 async def _run(cell: Cell, scopes: ActorScopes, runtime: Runtime) -> None:
     try:
         with scopes:

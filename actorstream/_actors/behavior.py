@@ -13,6 +13,7 @@ from actorstream._actors.lifecycle import Ending
 from actorstream._actors.registry import Registry
 from actorstream._actors.slot import slot_of
 from actorstream._errors import ActorNotFoundError, StreamingNotSupportedError
+from actorstream._loop.interrupts import interruptible
 from actorstream._message import Message
 from actorstream._ports.port import Port, end_port
 from actorstream._streams.half_read import Sources
@@ -90,6 +91,7 @@ class ActorBehavior:
             self._sources = Sources(runtime)
         return self._sources
 
+    @interruptible
     async def start(self) -> None:
         """Call ``on_start()``, which fails if it takes longer than ``start_timeout``.
 
@@ -105,11 +107,13 @@ class ActorBehavior:
             if limit is not None:
                 limit.cancel()
 
+    @interruptible
     async def handle(self, message: Message) -> Any:
         """Call the method for the message's type, and return the reply."""
         result = self._call_handler(message)
         return await result if isawaitable(result) else result
 
+    @interruptible
     def _call_handler(self, message: Message) -> Any:
         entry = self._handlers.get(message.type)
         if entry is None:
@@ -138,11 +142,15 @@ class ActorBehavior:
     async def stop(self, reason: str | BaseException) -> None:
         """Call ``on_stop()``, then close the sources that the actor has left half-read."""
         try:
-            await _check_awaitable(self.actor, "on_stop", self.actor.on_stop(reason))
+            await self._call_on_stop(reason)
         finally:
             self._has_stopped = True
             if self._sources is not None:
                 await self._sources.close()  # noqa: ASYNC102 - bounded by the stop timeout
+
+    @interruptible
+    async def _call_on_stop(self, reason: str | BaseException) -> None:
+        await _check_awaitable(self.actor, "on_stop", self.actor.on_stop(reason))
 
     def detach(self, outcome: Callable[[], Outcome]) -> None:
         """End the subscriptions of the actor's ports, and clear its address."""

@@ -69,6 +69,11 @@ async def wait_for_actor(cell: Cell, above: Cell) -> None:
     try:
         await above.wait_running()
     finally:
-        if cell.absence is not None and cell.state != "stopped":
-            cell.finish()
-            cell.parent.on_terminated(cell)
+        stop_waiting(cell)
+
+
+def stop_waiting(cell: Cell, *_: object) -> None:
+    """Stop a cell for good, unless an actor has come."""
+    if cell.absence is not None and cell.state != "stopped":
+        cell.finish()
+        cell.parent.on_terminated(cell)

@@ -8,6 +8,7 @@ from actorstream._actors.options import ActorOptions
 from actorstream._actors.registry import Registry
 from actorstream._address import Address
 from actorstream._context import current_cell, current_channel
+from actorstream._loop.runtime import check_room
 
 
 def register(
@@ -22,6 +23,7 @@ def register(
         ValueError: The id is taken.
         RouterClosedError: The router is being left, or has been left.
     """
+    check_room()
     maker = _find_maker(registry, to)
     cell = registry.add(to, behavior, options, maker)
     if maker is not None:

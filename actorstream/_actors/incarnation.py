@@ -60,6 +60,11 @@ class Incarnation:
         """Whether a restart follows; False while that is undecided."""
         return bool(self._restart)
 
+    @property
+    def has_task(self) -> bool:
+        """Whether the actor's task has begun."""
+        return self._scopes is not None
+
     def note_started(self, now: float | None) -> None:
         """Note that the actor handles messages from now on, and the time, if it is of interest."""
         self.has_started = True

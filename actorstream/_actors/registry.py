@@ -8,10 +8,16 @@ from functools import partial
 from typing import Any, Literal
 from weakref import ref
 
-from actorstream._actors.actor_task import run_actor
+from actorstream._actors.actor_task import abandon_actor, run_actor
 from actorstream._actors.cell import Behavior, Cell, Parent
 from actorstream._actors.dead_letters import DeadLetterLog
-from actorstream._actors.expected import EXPECTED, Expecting, may_bring_more, wait_for_actor
+from actorstream._actors.expected import (
+    EXPECTED,
+    Expecting,
+    may_bring_more,
+    stop_waiting,
+    wait_for_actor,
+)
 from actorstream._actors.lifecycle import Ending
 from actorstream._actors.options import ActorOptions
 from actorstream._address import Address
@@ -154,7 +160,9 @@ class Registry:
         """Start the task of the actor in a cell."""
         self.restarts += cell.incarnation.number > 0
         cell.launch()
-        self.runtime.start_soon_apart(run_actor, cell, self.runtime, name=cell.address.id)
+        self.runtime.start_soon_apart(
+            run_actor, cell, self.runtime, name=cell.address.id, undo=abandon_actor
+        )
 
     # Stopping and forgetting
 
@@ -226,7 +234,7 @@ class Registry:
             return None
         absence = partial(self._not_found, to)
         cell = Cell(to, Expecting(above, self), EXPECTED, absence)
-        self.runtime.start_soon_apart(wait_for_actor, cell, above, name=to.id)
+        self.runtime.start_soon_apart(wait_for_actor, cell, above, name=to.id, undo=stop_waiting)
         return self._add_cell(cell)
 
     def _find_above(self, to: Address) -> Cell | None:

@@ -16,6 +16,8 @@ from actorstream._actors.registry import Registry
 from actorstream._actors.slot import slot_of
 from actorstream._address import Address
 from actorstream._errors import PortNotFoundError, StreamingNotSupportedError
+from actorstream._loop.interrupts import interruptible
+from actorstream._loop.runtime import check_room
 from actorstream._message import Message
 from actorstream._options import StreamAsyncOptions
 from actorstream._ports.options import SubscriptionOptions
@@ -23,7 +25,7 @@ from actorstream._ports.port import attach_to, closed_error
 from actorstream._ports.subscription import Attach, Subscription
 from actorstream._streams.channel import Channel
 from actorstream._streams.outcome import Outcome
-from actorstream._streams.producer import NothingToStreamError, Opener, produce
+from actorstream._streams.producer import NothingToStreamError, Opener, abandon, produce
 from actorstream._streams.producer_task import ProducerTask
 from actorstream._streams.stream import Stream
 from actorstream._streams.watchdog import find_early_outcome
@@ -52,6 +54,7 @@ def open_stream(
         ActorNotFoundError, RouterClosedError, StreamingNotSupportedError: There is nothing to
             stream from.
     """
+    check_room()
     channel = Channel(request, options)
     if early is None:
         registry.runtime.check_open()
@@ -71,7 +74,9 @@ def open_stream(
     channel.start(registry.runtime, cell.on_stream_left, task)
     cell.open_stream(channel)
     registry.count_stream()
-    registry.runtime.start_soon(produce, channel, task, opener, method, name=request.to.id)
+    registry.runtime.start_soon(
+        produce, channel, task, opener, method, name=request.to.id, undo=abandon
+    )
     return channel
 
 
@@ -98,6 +103,7 @@ async def _wait_for_streamer(
         raise NothingToStreamError(*exc.args) from None
 
 
+@interruptible
 async def call_with_chunks(stream: Stream[Any], on_chunk: OnChunk) -> None:
     """Call a function with each payload of a stream, one after the other.
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from contextvars import Context
 from functools import partial
+from inspect import CORO_CLOSED, CORO_CREATED, getcoroutinestate
 from types import TracebackType
 from typing import Any, Literal, NoReturn, cast
 
@@ -22,7 +24,8 @@ from anyio.abc import TaskGroup
 from actorstream._errors import RouterClosedError
 from actorstream._loop.current_task import find_current_task
 from actorstream._loop.failures import is_cancellation, is_scope_cancelled
-from actorstream._loop.scopes import LeftOpenError, find_errors
+from actorstream._loop.interrupts import protect_from_interrupts
+from actorstream._loop.scopes import LeftOpenError, find_errors, is_asyncio
 from actorstream._loop.timers import Timers
 from actorstream._loop.wakeup import (
     Callback,
@@ -51,6 +54,7 @@ class Runtime:
         self.current_task: Callable[[], object]
         self._tasks: TaskGroup
         self._closed: Event
+        self._runs_on_asyncio: bool
         self._owner: TaskInfo
         self._context: Context
         self._call_soon: CallSoon
@@ -60,6 +64,9 @@ class Runtime:
 
     async def open(self) -> None:
         """Enter the task group, in the running event loop and task."""
+        self._runs_on_asyncio = is_asyncio()
+        if not self._runs_on_asyncio:
+            protect_from_interrupts()
         self._closed = Event()
         self._owner = get_current_task()
         self._tasks = create_task_group()
@@ -147,18 +154,41 @@ class Runtime:
         function: Callable[..., Coroutine[Any, Any, Any]],
         *args: Any,
         name: str | None = None,
+        undo: Callable[..., object] | None = None,
     ) -> None:
-        """Start a task, in a copy of the caller's context."""
-        self._tasks.start_soon(function, *args, name=name)
+        """Start a task, in a copy of the caller's context.
+
+        Args:
+            function: What the task runs.
+            *args: The arguments of ``function``, and of ``undo``.
+            name: The name of the task.
+            undo: Called if the task does not run: it could not be started, or asyncio cancelled
+                it before its first step. May also be called if the task has ended.
+        """
+        work = function(*args)
+        try:
+            self._tasks.start_soon(lambda: work, name=name or function.__qualname__)
+            if undo is not None and self._runs_on_asyncio:
+                # The loop makes this call right after the first step of the task.
+                asyncio.get_running_loop().call_soon(_undo_unless_running, work, undo, args)
+        except BaseException:
+            work.close()
+            if undo is not None:
+                undo(*args)
+            raise
 
     def start_soon_apart(
-        self, function: Callable[..., Coroutine[Any, Any, Any]], *args: Any, name: str
+        self,
+        function: Callable[..., Coroutine[Any, Any, Any]],
+        *args: Any,
+        name: str,
+        undo: Callable[..., object],
     ) -> None:
         """Start a task, in a copy of the context in which the router was entered.
 
         For actors: one may be registered, or restarted, by code that serves another request.
         """
-        start = partial(self._tasks.start_soon, function, *args, name=name)
+        start = partial(self.start_soon, function, *args, name=name, undo=undo)
         self._context.copy().run(start)
 
     async def end_task(self, error: BaseException | None) -> NoReturn:
@@ -181,9 +211,9 @@ class Runtime:
             answered.set()
 
         with CancelScope(shield=True):
-            self.start_soon(look)
+            self.start_soon(look, undo=answered.set)
             await answered.wait()
-        return answers[0]
+        return not answers or answers[0]
 
     def call_soon(self, callback: Callback) -> None:
         """Run a callback soon in the event loop. Any thread may call this."""
@@ -202,6 +232,24 @@ def _other_loop_error() -> RouterClosedError:
         "the router runs in another event loop; use it in the thread and loop where it was "
         "entered, or through anyio.from_thread.run()"
     )
+
+
+def check_room(calls: int = 40) -> None:
+    """Raise ``RecursionError`` if there is no room on the stack to start a task.
+
+    Neither AnyIO nor trio can be interrupted there: a task would be left that never runs.
+    """
+    if calls:
+        check_room(calls - 1)
+
+
+def _undo_unless_running(
+    work: Coroutine[Any, Any, Any], undo: Callable[..., object], args: tuple[Any, ...]
+) -> None:
+    state = getcoroutinestate(work)
+    if state in (CORO_CREATED, CORO_CLOSED):
+        work.close()
+        undo(*args)
 
 
 def _is_cancellation(exc: BaseException) -> bool:

@@ -82,7 +82,7 @@ class ActorScopes:
     def start_clean_up(self) -> None:
         """Shield what follows from all cancellations but those of the actor's own scopes."""
         self._inner.shield = True
-        if _is_asyncio():
+        if is_asyncio():
             _take_back_cancellations()
 
     def limit(self, seconds: float | None) -> None:
@@ -146,7 +146,7 @@ class HandlingScope:
             try:
                 return self._scope.__exit__(exc_type, exc, traceback)
             except RuntimeError:
-                if not _is_asyncio():  # trio has left it, and given up the actor's scope in it
+                if not is_asyncio():  # trio has left it, and given up the actor's scope in it
                     raise
         self._held.append(self)
         return False
@@ -179,7 +179,8 @@ def _take_back_cancellations() -> None:
         task.uncancel()
 
 
-def _is_asyncio() -> bool:
+def is_asyncio() -> bool:
+    """Return whether the running event loop is asyncio's."""
     return get_cancelled_exc_class() is asyncio.CancelledError
 
 
@@ -217,7 +218,7 @@ def _find_group_counter() -> CountGroups:
 
     On asyncio it returns 0: there, a scope refuses to be left while the task is in an inner one.
     """
-    if _is_asyncio():
+    if is_asyncio():
         return int
     from trio.lowlevel import current_task  # trio is optional
 

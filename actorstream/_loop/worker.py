@@ -123,9 +123,15 @@ class WorkerThread:
                 await to_thread.run_sync(self._work, limiter=CapacityLimiter(1))
         except Exception as exc:  # the system has no thread: the call that wants one raises this
             self._give_up_queued(exc)
+        except get_cancelled_exc_class():  # noqa: ASYNC103 - the task ends now
+            return  # noqa: ASYNC104 - asyncio may have cancelled this task, and not the router
         finally:
-            self._give_up_queued()
-            self.stop()
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Make no more calls: there is no thread, or not any more."""
+        self._give_up_queued()
+        self.stop()
 
     async def cancel(self, thread_call: ThreadCall) -> None:
         """Cancel a call that is being made, as far as its code asks AnyIO, and wait for it.

@@ -27,6 +27,7 @@ from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
 from actorstream._checks import check_choice
 from actorstream._errors import StreamOverflowError
+from actorstream._loop.interrupts import interruptible
 from actorstream._loop.wakeup import CallSoon, current_call_soon
 from actorstream._message import is_event
 from actorstream._options import DEFAULTS
@@ -197,6 +198,7 @@ class CallbackSource(Source, Droppable, Generic[T]):
         self._queue = CallbackQueue(size, overflow, lost, self._call_soon, on_news)
         return self._queue
 
+    @interruptible
     async def _hook_in(self, queue: CallbackQueue[T]) -> None:
         await checkpoint_if_cancelled()
         with NoStopIteration():
@@ -296,6 +298,7 @@ def _overflow_error(queue: CallbackQueue[Any]) -> StreamOverflowError:
     )
 
 
+@interruptible
 def _unhook_late(unhook: Unhook) -> None:
     """Unhook the callback of a stream that was dropped half-read; errors can only be logged."""
     try:

@@ -12,6 +12,7 @@ from actorstream._address import Address
 from actorstream._context import current_cell
 from actorstream._errors import StreamError
 from actorstream._ids import generate_correlation_id
+from actorstream._loop.interrupts import interruptible
 from actorstream._message import AsyncStreamMessage, error_event, is_event
 from actorstream._streams.channel import Channel, running_channel
 from actorstream._streams.half_read import (
@@ -85,6 +86,7 @@ class EventIterator(Source, Droppable, Generic[T]):
         """At once: another helper reads this one, and dropping it is enough."""
         return "at once"
 
+    @interruptible
     async def athrow(self, exception: BaseException) -> AsyncStreamMessage[T]:
         """Throw an exception into the items at their ``yield``; without one, raise it."""
         try:
@@ -94,6 +96,7 @@ class EventIterator(Source, Droppable, Generic[T]):
         finally:
             del exception  # break the cycle traceback -> frame -> error
 
+    @interruptible
     async def aclose(self) -> None:
         """Close the items, if they can be closed and have not ended."""
         if self._over:
@@ -114,6 +117,7 @@ class EventIterator(Source, Droppable, Generic[T]):
         else:
             await pump(self._items, channel)
 
+    @interruptible
     async def _event_of(self, step: Awaitable[T]) -> AsyncStreamMessage[T]:
         try:
             item = await step

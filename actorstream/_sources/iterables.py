@@ -20,6 +20,7 @@ from typing import Any, Generic, Self, TypeVar
 
 from actorstream._checks import check_count, check_iterable
 from actorstream._loop.clock import current_time
+from actorstream._loop.interrupts import interruptible
 from actorstream._message import AsyncStreamMessage
 from actorstream._streams.channel import Channel, running_channel
 from actorstream._streams.half_read import Droppable, Way, close, closer_of, way_to_close
@@ -66,6 +67,7 @@ class NoStopIteration:
 class IterableSource(Source, Droppable, Generic[T]):
     """The items of an iterable, as an async iterator that never waits."""
 
+    @interruptible
     def __init__(self, iterable: Iterable[T]) -> None:
         self._iterable = iterable
         self._iterator = iter(iterable)
@@ -77,6 +79,7 @@ class IterableSource(Source, Droppable, Generic[T]):
     def __aiter__(self) -> Self:
         return self
 
+    @interruptible
     async def __anext__(self) -> T:
         with NoStopIteration():
             item = next(self._iterator, _EXHAUSTED)
@@ -91,6 +94,7 @@ class IterableSource(Source, Droppable, Generic[T]):
         is_plain = isgenerator(self._iterator) or closer_of(self._iterator) is None
         return "at once" if is_plain and not has_own else "in a task"
 
+    @interruptible
     def close_at_once(self) -> None:
         """Close the iterator, if it is a generator."""
         if isgenerator(self._iterator):
@@ -100,6 +104,7 @@ class IterableSource(Source, Droppable, Generic[T]):
         """Close the iterator and the iterable, if they can be closed."""
         await close_both(self._iterator, self._iterable)
 
+    @interruptible
     async def feed(self, channel: Channel) -> None:
         """Put all items into a channel, as many at a time as there is room for.
 
@@ -173,6 +178,7 @@ class WatchedSource(Droppable, Generic[T]):
     def __aiter__(self) -> Self:
         return self
 
+    @interruptible
     async def __anext__(self) -> T:
         if self._on_backpressure is None:
             return await anext(self._items)
@@ -190,6 +196,7 @@ class WatchedSource(Droppable, Generic[T]):
             return await anext(self._items)
         return await self._time_next()
 
+    @interruptible
     async def athrow(self, exception: BaseException) -> T:
         """Throw an exception into the items at their ``yield``; without one, raise it."""
         try:
@@ -207,10 +214,12 @@ class WatchedSource(Droppable, Generic[T]):
         if isinstance(self._items, Droppable):
             self._items.close_at_once()
 
+    @interruptible
     async def aclose(self) -> None:
         """Close the items, if they can be closed."""
         await close(self._items)
 
+    @interruptible
     async def _time_next(self) -> T:
         """Return the next item, and note how long it took."""
         asked_at = current_time()
@@ -235,6 +244,7 @@ class WatchedSource(Droppable, Generic[T]):
         return buffer.waits > waits or buffer.full
 
 
+@interruptible
 def iterate(items: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[T]:
     """Return an async iterator over either kind of iterable.
 
@@ -275,6 +285,7 @@ class _ClosedWithItems(Generic[T]):
         await close_both(self._iterator, self._iterable)
 
 
+@interruptible
 async def close_both(iterator: object, iterable: object) -> None:
     """Close an iterator, and the iterable that it came from."""
     try:

@@ -19,7 +19,8 @@ from anyio import CancelScope, Event
 
 from actorstream._context import current_cell, current_channel
 from actorstream._loop.failures import split_failure
-from actorstream._loop.runtime import Runtime
+from actorstream._loop.interrupts import interruptible
+from actorstream._loop.runtime import Runtime, check_room
 from actorstream._loop.worker import WorkerThread
 from actorstream._texts import repr_of
 
@@ -55,6 +56,7 @@ def closer_of(source: object) -> Callable[[], Any] | None:
     return getattr(source, "close", None) if closer is None else closer
 
 
+@interruptible
 async def close(source: object) -> None:
     """Close a source, if it can be closed."""
     closer = closer_of(source)
@@ -136,15 +138,19 @@ class HalfRead:
         if self._closed is None:
             assert self._context is not None
             self._closed = Event()
-            self._context.run(self._owner.runtime.start_soon, self._close_in_task)
+            start = self._owner.runtime.start_soon
+            self._context.run(partial(start, self._close_in_task, undo=self._note_closed))
 
     async def _close_in_task(self) -> None:
-        assert self._closed is not None
         try:
             await self.close_and_log()
         finally:
-            self._closed.set()
-            self.release()
+            self._note_closed()
+
+    def _note_closed(self) -> None:
+        assert self._closed is not None
+        self._closed.set()
+        self.release()
 
     async def close_and_log(self) -> None:
         """Close the source; log a failure."""
@@ -176,8 +182,9 @@ class Sources:
 
     def open_worker(self) -> WorkerThread:
         """Start a worker thread, which is stopped with its owner at the latest."""
+        check_room()
         worker = WorkerThread(self._workers)
-        self.runtime.start_soon(worker.serve)
+        self.runtime.start_soon(worker.serve, undo=worker.abandon)
         return worker
 
     def adopt(self, source: object) -> HalfRead:

@@ -26,6 +26,7 @@ from actorstream._loop.failures import (
     is_task_cancelled,
     split_failure,
 )
+from actorstream._loop.interrupts import interruptible
 from actorstream._message import AsyncStreamMessage, is_event
 from actorstream._streams.channel import Channel
 from actorstream._streams.half_read import HalfRead, close
@@ -86,6 +87,15 @@ async def produce(
         task.report()
     if left_open is not None:
         await task.end_left_open(left_open.__context__)
+
+
+def abandon(channel: Channel, task: ProducerTask, *_: object) -> None:
+    """End a stream whose producer's task does not run; does nothing once ``produce()`` has."""
+    if task.live:
+        if not channel.over:
+            channel.end(actor_stopped(channel.request.to))
+        task.finish()
+        channel.leave()
 
 
 async def _close_half_read(sources: Sequence[HalfRead]) -> None:
@@ -190,16 +200,19 @@ class Source(ABC):
         """Put all items into a channel."""
 
 
+@interruptible
 async def open_iterable(channel: Channel, method: Callable[..., Any]) -> Awaitable[None]:
     """Call a method that takes the payload and returns an iterable."""
     return await _open(channel, method(channel.request.payload))
 
 
+@interruptible
 async def open_with_message(channel: Channel, method: Callable[..., Any]) -> Awaitable[None]:
     """Call a method that takes the message and returns an iterable."""
     return await _open(channel, method(channel.request))
 
 
+@interruptible
 async def _open(channel: Channel, made: Any) -> Awaitable[None]:
     if not hasattr(made, "__aiter__") and inspect.isawaitable(made):
         made = await made
@@ -214,6 +227,7 @@ async def _open(channel: Channel, made: Any) -> Awaitable[None]:
     )
 
 
+@interruptible
 async def open_callback(  # noqa: ASYNC124 - one kind of opener with open_iterable()
     channel: Channel, method: Callable[..., Any]
 ) -> Awaitable[None]:
@@ -227,6 +241,7 @@ async def open_callback(  # noqa: ASYNC124 - one kind of opener with open_iterab
     )
 
 
+@interruptible
 async def pump(iterator: AsyncIterator[Any], channel: Channel) -> None:
     """Read an iterator to its end, into a channel, and close it."""
     buffer = channel.buffer
@@ -262,6 +277,7 @@ async def _hand_over(item: Any, channel: Channel, iterator: AsyncIterator[Any]) 
                 return False  # noqa: ASYNC104 - the source ended on the exception
 
 
+@interruptible
 async def throw_into(iterator: AsyncIterator[T], exception: BaseException) -> T:
     """Throw an exception into an iterator at its ``yield``; without one, raise it."""
     throw: Callable[[BaseException], Awaitable[T]] | None = getattr(iterator, "athrow", None)

@@ -24,6 +24,7 @@ import attrs
 from actorstream._actors.lifecycle import Ending
 from actorstream._address import address
 from actorstream._checks import check_choice, check_count, check_seconds, is_number, validate
+from actorstream._loop.interrupts import interruptible
 
 Restart = Literal["permanent", "transient", "temporary"]
 """When a child that ended is restarted: always, after a failure, never."""
@@ -152,6 +153,7 @@ class RestartBudget:
         return len(recent) <= self._max_restarts
 
 
+@interruptible
 def delay(backoff: Backoff, attempt: int) -> float:
     """Return the seconds to wait before a restart.
 

@@ -25,6 +25,7 @@ from actorstream._actors.options import ActorOptions
 from actorstream._actors.registry import Registry
 from actorstream._address import Address
 from actorstream._errors import RestartLimitError
+from actorstream._loop.interrupts import interruptible
 from actorstream._supervision.child import Child, RestartBatch
 from actorstream._supervision.policy import (
     Backoff,
@@ -310,6 +311,7 @@ class SupervisorBehavior(ActorBehavior):
             return False
         return True
 
+    @interruptible
     def _make(self, child: Child) -> ActorBehavior:
         try:
             actor = check_actor(_call_apart(child.spec.factory))
