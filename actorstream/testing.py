@@ -158,7 +158,8 @@ class Probe(Actor):
         self._arrived: Event | None = None  # set when the next message arrives
 
     def __repr__(self) -> str:
-        where = "unregistered" if slot_of(self).cell is None else str(self.address)
+        cell = slot_of(self).cell
+        where = "unregistered" if cell is None else str(cell.address)
         return (
             f"<{type(self).__name__} {where}: {len(self.messages)} messages, "
             f"{len(self._unexpected)} not expected yet>"

@@ -11,7 +11,7 @@ from actorstream._abort import AbortSignal
 from actorstream._actors.ask_and_tell import ask, make_message, tell, tell_nowait
 from actorstream._actors.handlers import build_tables, tables_of, types_of
 from actorstream._actors.registry import Registry
-from actorstream._actors.slot import ActorSlot, slot_of
+from actorstream._actors.slot import ActorSlot, replaceable, slot_of
 from actorstream._address import Address
 from actorstream._checks import check_iterable
 from actorstream._errors import (
@@ -62,7 +62,7 @@ class Actor:
         where = "unregistered" if cell is None else str(cell.address)
         return f"<{type(self).__name__} {where}>"
 
-    @property
+    @replaceable
     def address(self) -> Address:
         """The address that the actor is registered under.
 
@@ -74,7 +74,7 @@ class Actor:
             raise AttributeError(_unregistered(self, "address"))
         return cell.address
 
-    @property
+    @replaceable
     def router(self) -> MessageRouter:
         """The router that the actor is registered with.
 
@@ -127,11 +127,11 @@ class Actor:
 
     async def tell(self, to: str | Address, type: str, payload: Any = None) -> None:
         """Like ``MessageRouter.tell()``, but with this actor as the sender."""
-        await tell(_registry_of(self), make_message(to, type, payload, self.address))
+        await tell(_registry_of(self), make_message(to, type, payload, _own_address(self)))
 
     def tell_nowait(self, to: str | Address, type: str, payload: Any = None) -> None:
         """Like ``MessageRouter.tell_nowait()``, but with this actor as the sender."""
-        tell_nowait(_registry_of(self), make_message(to, type, payload, self.address))
+        tell_nowait(_registry_of(self), make_message(to, type, payload, _own_address(self)))
 
     async def ask(
         self,
@@ -144,7 +144,7 @@ class Actor:
     ) -> Any:
         """Like ``MessageRouter.ask()``, but with this actor as the sender."""
         registry = _registry_of(self)
-        message = make_message(to, type, payload, self.address)
+        message = make_message(to, type, payload, _own_address(self))
         return await ask(registry, message, timeout, signal)
 
     # Streams and ports

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Generic, TypeVar, overload
 
 from actorstream._actors.cell import Cell
 from actorstream._actors.registry import Registry
 from actorstream._ports.port import Port
+
+T = TypeVar("T")
 
 _NO_PORTS: Mapping[str, Port[Any]] = MappingProxyType({})
 _REMEMBERED = 100  # names of closed ports
@@ -75,6 +77,25 @@ class ActorSlot:
         self._closed[port.name] = None
         if len(self._closed) > _REMEMBERED:
             del self._closed[next(iter(self._closed))]
+
+
+class replaceable(Generic[T]):  # noqa: N801 - a decorator, like property
+    """A property that a class or an instance may replace by an attribute of its own.
+
+    ``address`` and ``router`` are common names. The runtime itself reads the slot.
+    """
+
+    def __init__(self, read: Callable[[Any], T]) -> None:
+        self._read = read
+
+    @overload
+    def __get__(self, actor: None, owner: object) -> property: ...
+
+    @overload
+    def __get__(self, actor: object, owner: object) -> T: ...
+
+    def __get__(self, actor: object, owner: object) -> T | property:
+        return property(self._read) if actor is None else self._read(actor)
 
 
 def slot_of(actor: object) -> ActorSlot:

@@ -58,6 +58,8 @@ async def stop_actor(
 
 def _stop_reading(runtime: Runtime, cell: Cell) -> list[SubscriptionChannel]:
     """Let the drain not wait for this task, which reads no value of the actor until then."""
+    if cell.state == "stopped":  # at once, perhaps since the router is not entered
+        return []
     task_id = id(runtime.current_task())
     return [
         subscription

@@ -3,11 +3,13 @@
 import copy
 import pickle
 from dataclasses import dataclass, field
+from typing import Any
 
 import attrs
 import pytest
 
-from actorstream import Actor, Message, MessageRouter, address
+from actorstream import Actor, Message, MessageRouter, RouterClosedError, address, streams
+from actorstream.testing import Probe
 
 
 class Counter(Actor):
@@ -52,6 +54,121 @@ async def test_repr(router):
     assert repr(actor) == "<Counter unregistered>"
     router.register_actor("a", actor)
     assert repr(actor) == "<Counter @(a)>"
+
+
+# Attributes of its own with the names `address` and `router`
+
+
+class WithAttributes(Counter):
+    """Sets them, like the client of a device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.address: Any = "10.0.0.1"
+        self.router: Any = "cisco"
+
+
+class WithClassAttributes(Counter):
+    """Has them in the class."""
+
+    address: Any = "10.0.0.1"
+    router: Any = "cisco"
+
+
+class WithProperties(Counter):
+    """Computes them."""
+
+    @property
+    def address(self) -> Any:
+        return "10.0.0.1"
+
+    @property
+    def router(self) -> Any:
+        return "cisco"
+
+
+class WithBadProperties(Counter):
+    """Cannot compute them."""
+
+    @property
+    def address(self) -> Any:
+        raise RuntimeError("not connected")
+
+    router: Any = address
+
+
+@dataclass(eq=False, repr=False)
+class WithFields(Counter):
+    """Has them as fields."""
+
+    address: Any = "10.0.0.1"
+    router: Any = "cisco"
+    step: int = 1
+
+
+@attrs.define(eq=False, repr=False)
+class WithSlots(Counter):
+    """Has them in slots."""
+
+    address: Any = "10.0.0.1"
+    router: Any = "cisco"
+    step: int = 1
+
+
+class Uses(Actor):
+    """Uses all that the library knows of the address and the router."""
+
+    async def on_start(self):
+        self.port = self.create_port("port")
+
+    async def receive(self, message):
+        await self.tell("probe", "told")
+        self.tell_nowait("probe", "told")
+        return await self.ask("probe", "asked")
+
+    @streams("helped")
+    def help(self, payload):
+        return self.create_async_stream([1])
+
+
+OWN = [
+    WithAttributes,
+    WithClassAttributes,
+    WithProperties,
+    WithBadProperties,
+    WithFields,
+    WithSlots,
+]
+
+
+@pytest.mark.parametrize("kind", OWN)
+async def test_own_address_and_router(router, kind):
+    """An actor may use these names for its own: the runtime does not read them."""
+
+    actor, probe = type("Both", (Uses, kind), {})(), Probe()
+    router.register_actor("probe", probe)
+    assert "unregistered" in repr(actor)
+    router.register_actor("a", actor)
+    assert "@(a)" in repr(actor)
+    await router.ask("a", "x")
+    assert [message.sender for message in probe.messages] == [address("a")] * 3
+    assert await router.stream_async("a", "query", 3).collect() == [0, 1, 2]
+    [event, _] = [event async for event in router.stream_async("a", "helped")]
+    assert event.sender == address("a")
+    async with router.subscribe("a", "port") as values:
+        await actor.port.publish("value")
+        assert await anext(values) == "value"
+    if kind is not WithBadProperties:
+        assert (actor.address, actor.router) == ("10.0.0.1", "cisco")
+    await router.stop_actor("a")
+    with pytest.raises(RouterClosedError):
+        actor.tell_nowait("probe", "x")
+
+
+def test_address_and_router_are_properties_of_the_class():
+    """Tools that document a class see them so."""
+    assert isinstance(Actor.address, property)
+    assert "The address" in str(Actor.address.__doc__)
 
 
 async def test_short_private_names_belong_to_the_subclass(router):
