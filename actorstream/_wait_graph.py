@@ -3,17 +3,17 @@
 An actor handles one message at a time. So a handler that waits for an actor, which waits for
 another, which waits for the first handler's actor, would wait forever.
 
-A node is what has code that may wait: an actor. Its waits are those of the code that must end
-before the node goes on to its next message. A task that such code has left running is not part of
-it, and a wait of that task is not in the graph.
+A node is what has code that may wait: an actor, or the producer of a stream. Its waits are those of
+the code that must end before the node goes on to its next message. A task that such code has left
+running is not part of it, and a wait of that task is not in the graph.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol, Self
 
-from actorstream._context import current_cell
+from actorstream._context import current_cell, current_channel
 
 
 class Node(Protocol):
@@ -48,8 +48,11 @@ class Waiter(Node, Protocol):
 
 
 def running_node() -> Waiter | None:
-    """Return the node that the running code belongs to, if there is one."""
+    """Return the actor, or else the producer of a stream, that the running code belongs to."""
     node: Waiter | None = current_cell()
+    if node is None:
+        channel = current_channel()
+        node = None if channel is None else channel.task
     return node if node is not None and node.contains_caller else None
 
 
@@ -62,23 +65,28 @@ class Wait:
         for_end: Whether the wait is only for the end of the code that ``node`` runs now.
     """
 
-    __slots__ = ("_noted_in", "_waiter", "for_end", "node")
+    __slots__ = ("_noted_in", "for_end", "node", "waiter")
 
     def __init__(self, waiter: Waiter | None, node: Node, *, for_end: bool = False) -> None:
-        self._waiter = waiter
+        self.waiter = waiter
         self.node = node
         self.for_end = for_end
 
     def __enter__(self) -> Self:
-        if self._waiter is not None:
+        if self.waiter is not None:
             # Keep this table: the node may go on to its next message.
-            self._noted_in = self._waiter.note_waits()
+            self._noted_in = self.waiter.note_waits()
             self._noted_in[self] = None
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        if self._waiter is not None:
+        if self.waiter is not None:
             del self._noted_in[self]
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the code waits now; it may do so from time to time."""
+        return True
 
     def refuse(self, path: list[str]) -> bool:
         """Give this wait up, which has become part of a cycle; return whether it can be."""
@@ -87,9 +95,9 @@ class Wait:
 
 def find_cycle(waiter: Waiter, node: Node, *, for_end: bool = False) -> list[str] | None:
     """Return the path from ``waiter`` through ``node`` back, if there is one."""
-    for wait, path in _walk(Wait(None, node, for_end=for_end), waiter.label):
-        if wait.node is waiter:
-            return path
+    for chain in _walk(Wait(None, node, for_end=for_end)):
+        if chain[-1].node is waiter:
+            return [waiter.label, *(wait.node.label for wait in chain)]
     return None
 
 
@@ -99,28 +107,33 @@ def refuse_waits(waiter: Node, node: Node) -> bool:
     Returns:
         Whether there was anything to refuse.
     """
-    start = Wait(None, waiter, for_end=True)
     found = [
-        (wait, path)
-        for wait, path in _walk(start)
-        if wait.node is node and not (wait.for_end or wait is start)
+        chain[1:]
+        for chain in _walk(Wait(None, waiter, for_end=True))
+        if len(chain) > 1 and chain[-1].node is node and not chain[-1].for_end
     ]
-    # The path to the node, and back to the one whose wait it is.
-    refused = [wait.refuse([*path[-2:], *path[:-1]]) for wait, path in found]
+    refused = [_refuse_last(waiter, chain) for chain in found]
     return any(refused)
 
 
-def _walk(start: Wait, *path: str) -> Iterator[tuple[Wait, list[str]]]:
-    """Follow a wait, and those that it leads to; give each with the path to its node."""
-    waits = [(start, [*path, start.node.label])]
+def _refuse_last(waiter: Node, chain: Sequence[Wait]) -> bool:
+    """Refuse the last wait of a cycle that can be; show it first in the error."""
+    ring = [waiter.label, *(wait.node.label for wait in chain)]
+    for place in reversed(range(len(chain))):
+        if chain[place].refuse([*ring[place:], *ring[: place + 1]]):
+            return True
+    return False
+
+
+def _walk(start: Wait) -> Iterator[tuple[Wait, ...]]:
+    """Follow a wait to all that it leads to; give the chain of waits to each node."""
+    chains: list[tuple[Wait, ...]] = [(start,)]
     seen: set[tuple[Node, bool]] = set()
-    while waits:
-        wait, path_here = waits.pop()
-        yield wait, path_here
-        key = wait.node, wait.for_end
+    while chains:
+        chain = chains.pop()
+        yield chain
+        key = chain[-1].node, chain[-1].for_end
         if key not in seen:
             seen.add(key)
-            waits += [
-                (next, [*path_here, next.node.label])
-                for next in wait.node.waits(for_end=wait.for_end)
-            ]
+            waits = chain[-1].node.waits(for_end=chain[-1].for_end)
+            chains += [(*chain, wait) for wait in waits if wait.is_active]

@@ -179,6 +179,23 @@ async def test_a_supervisor_that_asks_another_which_asks_its_child(router):
     assert told == [AskCycleError, ActorError]
 
 
+async def test_a_supervisor_that_asks_below_another_which_it_has_to_restart():
+    """The failure of a supervisor in between closes the cycle, too."""
+    told: Told = []
+
+    async def go(actor: Actor) -> Any:
+        actor.tell_nowait("s/inner/x", "crash")
+        return await actor.ask("s/inner/x", "hello", timeout=None)
+
+    inner = partial(Supervisor, [ChildSpec("x", lambda: Does([]))], max_restarts=0)
+    async with MessageRouter() as router:
+        router.register_actor("s", DoesAsSupervisor([ChildSpec("inner", inner)], told, go))
+        with anyio.fail_after(1), pytest.raises(ActorError):
+            await router.ask("s", "go", timeout=None)
+        assert told == [AskCycleError]
+        assert await router.ask("s/inner/x", "hello") == "hello"
+
+
 @pytest.mark.parametrize("state", ["stops", "waits for its restart"])
 async def test_a_supervisor_that_asks_a_child_that_is_about_to_be_restarted(router, state, unit):
     """The child waits for its supervisor from the moment on when it is to be restarted."""
@@ -356,6 +373,160 @@ async def test_a_job_may_wait_for_the_end_of_its_actor():
         await router.ask("a", "go")
         await settle(20)
         assert sorted(told) == ["stop", "wait"]
+
+
+# Streams
+
+
+class Streams(Does):
+    """Streams what a function returns, after an item, and cleans up with another function."""
+
+    def __init__(self, told: Told, produce: Do, clean_up: Do | None = None) -> None:
+        super().__init__([])
+        self.told = told
+        self.produce = produce
+        self.clean_up = clean_up
+
+    async def stream_async(self, payload: object) -> Any:
+        try:
+            yield "begun"
+            yield await tell_of(self.told, self.produce, self)
+        finally:
+            if self.clean_up is not None:
+                with anyio.CancelScope(shield=True):
+                    await tell_of(self.told, self.clean_up, self)
+
+
+def reads(id: str) -> Do:
+    return lambda actor: actor.router.stream_async(id, "go", timeout=None).collect()
+
+
+@pytest.mark.parametrize("id", ["a", "b"])
+async def test_a_stream_that_asks_the_handler_that_reads_it(router, id):
+    """Whichever waits last raises at once: the ask of the stream, or the read."""
+    told: Told = []
+    streamed: Told = []
+
+    class Both(Streams):
+        async def receive(self, message: Message) -> Any:
+            return await tell_of(told, reads(id), self)
+
+    router.register_actor("a", Both(streamed, asks("a")))
+    router.register_actor("b", Streams(streamed, asks("a")))
+    with anyio.fail_after(1), pytest.raises(ActorError):
+        await router.ask("a", "go", timeout=None)
+    assert AskCycleError in [*told, *streamed]
+
+
+async def test_a_handler_that_reads_a_stream_that_waits_for_it(router):
+    """The stream asked first, so the read raises."""
+    told: Told = []
+
+    async def go(actor: Actor) -> None:
+        async with actor.router.stream_async("b", "go", timeout=None) as stream:
+            items = stream.payloads()
+            await anext(items)
+            await settle(5)  # now b asks
+            await anext(items)
+
+    router.register_actor("a", Does(told, go=go))
+    router.register_actor("b", Streams([], asks("a")))
+    with anyio.fail_after(1), pytest.raises(ActorError, match="a -> a stream of b -> a;"):
+        await router.ask("a", "go", timeout=None)
+    assert told == [AskCycleError]
+
+
+async def test_a_stream_that_asks_through_another_stream(router):
+    """A cycle may go through any number of streams and actors."""
+    told: Told = []
+    router.register_actor("a", Does(told, go=reads("b")))
+    router.register_actor("b", Streams(told, reads("c")))
+    router.register_actor("c", Streams(told, asks("d", "go")))
+    router.register_actor("d", Does(told, go=asks("a")))
+    with anyio.fail_after(1), pytest.raises(ActorError, match="would deadlock"):
+        await router.ask("a", "go", timeout=None)
+    await settle(20)
+    assert AskCycleError in told
+
+
+async def test_a_start_that_reads_its_own_stream(router):
+    """The stream waits for the start, and the start for the stream."""
+    told: Told = []
+
+    class Selfish(Streams):
+        async def on_start(self) -> None:
+            with pytest.raises(AskCycleError, match="this read would deadlock"):
+                await self.router.stream_async("a", "go", timeout=None).collect()
+            told.append("raised")
+
+    router.register_actor("a", Selfish([], asks("a")))
+    await wait_told(told)
+
+
+async def test_a_start_that_subscribes_to_itself(router):
+    """A port that is not there yet is looked for when the start is over."""
+    told: Told = []
+
+    async def start(actor: Actor) -> None:
+        with pytest.raises(AskCycleError, match="this subscription would deadlock"):
+            await anext(actor.router.subscribe("a", "nothing"))
+
+    router.register_actor("a", Does(told, start))
+    await wait_told(told)
+
+
+async def test_a_supervisor_that_reads_a_child_which_it_has_to_restart(router, unit):
+    """The stream waits for the child, and the child for its supervisor."""
+    told: Told = []
+    specs = [ChildSpec("a", lambda: Streams([], asks("other")))]
+    supervisor = DoesAsSupervisor(specs, told, reads("s/a"), backoff=100 * unit)
+    router.register_actor("s", supervisor)
+    await router.ask("s/a", "hello")
+    await router.tell("s/a", "crash")
+    await settle()
+    with anyio.fail_after(0.5 * unit), pytest.raises(ActorError, match="this read would deadlock"):
+        await router.ask("s", "go", timeout=None)
+    assert told == [AskCycleError]
+
+
+async def test_a_clean_up_that_asks_the_handler_that_waits_for_it(router):
+    """The end of a scoped stream waits for its clean-up, whose ask then raises."""
+    told: Told = []
+
+    async def go(actor: Actor) -> str:
+        async with actor.router.stream_async("b", "go", timeout=None) as stream:
+            await anext(stream.payloads())
+        return "closed"
+
+    router.register_actor("a", Does([], go=go))
+    router.register_actor("b", Streams(told, lambda _: anyio.sleep_forever(), asks("a")))
+    with anyio.fail_after(1), pytest.raises(ActorError):
+        await router.ask("a", "go", timeout=None)
+    assert told == [AskCycleError]
+
+
+async def test_a_handler_that_reads_a_stream_that_asks_others(router):
+    """A stream may ask its own actor and others, whoever reads it."""
+    told: Told = []
+    router.register_actor("a", Does(told, go=reads("b")))
+    router.register_actor("b", Streams([], asks("b")))
+    router.register_actor("c", Streams([], asks("a")))
+    assert await router.ask("a", "go") == ["begun", "hello"]
+    assert await router.stream_async("c", "go").collect() == ["begun", "hello"]
+
+
+async def test_a_handler_that_has_left_a_stream_is_not_waited_for(router):
+    """After `break`, the handler no longer waits for the stream, nor the stream for it."""
+    told: Told = []
+
+    async def go(actor: Actor) -> Any:
+        async for _ in actor.router.stream_async("b", "go"):
+            break
+        return await actor.ask("b", "hello")
+
+    router.register_actor("a", Does(told, go=go))
+    router.register_actor("b", Streams([], lambda _: anyio.sleep_forever()))
+    assert await router.ask("a", "go") == "hello"
 
 
 # publish()

@@ -139,7 +139,8 @@ async def _wait_left(cell: Cell, streams: list[Channel]) -> None:
     seconds = cell.options.stop_timeout
     with move_on_after(seconds) as scope:
         for stream in streams:
-            await stream.wait_left()
+            if stream.task is not None:
+                await stream.task.wait(cell)
     if scope.cancelled_caught:
         logger.warning(
             "the streams of %s did not end within %g s; its on_stop() runs now",
@@ -213,12 +214,6 @@ def _as_exception(address: Address, failure: BaseException) -> Exception:
     error = ActorError(f"{address} failed: {repr_of(failure)}, though it was not cancelled")
     error.__cause__ = failure
     return error
-
-
-def serving_cell() -> Cell | None:
-    """Return the cell whose next message waits for the running code, if there is one."""
-    cell: Cell | None = current_cell()
-    return cell if cell is not None and cell.contains_caller else None
 
 
 def living_cell() -> Cell | None:

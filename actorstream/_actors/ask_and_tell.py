@@ -10,7 +10,6 @@ from typing import Any
 from anyio.lowlevel import checkpoint
 
 from actorstream._abort import AbortSignal, attach, deadline_of, detach
-from actorstream._actors.actor_task import serving_cell
 from actorstream._actors.cell import NO_SUCH_ACTOR, Cell
 from actorstream._actors.mailbox import Envelope
 from actorstream._actors.registry import Registry
@@ -29,7 +28,7 @@ from actorstream._loop.timers import Timer
 from actorstream._message import Message
 from actorstream._options import NO_LIMIT
 from actorstream._texts import one_line
-from actorstream._wait_graph import Wait, find_cycle
+from actorstream._wait_graph import Wait, Waiter, find_cycle, running_node
 
 
 def make_message(
@@ -75,7 +74,7 @@ async def tell(registry: Registry, message: Message) -> None:
         if cell is None:
             return
     envelope = Envelope(message)
-    teller = serving_cell() if cell.mailbox.full else None
+    teller = running_node() if cell.mailbox.full else None
     is_refused = teller is not None and find_cycle(teller, cell) is not None
     if not is_refused:
         if cell.mailbox.add(envelope):
@@ -120,7 +119,7 @@ async def ask(
         signal.throw_if_aborted()
     if timeout == 0:
         raise _timeout_error(message, timeout)
-    asker = serving_cell()
+    asker = running_node()
     if asker is None and signal is None:
         return await _send_and_wait(registry, cell, message, Reply(), timeout)
     if asker is not None:
@@ -194,7 +193,7 @@ class _AskWait(Wait):
 
     __slots__ = ("_reply",)
 
-    def __init__(self, asker: Cell | None, cell: Cell, reply: Reply) -> None:
+    def __init__(self, asker: Waiter | None, cell: Cell, reply: Reply) -> None:
         super().__init__(asker, cell)
         self._reply = reply
 
@@ -209,7 +208,7 @@ class _TellWait(Wait):
 
     __slots__ = ("_cell", "_envelope", "is_refused")
 
-    def __init__(self, teller: Cell | None, cell: Cell, envelope: Envelope) -> None:
+    def __init__(self, teller: Waiter | None, cell: Cell, envelope: Envelope) -> None:
         super().__init__(teller, cell)
         self.is_refused = False
         self._cell = cell
@@ -221,7 +220,7 @@ class _TellWait(Wait):
         return self.is_refused
 
 
-def _check_no_cycle(asker: Cell, cell: Cell) -> None:
+def _check_no_cycle(asker: Waiter, cell: Cell) -> None:
     path = find_cycle(asker, cell)
     if path:
         raise _cycle_error(path)

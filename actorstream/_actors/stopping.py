@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Literal
 
-from actorstream._actors.actor_task import living_cell, serving_cell
+from actorstream._actors.actor_task import living_cell
 from actorstream._actors.cell import Cell
 from actorstream._actors.options import as_limit
 from actorstream._actors.registry import Registry
@@ -16,7 +16,7 @@ from actorstream._errors import AskCycleError
 from actorstream._loop.runtime import Runtime
 from actorstream._ports.delivery import SubscriptionChannel
 from actorstream._ports.port import give_up_reading
-from actorstream._wait_graph import Wait, find_cycle
+from actorstream._wait_graph import Wait, find_cycle, running_node
 
 logger = logging.getLogger("actorstream")
 
@@ -47,10 +47,11 @@ async def stop_actor(
         return
     unread = _stop_reading(registry.runtime, cell) if drain else []
     try:
-        with Wait(serving_cell(), cell, for_end=True):
+        with Wait(running_node(), cell, for_end=True):
             await cell.wait_ended()
-            for stream in streams:
-                await stream.wait_left()
+        for stream in streams:
+            if stream.task is not None:
+                await stream.task.wait(running_node())
     finally:
         for subscription in unread:
             subscription.go_on()
@@ -93,13 +94,13 @@ async def wait_stopped(registry: Registry, to: Address) -> None:
                 f"this wait_stopped() would deadlock: {to} cannot end before the code that waits "
                 "for it; let a task outside of the actor wait"
             )
-        with Wait(serving_cell(), cell, for_end=True):
+        with Wait(running_node(), cell, for_end=True):
             await cell.wait_stopped()
 
 
 def _waits_for_caller(registry: Registry, cell: Cell) -> bool:
     """Return whether a cell's end waits for the running code, or for the actor of that code."""
-    serving, caller, channel = serving_cell(), living_cell(), current_channel()
+    serving, caller, channel = running_node(), living_cell(), current_channel()
     if serving is not None and find_cycle(serving, cell, for_end=True):
         return True
     if caller is None and channel is not None:

@@ -15,7 +15,7 @@ from actorstream._actors.handlers import check_no_generator
 from actorstream._actors.registry import Registry
 from actorstream._actors.slot import slot_of
 from actorstream._address import Address
-from actorstream._errors import PortNotFoundError, StreamingNotSupportedError
+from actorstream._errors import AskCycleError, PortNotFoundError, StreamingNotSupportedError
 from actorstream._loop.interrupts import interruptible
 from actorstream._loop.runtime import check_room
 from actorstream._message import Message
@@ -30,6 +30,7 @@ from actorstream._streams.producer_task import ProducerTask
 from actorstream._streams.stream import Stream
 from actorstream._streams.watchdog import find_early_outcome
 from actorstream._texts import one_line
+from actorstream._wait_graph import Wait, find_cycle, running_node
 
 OnChunk = Callable[[Any], Awaitable[object] | object]
 
@@ -71,6 +72,9 @@ def open_stream(
     else:
         opener, method = _open_when_running, partial(_wait_for_streamer, cell)
     task = ProducerTask(request, registry.runtime)
+    task.note_reader(channel.buffer)
+    if cell.state != "running":
+        task.note_opening(cell)
     channel.start(registry.runtime, cell.on_stream_left, task)
     cell.open_stream(channel)
     registry.count_stream()
@@ -87,6 +91,8 @@ async def _open_when_running(
     found = await wait_for_streamer(channel.request)
     if found is None:
         return checkpoint()  # the actor has ended, and its cell ends the stream
+    if channel.task is not None:
+        channel.task.note_opening(None)
     opener, method = found
     production: Awaitable[None] = await opener(channel, method)
     return production
@@ -151,7 +157,19 @@ def find_port(registry: Registry, to: Address, name: str) -> Attach:
 
 
 async def wait_for_port(registry: Registry, to: Address, name: str) -> Attach:
-    """Find a port once its actor has started, since ``on_start()`` may create it."""
+    """Find a port once its actor has started, since ``on_start()`` may create it.
+
+    Raises:
+        AskCycleError: The actor cannot start before the caller goes on.
+    """
     registry.runtime.check_open()
-    await registry.reach(to).wait_running()
+    cell, subscriber = registry.reach(to), running_node()
+    path = None if subscriber is None else find_cycle(subscriber, cell)
+    if path and cell.state != "running":
+        raise AskCycleError(
+            f"this subscription would deadlock: {' -> '.join(map(one_line, path))}; let a task "
+            "outside of the actor subscribe, or call subscribe() when the other actor runs"
+        )
+    with Wait(subscriber, cell):
+        await cell.wait_running()
     return find_port(registry, to, name)

@@ -164,11 +164,6 @@ class Channel:
             self.terminate(router_closed(self.request.to))
         self._on_left(self)
 
-    async def wait_left(self) -> None:
-        """Wait until the producer's task has ended."""
-        if self.task is not None:
-            await self.task.wait()
-
     # The producer's side
 
     def keep_closing_event(self, event: AsyncStreamMessage[Any]) -> None:
@@ -245,6 +240,8 @@ class Channel:
             try:
                 if buffer.items or buffer.ended or buffer.reserve:
                     return buffer.receive_nowait()
+                if self.task is not None and self.task.reading is not None:
+                    self.task.check_reader(self.task.reading)
                 await buffer.wait_readable()
             except (EndOfStream, ClosedResourceError):
                 if not self._end_seen:
@@ -335,6 +332,8 @@ class Channel:
     def end(self, outcome: Outcome) -> None:
         """Decide the outcome. The producer, if it is live, is not cancelled."""
         self._outcome = outcome
+        if self.task is not None:
+            self.task.forget_reader()
         if self._timeout is not None:
             self._timeout.cancel()
         if self._watchdog is not None:

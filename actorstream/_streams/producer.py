@@ -64,6 +64,7 @@ async def produce(
         method: The actor's method.
     """
     begin_work(channel.request, channel=channel)
+    task.begin()
     left_open: RuntimeError | None = None
     try:
         with task.scope:
