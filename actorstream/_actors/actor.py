@@ -236,7 +236,8 @@ class Actor:
         Args:
             register: Hooks the callback in. May return a function that unhooks it, which is
                 called once, in the event loop, however the stream ends. Both may be coroutine
-                functions; the one that unhooks is shielded from cancellation.
+                functions; the one that unhooks is shielded from cancellation. While ``register``
+                waits, items and the end count as ever; the end of the stream cancels it.
             overflow: What to do with an item when too many are unread: ``"drop_oldest"`` and
                 ``"drop_newest"`` lose one, ``"latest"`` keeps only the newest, ``"fail"``
                 ends the stream with ``StreamOverflowError``. If the consumer asks for an

@@ -32,7 +32,7 @@ class Ending:
     """What comes after the last item: a plain end, an end or error event, or a failure."""
 
     event: AsyncStreamMessage[Any] | None = None
-    error: Exception | None = None
+    error: BaseException | None = None
 
 
 NATURAL = Ending()

@@ -22,7 +22,7 @@ from functools import partial
 from inspect import isawaitable, iscoroutine
 from typing import Any, Generic, Self, TypeVar, cast, get_args
 
-from anyio import CancelScope, Event
+from anyio import Event
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
 from actorstream._checks import check_choice
@@ -38,17 +38,16 @@ from actorstream._sources.callback_queue import (
     CallbackQueue,
     Ending,
 )
+from actorstream._sources.hook import Hook, Unhook
 from actorstream._sources.iterables import NoStopIteration
 from actorstream._statistics import ThreadSafeCounter
 from actorstream._streams.buffer import TURN
 from actorstream._streams.channel import Channel, running_channel
-from actorstream._streams.half_read import Droppable, Way
+from actorstream._streams.half_read import Droppable, Way, current_sources
 from actorstream._streams.outcome import Outcome
 from actorstream._streams.producer import Source, put
 
 T = TypeVar("T")
-
-Unhook = Callable[[], Awaitable[object] | object]
 
 _OVERFLOWS = get_args(CallbackOverflow)
 
@@ -108,7 +107,7 @@ class CallbackSource(Source, Droppable, Generic[T]):
         overflow: What to do with an item that finds no room.
     """
 
-    _unhook: Unhook | None = None
+    _hook: Hook | None = None  # set once `register` has been called
 
     def __init__(self, register: Register[T], overflow: CallbackOverflow) -> None:
         _check_overflow(overflow)
@@ -119,7 +118,6 @@ class CallbackSource(Source, Droppable, Generic[T]):
             )
         self._register = register
         self._overflow: CallbackOverflow = overflow
-        self._registered = False
         self._over = False
         self._feeds_channel = False  # a channel reads the queue, perhaps after this is closed
         self._reads = 0
@@ -139,7 +137,7 @@ class CallbackSource(Source, Droppable, Generic[T]):
             raise StopAsyncIteration
         try:
             queue = self._open(running_channel()) if self._queue is None else self._queue
-            if not self._registered:
+            if self._hook is None:
                 await self._hook_in(queue)
             return await self._next(queue)
         except Exception:
@@ -149,17 +147,14 @@ class CallbackSource(Source, Droppable, Generic[T]):
     async def aclose(self) -> None:
         """Unhook the callback, once; as a clean-up, this is shielded from cancellation."""
         self._over = True
+        self._news.watch(None)
         if self._queue is not None:
             self._queue.close()
             if not self._feeds_channel:  # the items left will not be read
                 self._queue.drain(deque(maxlen=0))
         self._news.set()  # a task that is reading reaches the end
-        unhook, self._unhook = self._unhook, None
-        if unhook is not None:
-            with NoStopIteration(), CancelScope(shield=True):
-                result = unhook()
-                if isawaitable(result):
-                    await result
+        if self._hook is not None:
+            await self._hook.close()
 
     @property
     def way_to_close(self) -> Way:
@@ -167,8 +162,9 @@ class CallbackSource(Source, Droppable, Generic[T]):
         return "in a task"
 
     def __del__(self) -> None:
-        if self._unhook is not None:  # read by hand, and dropped half-read
-            self._call_soon(partial(_unhook_late, self._unhook))
+        unhook = None if self._hook is None else self._hook.take_unhook()
+        if unhook is not None:  # read by hand, and dropped half-read
+            self._call_soon(partial(_unhook_late, unhook))
 
     async def feed(self, channel: Channel) -> None:
         """Let the consumer of a channel take the items out itself, until they end."""
@@ -200,17 +196,16 @@ class CallbackSource(Source, Droppable, Generic[T]):
 
     @interruptible
     async def _hook_in(self, queue: CallbackQueue[T]) -> None:
+        """Hook the callback in. Only where no task can be started, wait until that is done."""
         await checkpoint_if_cancelled()
-        with NoStopIteration():
-            made = self._register(Push(queue))
-            unhook = await made if isawaitable(made) else made
-        self._registered = True
-        if unhook is not None and not callable(unhook):
-            raise TypeError(
-                f"register returned {unhook!r}; return a function that unhooks the callback, "
-                "or None"
-            )
-        self._unhook = unhook
+        sources = current_sources()
+        hook = Hook(partial(self._register, Push(queue)), partial(_fail, queue))
+        self._news.watch(partial(_stop_waiting, hook, queue))
+        try:
+            await hook.open(None if sources is None else sources.runtime)
+        finally:
+            self._news.watch(None)
+        self._hook = hook
 
     async def _next(self, queue: CallbackQueue[T]) -> T:
         self._reads += 1
@@ -261,9 +256,16 @@ class _AutoResetEvent:
     def __init__(self) -> None:
         self._is_set = False
         self._event: Event | None = None
+        self._watcher: Callable[[], object] | None = None
+
+    def watch(self, watcher: Callable[[], object] | None) -> None:
+        """Call a function whenever the event is set, until there is another one."""
+        self._watcher = watcher
 
     def set(self) -> None:
         self._is_set = True
+        if self._watcher is not None:
+            self._watcher()
         if self._event is not None:
             self._event.set()
 
@@ -273,6 +275,17 @@ class _AutoResetEvent:
             self._event = Event()
             await self._event.wait()
         self._is_set = False
+
+
+def _fail(queue: CallbackQueue[Any], failure: BaseException) -> None:
+    """Fail the stream of a callback that could not be hooked in, after what was pushed."""
+    queue.end(Ending(error=failure))
+
+
+def _stop_waiting(hook: Hook, queue: CallbackQueue[Any]) -> None:
+    """Do not wait until a callback is hooked in whose stream has ended."""
+    if queue.ending is not None:
+        hook.stop_waiting()
 
 
 def _notify(news: _AutoResetEvent, channel: Channel) -> None:

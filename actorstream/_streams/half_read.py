@@ -66,14 +66,16 @@ async def close(source: object) -> None:
             await result
 
 
-async def close_and_log(source: object) -> None:
+async def close_and_log(
+    source: object, on_failure: Callable[[object, BaseException], object] | None = None
+) -> None:
     """Close a source; log a failure, since its reader is gone or has failed."""
     try:
         await close(source)
     except BaseException as exc:  # noqa: ASYNC103 - logged, or raised again
         failure, rest = split_failure(exc)
         if failure is not None:
-            log_failure(source, failure)
+            (on_failure or log_failure)(source, failure)
         del failure  # break the cycle traceback -> frame -> error
         try:
             if rest is not None:
@@ -95,7 +97,7 @@ class HalfRead:
         way: How to close the source when it is dropped.
     """
 
-    __slots__ = ("_closed", "_context", "_owner", "_source", "outlived", "way")
+    __slots__ = ("_closed", "_context", "_failure", "_owner", "_source", "outlived", "way")
 
     def __init__(self, source: object, owner: Sources) -> None:
         self.way: Way = way_to_close(source)
@@ -103,6 +105,7 @@ class HalfRead:
         self._source = source
         self._owner = owner
         self._closed: Event | None = None  # set while a task closes the source
+        self._failure: BaseException | None = None  # of that task, for the owner that waits for it
         self._context: Context | None = None if self.way == "at once" else copy_context()
 
     def release(self) -> None:
@@ -124,6 +127,12 @@ class HalfRead:
             return
         with CancelScope(shield=True):
             await self._closed.wait()
+        failure, self._failure = self._failure, None
+        try:
+            if failure is not None:
+                raise failure
+        finally:
+            del failure  # break the cycle traceback -> frame -> error
 
     def close_now(self) -> None:
         """Close a source whose closing does not wait; log a failure."""
@@ -143,7 +152,7 @@ class HalfRead:
 
     async def _close_in_task(self) -> None:
         try:
-            await self.close_and_log()
+            await close_and_log(self._source, self._keep_failure)
         finally:
             self._note_closed()
 
@@ -152,14 +161,24 @@ class HalfRead:
         self._closed.set()
         self.release()
 
+    def _keep_failure(self, source: object, failure: BaseException) -> None:
+        """Keep a failure for the owner if it has ended, and waits for this; else log it."""
+        if self.outlived:
+            self._failure = failure
+        else:
+            log_failure(source, failure)
+
     async def close_and_log(self) -> None:
         """Close the source; log a failure."""
         await close_and_log(self._source)
 
     async def wait_closed(self) -> None:
-        """Wait for the task that closes the source."""
+        """Wait for the task that closes the source, and log its failure."""
         if self._closed is not None:
             await self._closed.wait()
+        if self._failure is not None:
+            log_failure(self._source, self._failure)
+            self._failure = None
 
 
 class Sources:

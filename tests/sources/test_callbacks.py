@@ -25,7 +25,7 @@ from actorstream import (
     StreamTimeoutError,
 )
 from actorstream.testing import settle
-from tests.support import Referable, serving
+from tests.support import Referable, read_on, serving
 
 FORMS = ["returned", "iterated"]
 
@@ -227,6 +227,245 @@ async def test_polling_while_register_waits():
             await settle()
             tasks.cancel_scope.cancel()
         assert (await anext(source)).payload == 0
+
+
+# While a coroutine function `register` waits
+
+
+def pushing(*steps: Callable[[Any], None]) -> Callable[[Any], Any]:
+    """Return a `register` that does some steps with `push`, and then waits for ever."""
+
+    async def register(push: Any) -> None:
+        for step in steps:
+            step(push)
+        await anyio.sleep_forever()
+
+    return register
+
+
+def push_one(push: Any) -> None:
+    push("item")
+
+
+def end_it(push: Any) -> None:
+    push.end()
+
+
+def end_it_with_an_event(push: Any) -> None:
+    push(AsyncStreamMessage("end"))
+
+
+def fail_it(push: Any) -> None:
+    push.fail(OSError("refused"))
+
+
+def overflow_it(push: Any) -> None:
+    for number in range(150):
+        push(number)
+
+
+ENDINGS = [
+    (end_it, None),
+    (end_it_with_an_event, None),
+    (fail_it, StreamError),
+    (overflow_it, StreamOverflowError),
+]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("end", "error"), ENDINGS)
+async def test_end_while_register_waits(router, form, end, error):
+    """Every end counts at once, after the items that were pushed."""
+    register = pushing(push_one, end)
+    router.register_actor("a", actor_of(form, register, overflow="fail"))
+    payloads = router.stream_async("a", "query", buffer_size=3, timeout=None).payloads()
+    assert await anext(payloads) == "item"
+    if error is None:
+        assert await rest_of(payloads) == []
+    else:
+        with pytest.raises(error):
+            await rest_of(payloads)
+
+
+@pytest.mark.parametrize("where", ["handler", "outside"])
+@pytest.mark.parametrize(("end", "error"), ENDINGS)
+async def test_end_while_register_waits_by_hand(router, where, end, error):
+    """So it does for a handler; outside of a router, too."""
+
+    class Reads(Actor):
+        async def receive(self, message: Any) -> list[str]:
+            source = self.create_callback_stream(pushing(push_one, end), overflow="fail")
+            events = []
+            async with aclosing(source):
+                async for event in source:
+                    events.append(event)
+                    if event.type == "error":
+                        break
+            return [event.type for event in events]
+
+    router.register_actor("a", Reads())
+    seen = await (router.ask("a", "read") if where == "handler" else Reads().receive(None))
+    assert seen[0] == "data"
+    assert seen[-1] == ("end" if error is None else "error")
+
+
+@pytest.mark.parametrize("where", ["returned", "iterated", "handler"])
+async def test_item_while_register_waits(router, where):
+    """An item is read at once, wherever a router is the owner."""
+
+    class Reads(Actor):
+        async def receive(self, message: Any) -> Any:
+            async with aclosing(self.create_callback_stream(pushing(push_one))) as source:
+                return (await anext(source)).payload
+
+        def stream_async(self, payload: Any) -> Any:
+            source = self.create_callback_stream(pushing(push_one))
+            return source if where == "returned" else read_on(source)
+
+    router.register_actor("a", Reads())
+    if where == "handler":
+        assert await router.ask("a", "read") == "item"
+    else:
+        async with router.stream_async("a", "read", timeout=None) as stream:
+            assert await anext(stream.payloads()) == "item"
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("kind", ["first", "idle"])
+async def test_timeout_while_register_waits(router, form, kind, unit):
+    """The items that are pushed meanwhile count for the time limits."""
+
+    async def register(push):
+        for _ in range(3):
+            await anyio.sleep(unit)
+            push("item")
+        await anyio.sleep_forever()
+
+    router.register_actor("a", actor_of(form, register if kind == "idle" else pushing()))
+    stream = router.stream_async("a", "query", first_timeout=2 * unit, idle_timeout=2 * unit)
+    payloads = stream.payloads()
+    for _ in range(3 if kind == "idle" else 0):
+        assert await anext(payloads) == "item"
+    with pytest.raises(StreamTimeoutError) as caught:
+        await anext(payloads)
+    assert caught.value.kind == kind
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_coroutine_register_that_raises(router, form):
+    """Its exception comes after the items that it has pushed."""
+
+    async def register(push):
+        push("item")
+        await settle()
+        raise OSError("refused")
+
+    router.register_actor("a", actor_of(form, register))
+    payloads = router.stream_async("a", "query").payloads()
+    assert await anext(payloads) == "item"
+    with pytest.raises(StreamError, match="refused") as caught:
+        await anext(payloads)
+    assert type(caught.value.__cause__) is OSError
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_scope_from_register_to_unhook(router, form):
+    """One task runs both, so a client may hold a task group open between them."""
+    log = []
+
+    async def register(push):
+        tasks = anyio.create_task_group()
+        await tasks.__aenter__()
+        tasks.start_soon(anyio.sleep_forever)
+        push("item")
+
+        async def unhook():
+            tasks.cancel_scope.cancel()
+            await tasks.__aexit__(None, None, None)
+            log.append("unhooked")
+
+        return unhook
+
+    router.register_actor("a", actor_of(form, register))
+    for _ in range(2):
+        async with router.stream_async("a", "query") as stream:
+            assert await anext(stream.payloads()) == "item"
+            await settle()
+    assert log == ["unhooked"] * 2
+
+
+async def test_scope_that_register_leaves_open():
+    """It is an error of that stream; the router goes on."""
+
+    async def register(push):
+        await anyio.create_task_group().__aenter__()
+        push("item")
+
+    async with MessageRouter() as router:
+        router.register_actor("a", Returning(register))
+        for _ in range(2):
+            stream = router.stream_async("a", "query")
+            assert await anext(stream.payloads()) == "item"
+            await settle()
+            with pytest.raises(RuntimeError):
+                await stream.aclose()
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_register_is_cancelled_with_its_stream(router, form):
+    """One that hooks in all the same is unhooked; the stream's end waits for that."""
+    library = Library()
+
+    async def register(push):
+        push("item")
+        try:
+            await anyio.sleep_forever()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await settle()
+            return library.unhook  # noqa: B012
+
+    router.register_actor("a", actor_of(form, register))
+    async with router.stream_async("a", "query") as stream:
+        await anext(stream.payloads())
+    assert len(library.unhooked) == 1
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_register_that_fails_when_it_is_cancelled(router, form):
+    """Its exception is one of the clean-up."""
+
+    async def register(push):
+        push("item")
+        try:
+            await anyio.sleep_forever()
+        finally:
+            raise OSError("cannot disconnect")
+
+    router.register_actor("a", actor_of(form, register))
+    with pytest.raises(OSError, match="cannot disconnect"):
+        async with router.stream_async("a", "query") as stream:
+            await anext(stream.payloads())
+
+
+async def test_closed_before_register_begins(router):
+    """A coroutine `register` that has had no turn yet is not run, and warns of nothing."""
+    library = Library()
+
+    async def register(push):
+        return library.register(push)
+
+    class Reads(Actor):
+        async def receive(self, message: Any) -> None:
+            with anyio.CancelScope() as scope:
+                source = self.create_callback_stream(register)
+                scope.cancel()
+                await anext(source)
+            await source.aclose()
+
+    router.register_actor("a", Reads())
+    await router.ask("a", "read")
+    assert library.hooked == len(library.unhooked) == 0
 
 
 # Ends
