@@ -19,13 +19,12 @@ from actorstream._actors.mailbox import Envelope, Mailbox
 from actorstream._actors.message_loop import MessageLoop
 from actorstream._actors.no_actor import NoActor, NoParent
 from actorstream._actors.options import ActorOptions
+from actorstream._actors.reply import no_answer
 from actorstream._actors.roles import BehaviorIn, ParentOf
 from actorstream._address import Address
 from actorstream._context import current_request
 from actorstream._errors import (
     ActorNotFoundError,
-    ActorRestartedError,
-    ActorStoppedError,
     ActorStreamError,
     StartTimeoutError,
 )
@@ -322,15 +321,9 @@ class Cell(CellState):
 
     def stopped_error(self) -> ActorStreamError:
         """Make the error for an asker without an answer; its cause is the actor's failure."""
-        error: ActorStreamError
         if self.absence is not None and not self.router_closing:
             return self.absence()
-        if self.will_restart:
-            error = ActorRestartedError(f"{self.address} was restarted before it answered")
-        else:
-            error = ActorStoppedError(f"{self.address} was stopped before it answered")
-        error.__cause__ = self.incarnation.failure
-        return error
+        return no_answer(self.address, self.incarnation.failure, restarted=self.will_restart)
 
     def end_streams(self) -> None:
         """End the open streams; their producers may still clean up."""

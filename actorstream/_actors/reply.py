@@ -6,7 +6,8 @@ from typing import Any
 
 from anyio import CancelScope
 
-from actorstream._errors import raise_if
+from actorstream._address import Address
+from actorstream._errors import ActorRestartedError, ActorStoppedError, raise_if
 from actorstream._loop.waiter import Waiter, make_waiter
 
 
@@ -76,3 +77,14 @@ class Reply:
         self.given = True
         if self._waiter is not None:
             self._waiter.wake()
+
+
+def no_answer(to: Address, failure: BaseException | None, *, restarted: bool) -> ActorStoppedError:
+    """Make the error for an asker whose actor ended first; its cause is the actor's failure."""
+    error: ActorStoppedError
+    if restarted:
+        error = ActorRestartedError(f"{to} was restarted before it answered")
+    else:
+        error = ActorStoppedError(f"{to} was stopped before it answered")
+    error.__cause__ = failure
+    return error
