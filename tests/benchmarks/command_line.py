@@ -13,6 +13,7 @@ import messages
 import options
 import publishing
 import restarts
+import scale
 import short_streams
 import throughput
 from backends import BACKENDS, Backend, installed_backends
@@ -34,6 +35,7 @@ SECTIONS = {
         publishing.SECTION,
         restarts.SECTION,
         memory.IDLE_SECTION,
+        scale.SECTION,
     )
 }
 ROOT = Path(__file__).resolve().parents[2]

@@ -41,6 +41,7 @@ class Settings:
     supervised: tuple[int, ...] = (1, 1_000)
     repeats_of_restart: int = 20
     idle_actors: int = 10_000
+    scale: tuple[int, ...] = (1, 100, 2_000, 20_000)
 
 
 FULL = Settings()
@@ -56,6 +57,7 @@ QUICK = Settings(
     deliveries=20_000,
     repeats_of_restart=10,
     idle_actors=2_000,
+    scale=(1, 100, 2_000),
 )
 
 

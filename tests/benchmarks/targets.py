@@ -83,7 +83,15 @@ MESSAGES = (
     at_least("message.ask.x_hand", "asks over the same by hand (minimum)", 0.5, share=1.0),
     at_least("message.tell.x_hand", "tells over the same by hand (minimum)", 0.5, share=1.0),
 )
-TARGETS = (*MINIMUMS, *THROUGHPUT, *STREAMS, *ENDINGS, *MESSAGES)
+SCALE = tuple(
+    target
+    for name in ("streams", "actors", "asks", "given-up", "subscribers", "restart")
+    for target in (
+        at_most(f"scale.{name}.growth", f"{name}, 20,000 over 2,000, of each", 2, "x"),
+        at_most(f"scale.{name}@20000.turn", f"{name}, 20,000, longest turn", 50_000, "us"),
+    )
+)
+TARGETS = (*MINIMUMS, *THROUGHPUT, *STREAMS, *ENDINGS, *MESSAGES, *SCALE)
 
 
 @dataclass(frozen=True, slots=True)
