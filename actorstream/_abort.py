@@ -15,6 +15,7 @@ waits no later than that deadline.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from itertools import count
@@ -28,6 +29,7 @@ from anyio import CancelScope, Event
 from actorstream._errors import StreamAbortedError
 from actorstream._loop.clock import current_time
 from actorstream._loop.wakeup import current_call_soon
+from actorstream._texts import repr_of
 
 Callback = Callable[[], object]
 
@@ -79,9 +81,10 @@ class AbortSignal:
         """
         if not isinstance(seconds, int | float) or isinstance(seconds, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"seconds is a number, not {seconds!r}; write AbortSignal.timeout(30)")
-        if math.isnan(seconds) or seconds < 0:
-            raise ValueError(f"seconds is 0 or more, not {seconds!r}")
-        return _TimeoutSignal(seconds)
+        if not seconds >= 0:  # False for nan, too
+            raise ValueError(f"seconds is 0 or more, not {repr_of(seconds)}")
+        is_beyond = seconds > sys.float_info.max  # an int may be, and no clock can count it
+        return _TimeoutSignal(math.inf if is_beyond else seconds)
 
     @staticmethod
     def any(signals: Iterable[AbortSignal]) -> AbortSignal:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any, TypeGuard
 
 import attrs
 
 from actorstream._abort import AbortController, AbortSignal
+from actorstream._texts import repr_of
 
 
 def validate(
@@ -57,7 +60,13 @@ def check_seconds(name: str, value: object) -> None:
     if not is_number(value):
         raise TypeError(f"{name} is a number of seconds or None, not {value!r}")
     if not value >= 0:  # False for nan, too
-        raise ValueError(f"{name} is 0 seconds or more, or None for no limit, not {value!r}")
+        raise ValueError(f"{name} is 0 seconds or more, or None for no limit, not {repr_of(value)}")
+
+
+def as_seconds(seconds: float | None) -> float | None:
+    """Return a time limit as a clock can count it: an int beyond all floats is no limit."""
+    is_beyond = isinstance(seconds, int) and seconds > sys.float_info.max
+    return math.inf if is_beyond else seconds
 
 
 def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:

@@ -8,7 +8,14 @@ from typing import Any, Literal, get_args
 import attrs
 
 from actorstream._abort import AbortSignal
-from actorstream._checks import check_choice, check_count, check_seconds, check_signal, validate
+from actorstream._checks import (
+    as_seconds,
+    check_choice,
+    check_count,
+    check_seconds,
+    check_signal,
+    validate,
+)
 
 Overflow = Literal["wait", "drop_oldest", "drop_newest", "fail"]
 NO_LIMIT = (None, math.inf)
@@ -39,10 +46,18 @@ class StreamAsyncOptions:
 
     signal: AbortSignal | None = attrs.field(default=None, validator=validate(check_signal))
     buffer_size: int = attrs.field(default=100, validator=validate(check_count))
-    timeout: float | None = attrs.field(default=60.0, validator=validate(check_seconds))
-    first_timeout: float | None = attrs.field(default=None, validator=validate(check_seconds))
-    idle_timeout: float | None = attrs.field(default=None, validator=validate(check_seconds))
-    stall_timeout: float | None = attrs.field(default=None, validator=validate(check_seconds))
+    timeout: float | None = attrs.field(
+        default=60.0, converter=as_seconds, validator=validate(check_seconds)
+    )
+    first_timeout: float | None = attrs.field(
+        default=None, converter=as_seconds, validator=validate(check_seconds)
+    )
+    idle_timeout: float | None = attrs.field(
+        default=None, converter=as_seconds, validator=validate(check_seconds)
+    )
+    stall_timeout: float | None = attrs.field(
+        default=None, converter=as_seconds, validator=validate(check_seconds)
+    )
     overflow: Overflow = attrs.field(
         default="wait", validator=validate(check_choice, get_args(Overflow))
     )

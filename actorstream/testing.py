@@ -27,6 +27,7 @@ from anyio.lowlevel import checkpoint
 
 from actorstream._actors.actor import Actor
 from actorstream._actors.slot import slot_of
+from actorstream._checks import as_seconds, check_seconds
 from actorstream._message import Message
 from actorstream._router import MessageRouter
 
@@ -199,7 +200,10 @@ class Probe(Actor):
 
         Raises:
             AssertionError: The next message has another type, or none arrived in time.
+            TypeError, ValueError: ``timeout`` is not a number of seconds, or is below 0.
         """
+        timeout = as_seconds(timeout)
+        check_seconds("timeout", timeout)
         message = await self._wait_next(timeout)
         if message is None:
             raise AssertionError(
@@ -222,11 +226,14 @@ class Probe(Actor):
 
         Raises:
             AssertionError: There was such a message, or one arrived.
+            TypeError, ValueError: ``within`` is not a number of seconds, or is below 0.
         """
-        message = await self._wait_next(within)
+        seconds = as_seconds(within)
+        check_seconds("within", seconds)
+        message = await self._wait_next(seconds)
         if message is not None:
             raise AssertionError(
-                f"expected no message within {within:g} s, not {_show(message)}{self._so_far()}"
+                f"expected no message within {seconds:g} s, not {_show(message)}{self._so_far()}"
             )
 
     async def _wait_next(self, timeout: float | None) -> Message | None:

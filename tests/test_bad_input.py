@@ -9,15 +9,18 @@ from typing import Any
 
 import anyio
 import anyio.from_thread
+import anyio.lowlevel
 import anyio.to_thread
 import pytest
 
 from actorstream import (
     AbortController,
+    AbortSignal,
     Actor,
     ActorError,
     ActorNotFoundError,
     AsyncStreamMessage,
+    ChildSpec,
     MessageRouter,
     RouterClosedError,
     Stream,
@@ -25,9 +28,10 @@ from actorstream import (
     StreamConsumedError,
     StreamError,
     StreamingNotSupportedError,
+    Supervisor,
     address,
 )
-from actorstream.testing import settle
+from actorstream.testing import Probe, settle
 from tests.support import ActorOf, CountTo, NeverYields, Referable, serving
 
 
@@ -777,3 +781,109 @@ async def test_silent_actor_of_a_refused_stream(router):
             await enter(stream)
         await settle()
         assert router.statistics().active_streams == 1
+
+
+# Integers beyond all floats, in time limits
+
+BEYOND = 10**400
+
+
+class Prompt(Actor):
+    """Answers and streams at once."""
+
+    async def receive(self, message: Any) -> Any:
+        if message.type == "fail":
+            raise OSError("failed")
+        return "answer"
+
+    async def stream_async(self, payload: object) -> Any:
+        yield 1
+        yield 2
+
+
+async def stop_with(router: MessageRouter, seconds: float) -> None:
+    await router.stop_actor("a", timeout=seconds)
+    router.register_actor("a", Prompt())
+
+
+async def expect(router: MessageRouter, seconds: float) -> None:
+    probe = Probe()
+    router.register_actor("probe", probe)
+    await router.tell("probe", "x")
+    await probe.expect("x", timeout=seconds)
+
+
+async def expect_none(router: MessageRouter, seconds: float) -> None:
+    probe = Probe()
+    router.register_actor("probe", probe)
+    with anyio.move_on_after(0.01):
+        await probe.expect_no_message(within=seconds)
+
+
+async def use_signal(router: MessageRouter, seconds: float) -> None:
+    signal = AbortSignal.any([AbortSignal.timeout(seconds)])
+    await router.ask("a", "x", signal=signal)
+    await router.stream_async("a", "x", signal=signal).collect()
+    with signal.cancel_scope():
+        await anyio.lowlevel.checkpoint()
+
+
+async def supervise(router: MessageRouter, child: dict[str, Any], **options: Any) -> None:
+    router.register_actor("s", Supervisor([ChildSpec("a", Prompt, **child)], **options))
+    await router.ask("s/a", "x")
+    await router.tell("s/a", "fail")
+    assert await router.ask("s/a", "x") == "answer"
+
+
+LIMITS: dict[str, Callable[[MessageRouter, float], Any]] = {
+    "ask": lambda router, seconds: router.ask("a", "x", timeout=seconds),
+    "signal": use_signal,
+    "stop_actor": stop_with,
+    "expect": expect,
+    "expect_no_message": expect_none,
+    "within": lambda router, seconds: supervise(router, {}, within=seconds),
+    "ChildSpec.start": lambda router, seconds: supervise(router, {"start_timeout": seconds}),
+    "ChildSpec.stop": lambda router, seconds: supervise(router, {"stop_timeout": seconds}),
+} | {
+    option: lambda router, seconds, option=option: router.stream_async(
+        "a", "x", buffer_size=1, **{option: seconds}
+    ).collect()
+    for option in ("timeout", "first_timeout", "idle_timeout", "stall_timeout")
+}
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+async def test_a_time_limit_beyond_all_floats_is_no_limit(
+    router: MessageRouter, limit: str
+) -> None:
+    router.register_actor("a", Prompt())
+    await LIMITS[limit](router, BEYOND)
+
+
+@pytest.mark.parametrize("option", ["start_timeout", "stop_timeout"])
+async def test_a_limit_of_an_actor_beyond_all_floats_is_no_limit(
+    router: MessageRouter, option: str
+) -> None:
+    limits: dict[str, Any] = {option: BEYOND}
+    router.register_actor("a", Prompt(), **limits)
+    assert await router.ask("a", "x") == "answer"
+    await router.stop_actor("a")
+
+
+@pytest.mark.parametrize("seconds", [-BEYOND, -(10**5000)], ids=["beyond", "far beyond"])
+@pytest.mark.parametrize("limit", LIMITS)
+async def test_a_negative_time_limit_beyond_all_floats(
+    router: MessageRouter, limit: str, seconds: int
+) -> None:
+    router.register_actor("a", Prompt())
+    with pytest.raises(ValueError, match=r"(is 0 seconds or more|is 0 or more|more than 0)"):
+        await LIMITS[limit](router, seconds)
+
+
+@pytest.mark.parametrize(
+    "seconds", [BEYOND, 10**5000, -BEYOND], ids=["large", "larger", "negative"]
+)
+def test_a_backoff_beyond_all_floats(seconds: int) -> None:
+    """A backoff is no limit but a wait: it has to end."""
+    with pytest.raises(ValueError, match="a finite number of seconds, 0 or more"):
+        Supervisor([], backoff=seconds)

@@ -15,7 +15,7 @@ from actorstream._actors.mailbox import Envelope
 from actorstream._actors.registry import Registry
 from actorstream._actors.reply import Reply
 from actorstream._address import Address, address
-from actorstream._checks import check_seconds, check_signal
+from actorstream._checks import as_seconds, check_seconds, check_signal
 from actorstream._context import current_cell, current_request
 from actorstream._errors import (
     AskCycleError,
@@ -109,6 +109,7 @@ async def ask(
     registry: Registry, message: Message, timeout: float | None, signal: AbortSignal | None
 ) -> Any:
     """Send a message and wait for the answer. Cancelling this cancels the handling."""
+    timeout = as_seconds(timeout)
     check_seconds("timeout", timeout)
     check_signal("signal", signal)
     registry.runtime.check_open(or_closing=True)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import sys
+import math
 
 import attrs
 
-from actorstream._checks import check_count, check_seconds, is_number, validate
+from actorstream._checks import as_seconds, check_count, check_seconds, validate
 
 
 def as_limit(seconds: float | None) -> float | None:
-    """Return a time limit, or ``None`` for a number that no clock can reach."""
-    return None if is_number(seconds) and seconds > sys.float_info.max else seconds
+    """Return a time limit, or ``None`` for one that no clock can reach."""
+    return None if as_seconds(seconds) == math.inf else seconds
 
 
 @attrs.frozen(kw_only=True)

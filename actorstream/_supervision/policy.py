@@ -23,8 +23,16 @@ import attrs
 
 from actorstream._actors.lifecycle import Ending
 from actorstream._address import address
-from actorstream._checks import check_choice, check_count, check_seconds, is_number, validate
+from actorstream._checks import (
+    as_seconds,
+    check_choice,
+    check_count,
+    check_seconds,
+    is_number,
+    validate,
+)
 from actorstream._loop.interrupts import interruptible
+from actorstream._texts import repr_of
 
 Restart = Literal["permanent", "transient", "temporary"]
 """When a child that ended is restarted: always, after a failure, never."""
@@ -170,7 +178,7 @@ def delay(backoff: Backoff, attempt: int) -> float:
     if not callable(backoff):
         return backoff
     seconds = backoff(attempt)
-    _check_backoff_seconds(f"backoff({attempt}) returned {seconds!r}; it", seconds)
+    _check_backoff_seconds(f"backoff({attempt}) returned {repr_of(seconds)}; it", seconds)
     return seconds
 
 
@@ -274,7 +282,7 @@ def _check_within(_: str, value: Any) -> None:
     if not is_number(value):
         raise TypeError(f"within is a number of seconds, not {value!r}")
     if not 0 < value <= math.inf:  # false for nan, too
-        raise ValueError(f"within is more than 0 seconds, not {value!r}")
+        raise ValueError(f"within is more than 0 seconds, not {repr_of(value)}")
 
 
 def _check_backoff(_: str, value: object) -> None:
@@ -292,7 +300,7 @@ def _check_backoff(_: str, value: object) -> None:
             f"backoff is a number of seconds, a function that returns one, or None, not {value!r}; "
             "write backoff=0.5 or backoff=lambda attempt: 0.1 * attempt"
         )
-    _check_backoff_seconds(f"backoff={value!r}; it", value)
+    _check_backoff_seconds(f"backoff={repr_of(value)}; it", value)
 
 
 @attrs.frozen
@@ -302,5 +310,5 @@ class SupervisorOptions:
     children: tuple[ChildSpec, ...] = attrs.field(converter=_children)
     strategy: Strategy = attrs.field(validator=validate(check_choice, get_args(Strategy)))
     max_restarts: int = attrs.field(validator=validate(_check_max_restarts))
-    within: float = attrs.field(validator=validate(_check_within))
+    within: float = attrs.field(converter=as_seconds, validator=validate(_check_within))
     backoff: Backoff = attrs.field(validator=validate(_check_backoff))
