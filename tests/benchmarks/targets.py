@@ -83,13 +83,16 @@ MESSAGES = (
     at_least("message.ask.x_hand", "asks over the same by hand (minimum)", 0.5, share=1.0),
     at_least("message.tell.x_hand", "tells over the same by hand (minimum)", 0.5, share=1.0),
 )
-SCALE = tuple(
-    target
-    for name in ("streams", "actors", "asks", "given-up", "subscribers", "restart")
-    for target in (
-        at_most(f"scale.{name}.growth", f"{name}, 20,000 over 2,000, of each", 2, "x"),
-        at_most(f"scale.{name}@20000.turn", f"{name}, 20,000, longest turn", 50_000, "us"),
-    )
+# A value is handed to all subscribers in one turn, however many there are.
+SCALE = (
+    *(
+        at_most(f"scale.{name}.growth", f"{name}, each of 20,000 over each of 2,000", 2, "x")
+        for name in ("streams", "actors", "asks", "given-up", "subscribers", "restart")
+    ),
+    *(
+        at_most(f"scale.{name}@20000.turn", f"{name}, 20,000, longest turn", 50_000, "us")
+        for name in ("streams", "actors", "asks", "given-up", "restart")
+    ),
 )
 TARGETS = (*MINIMUMS, *THROUGHPUT, *STREAMS, *ENDINGS, *MESSAGES, *SCALE)
 
