@@ -19,9 +19,9 @@ from anyio.lowlevel import checkpoint
 from actorstream._loop.runtime import Runtime
 from actorstream._message import Message
 from actorstream._options import StreamAsyncOptions
-from actorstream._streams.buffer import Buffer
 from actorstream._streams.channel import Channel
 from actorstream._streams.outcome import Outcome
+from actorstream._streams.pace import PacedBuffer
 from actorstream._wait_graph import Node, Wait, running_node
 
 T = TypeVar("T")
@@ -95,7 +95,7 @@ class Delivery(Generic[T]):
             self._settled.set()
 
 
-class BackloggedBuffer(Buffer[T]):
+class BackloggedBuffer(PacedBuffer[T]):
     """A buffer with a backlog: while it is full, deliveries wait there for items to be taken.
 
     Attributes:
@@ -121,7 +121,9 @@ class BackloggedBuffer(Buffer[T]):
 
     def send_nowait(self, item: T) -> None:
         """Put an item in; see ``Buffer``."""
-        if self.put_turn_over:  # a publisher counts its own turns; see Port.publish()
+        if (
+            self.put_turn_over and not self.goes_on()
+        ):  # a publisher counts its own turns; see Port.publish()
             self._begin_turn()
         super().send_nowait(item)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from threading import get_ident
+from time import monotonic
 from typing import Any, Generic, TypeVar
 
 from anyio import Event, WouldBlock
@@ -24,9 +25,9 @@ from actorstream._ports.delivery import Delivery, SubscriptionChannel
 from actorstream._ports.options import PortOptions, PortOverflow, SubscriptionOptions
 from actorstream._ports.subscription import Attach, Subscription
 from actorstream._statistics import PortStatistics
-from actorstream._streams.buffer import TURN
 from actorstream._streams.channel import Channel
 from actorstream._streams.outcome import ENDED, Outcome
+from actorstream._streams.pace import SHORT_TIME, SHORT_TURN, length_after
 from actorstream._streams.watchdog import find_early_outcome
 from actorstream._texts import one_line
 from actorstream._wait_graph import Wait, Waiter, find_cycle, refuse_waits, running_node
@@ -67,6 +68,8 @@ class Port(Generic[T]):
         "_published",
         "_rest_at",
         "_thread",
+        "_turn",
+        "_turn_began",
         "_waiting",
         "name",
     )
@@ -93,6 +96,8 @@ class Port(Generic[T]):
         self._closed = False
         self._published = 0
         self._rest_at = 0
+        self._turn = SHORT_TURN
+        self._turn_began = 0.0
         self._dropped = 0  # by subscribers that have left
         self._waiting = 0
         self._changed: Event | None = None
@@ -140,12 +145,16 @@ class Port(Generic[T]):
         if turn_over:  # a checkpoint in two halves: if cancelled here, the value is not handed out
             self._check_loop()
             await checkpoint_if_cancelled()
-            self._rest_at = self._published + TURN
+            self._turn = length_after(self._turn, self._turn_began)
+            self._rest_at = self._published + self._turn
         delivery = self._hand_out(value)
         if delivery is not None:
             await self._wait_for(delivery)
         elif turn_over:  # not before: a later call could overtake this one
             await cancel_shielded_checkpoint()
+            if self._turn == SHORT_TURN:  # trio runs tasks in any order: let the subscribers run
+                await cancel_shielded_checkpoint()
+            self._turn_began = monotonic()
 
     def publish_nowait(self, value: T) -> None:
         """Hand a value to every subscriber, or to none.
@@ -214,8 +223,17 @@ class Port(Generic[T]):
                 others.append(channel)
         if not others:
             return None
+        self._note_wake()
         full = [channel.backlog for channel in others if not channel.offer(value)]
         return Delivery(value, full) if full else None
+
+    def _note_wake(self) -> None:
+        """A subscriber may have been woken; it runs when the publisher rests."""
+        now = monotonic()
+        if now - self._turn_began >= SHORT_TIME:
+            self._turn = SHORT_TURN
+            self._rest_at = min(self._rest_at, self._published + SHORT_TURN)
+        self._turn_began = now
 
     async def _wait_for(self, delivery: Delivery[T]) -> None:
         publisher = running_node()

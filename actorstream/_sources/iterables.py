@@ -24,6 +24,7 @@ from actorstream._loop.interrupts import interruptible
 from actorstream._message import AsyncStreamMessage
 from actorstream._streams.channel import Channel, running_channel
 from actorstream._streams.half_read import Droppable, Way, close, closer_of, way_to_close
+from actorstream._streams.pace import SHORT_TURN
 from actorstream._streams.producer import Source, put, throw_into
 
 T = TypeVar("T")
@@ -31,6 +32,9 @@ T = TypeVar("T")
 OnBackpressure = Callable[[bool], Awaitable[object] | object]
 
 _EXHAUSTED: Any = object()
+
+_INSTANT = frozenset(map(type, map(iter, ([0], (), range(0), "", b""))))
+"""The iterators whose items are there, or made at once."""
 
 _NOTICEABLE = 0.0006
 """Seconds for an item: a reader that is slower by less than that is not called slow.
@@ -73,6 +77,7 @@ class IterableSource(Source, Droppable, Generic[T]):
         self._iterator = iter(iterable)
         # Reading a batch with islice() calls iter() on the iterator. One of the user's own class
         # may start over then, or may have no __iter__, so map() asks it for one item at a time.
+        self._computes_nothing = type(self._iterator) in _INSTANT
         is_builtin = type(self._iterator).__module__ == "builtins"
         self._items = self._iterator if is_builtin else map(next, repeat(self._iterator))
 
@@ -117,6 +122,8 @@ class IterableSource(Source, Droppable, Generic[T]):
         try:
             while failure is None:
                 room = buffer.high - len(buffer.items)
+                if room < SHORT_TURN and buffer.goes_on(trusted=self._computes_nothing):
+                    room = buffer.high - len(buffer.items)
                 wanted = max(room, 1)  # without room, one at a time: putting it waits
                 try:
                     fetched.extend(islice(self._items, wanted))

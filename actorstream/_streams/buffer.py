@@ -72,11 +72,13 @@ class Buffer(ObjectStream[T]):
     __slots__ = (
         "_closed",
         "_held",
+        "_put_turn",
         "_put_until",
         "_reader",
         "_spare_reader",
         "_spare_writer",
         "_take_until",
+        "_turn_began",
         "_writers",
         "delivered",
         "diverted",
@@ -105,7 +107,8 @@ class Buffer(ObjectStream[T]):
         self._spare_writer: Waiter | None = None
         self.high: int = size if size < TURN else TURN
         self.low: int = 0
-        self._put_until = TURN
+        self._turn_began = 0.0  # for pace.py
+        self._put_turn = self._put_until = TURN
         self._take_until = -TURN
 
     # Properties
@@ -273,7 +276,7 @@ class Buffer(ObjectStream[T]):
 
     def _begin_turn(self) -> None:
         fill = len(self.items)
-        self._put_until = fill + TURN
+        self._put_until = fill + self._put_turn
         self._take_until = fill - TURN
         self._set_marks()
 

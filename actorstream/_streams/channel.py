@@ -29,7 +29,6 @@ from actorstream._loop.timers import Timer
 from actorstream._message import AsyncStreamMessage, Message, complete, end_event
 from actorstream._options import StreamAsyncOptions, needs_watch
 from actorstream._statistics import StreamStatistics, ThreadSafeCounter
-from actorstream._streams.buffer import TURN, Buffer
 from actorstream._streams.outcome import (
     CLOSED,
     ENDED,
@@ -38,6 +37,7 @@ from actorstream._streams.outcome import (
     router_closed,
     timed_out,
 )
+from actorstream._streams.pace import SHORT_TURN, PacedBuffer
 from actorstream._streams.producer_task import ProducerTask
 from actorstream._streams.watchdog import Watchdog
 
@@ -91,10 +91,10 @@ class Channel:
         self.identity: StreamIdentity = StreamIdentity(
             request.id, request.correlation_id, request.to
         )
-        self.buffer: Buffer[Any] = Buffer(options.buffer_size)
+        self.buffer: PacedBuffer[Any] = PacedBuffer(options.buffer_size)
         self.task: ProducerTask | None = None
         self.dropped: int = 0
-        self._rest_at = TURN - 1
+        self._rest_at = SHORT_TURN - 1
         self._lost: ThreadSafeCounter | None = None  # items lost on the way to the loop
         self.closing_event: AsyncStreamMessage[Any] | None = None
         self.concluded: bool = False
@@ -172,13 +172,13 @@ class Channel:
         self.buffer.hold()
 
     def rest_is_due(self) -> bool:
-        """Whether a producer that drops items must let other tasks run, once in ``TURN`` drops.
+        """Whether a producer that drops items must let other tasks run, once in a turn.
 
         The rest comes before a drop, so that the consumer finds the items that are kept.
         """
         is_due = self.dropped >= self._rest_at
         if is_due:
-            self._rest_at = self.dropped + TURN
+            self._rest_at = self.dropped + self.buffer.next_turn()
         return is_due
 
     def make_room(self) -> bool:

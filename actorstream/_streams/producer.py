@@ -249,7 +249,7 @@ async def pump(iterator: AsyncIterator[Any], channel: Channel) -> None:
     items = buffer.items
     try:
         async for item in iterator:
-            if len(items) < buffer.high and (
+            if (len(items) < buffer.high or buffer.goes_on()) and (
                 type(item) is not AsyncStreamMessage or item.type == "data"
             ):
                 items.append(item)  # the fast path that buffer.py explains
@@ -318,7 +318,7 @@ async def put(channel: Channel, item: Any) -> None:
         if buffer.paused:
             channel.apply_abort()
         elif buffer.put_turn_over:
-            await buffer.rest()
+            await buffer.rest_producer()
         elif len(buffer.items) < buffer.size:
             buffer.send_nowait(item)
             return
@@ -343,7 +343,7 @@ async def _close_dropped(channel: Channel) -> None:
 async def _make_room(channel: Channel) -> bool:
     """Apply the overflow policy; return whether to try again."""
     if channel.rest_is_due():
-        await channel.buffer.rest()
+        await channel.buffer.rest_producer()
         if channel.over or not channel.buffer.full:
             return True
     return channel.make_room()
