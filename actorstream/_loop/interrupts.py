@@ -59,8 +59,12 @@ def _functions_in(thing: object) -> Iterator[FunctionType]:
     elif isinstance(thing, FunctionType):
         yield thing
     elif isinstance(thing, property):
-        yield from (it for it in (thing.fget, thing.fset) if isinstance(it, FunctionType))
-    elif isinstance(thing, (classmethod, staticmethod)):
-        function: object = thing.__func__
-        if isinstance(function, FunctionType):
-            yield function
+        yield from _plain(thing.fget)
+        yield from _plain(thing.fset)
+    else:  # a class method or static method, perhaps
+        yield from _plain(getattr(thing, "__func__", None))
+
+
+def _plain(function: object) -> Iterator[FunctionType]:
+    if isinstance(function, FunctionType):
+        yield function
