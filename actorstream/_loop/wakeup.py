@@ -42,7 +42,7 @@ def _watch_asyncio() -> Callable[[], bool]:
 
 def _watch_trio() -> Callable[[], bool]:
     from trio import Cancelled
-    from trio.lowlevel import current_trio_token, in_trio_task
+    from trio.lowlevel import current_trio_token
 
     here = current_trio_token()
 
@@ -51,7 +51,7 @@ def _watch_trio() -> Callable[[], bool]:
             if current_trio_token() is not here:
                 return False
             # Between two tasks, a signal handler runs in trio's loop, but the host's code does not.
-            return in_trio_task() or get_cancelled_exc_class() is Cancelled
+            return _in_trio_task() or get_cancelled_exc_class() is Cancelled
         except RuntimeError:  # no loop is running in this thread, or no task of the host
             return False
 
@@ -59,9 +59,16 @@ def _watch_trio() -> Callable[[], bool]:
 
 
 def _in_trio_task() -> bool:
-    """Return whether trio, as a guest of asyncio, runs this code."""
-    ask: Callable[[], bool] | None = getattr(sys.modules["trio.lowlevel"], "in_trio_task", None)
-    return ask is not None and ask()  # it is not there yet if another thread imports trio now
+    """Return whether a task of trio runs this code. trio has been imported, or is just now."""
+    lowlevel = sys.modules["trio.lowlevel"]
+    ask: Callable[[], bool] | None = getattr(lowlevel, "in_trio_task", None)
+    if ask is not None:
+        return ask()
+    find: Callable[[], object] | None = getattr(lowlevel, "current_task", None)
+    try:  # an older trio
+        return find is not None and find() is not None
+    except RuntimeError:
+        return False
 
 
 def _is_asyncio() -> bool:
