@@ -100,7 +100,7 @@ class AbortSignal:
                     f"AbortSignal.any() takes signals, not {signal!r}; "
                     "write AbortSignal.any([controller.signal, ...])"
                 )
-        return _AnySignal(sources)
+        return _AnySignal(_flatten(sources))
 
     @property
     def aborted(self) -> bool:
@@ -198,6 +198,9 @@ class _TimeoutSignal(AbortSignal):
 class _AnySignal(AbortSignal):
     """Aborts with the first of its sources. To attach to it is to attach to each of them.
 
+    None of the sources is such a signal itself, and each is there once, as in the DOM standard. So
+    signals may be combined again and again.
+
     While nothing is attached, it keeps nothing at its sources, so a short-lived combination
     leaves no trace at a long-lived source.
     """
@@ -233,6 +236,15 @@ class _AnySignal(AbortSignal):
     def _detach(self, key: object) -> None:
         for source in self._sources:
             source._detach(key)
+
+
+def _flatten(signals: Iterable[AbortSignal]) -> tuple[AbortSignal, ...]:
+    """Return the signals, with its sources in place of one that was combined; each once."""
+    sources: dict[AbortSignal, None] = {}
+    for signal in signals:
+        for source in signal._sources if isinstance(signal, _AnySignal) else (signal,):
+            sources[source] = None
+    return tuple(sources)
 
 
 class AbortController:

@@ -694,3 +694,34 @@ def test_an_abort_after_the_loop_has_closed_does_no_harm(
     anyio.run(main, backend=name, backend_options=options)
     controller.abort()
     assert controller.signal.aborted
+
+
+def test_signals_combined_again_and_again():
+    """A combination of combinations looks at each source once, however deep it is."""
+    controller = AbortController()
+    signal = controller.signal
+    for _ in range(3000):
+        signal = AbortSignal.any([signal, signal])
+    assert not signal.aborted
+    controller.abort("enough")
+    assert signal.reason == "enough"
+
+
+class Unclassifiable:
+    """A reason that fails when it is asked for its class."""
+
+    @property
+    def __class__(self) -> type:
+        raise RuntimeError("no class")
+
+
+async def test_a_reason_on_which_isinstance_raises(router):
+    """It reaches the consumer like any other reason."""
+    router.register_actor("a", CountTo())
+    controller, reason = AbortController(), Unclassifiable()
+    payloads = router.stream_async("a", "q", None, signal=controller.signal).payloads()
+    await anext(payloads)
+    controller.abort(reason)
+    with pytest.raises(StreamAbortedError) as caught:
+        await anext(payloads)
+    assert caught.value.reason is reason
