@@ -170,7 +170,7 @@ class StreamAbortedError(StreamError):
     def __init__(self, reason: object = None) -> None:
         super().__init__(reason)
         self.reason = reason
-        if isinstance(reason, BaseException):
+        if issubclass(type(reason), BaseException):  # isinstance() may run code of the reason
             self.__cause__: BaseException | None = reason
 
     def __str__(self) -> str:
