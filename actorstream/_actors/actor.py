@@ -16,6 +16,7 @@ from actorstream._address import Address
 from actorstream._checks import check_iterable
 from actorstream._errors import (
     ActorNotFoundError,
+    ActorStoppedError,
     RouterClosedError,
     UnhandledMessageError,
 )
@@ -291,10 +292,12 @@ class Actor:
 
 
 def _registry_of(actor: Actor) -> Registry:
-    registry = slot_of(actor).registry
-    if registry is None:
+    slot = slot_of(actor)
+    if slot.registry is None:
+        if slot.left is not None:
+            raise ActorStoppedError(_ended(actor, slot.left))
         raise RouterClosedError(_unregistered(actor, "router"))
-    return registry
+    return slot.registry
 
 
 _RESERVED = frozenset(name for name in vars(Actor) if not name.startswith("_")) - {
@@ -341,7 +344,17 @@ def _find_runtime(find_actor: Callable[[], Actor | None]) -> Runtime | None:
     return None if registry is None else registry.runtime
 
 
+def _ended(actor: Actor, left: Address) -> str:
+    return (
+        f"this {type(actor).__name__} was {left} until a restart; send from the actor that is "
+        "there now, or with the router's methods"
+    )
+
+
 def _unregistered(actor: Actor, what: str) -> str:
+    left = slot_of(actor).left
+    if left is not None:
+        return f"{type(actor).__name__} has no {what} any more: it was {left} until a restart"
     return (
         f"{type(actor).__name__} has no {what} before it is registered; "
         'write router.register_actor("actor-id", actor)'

@@ -156,7 +156,7 @@ class ActorBehavior:
         """End the subscriptions of the actor's ports, and clear its address."""
         for port in self.ports.values():
             end_port(port, outcome)
-        slot_of(self.actor).leave()
+        slot_of(self.actor).leave(restarted=self.cell.will_restart)
 
     def release_children(self) -> None:
         """Do nothing: helpers do not outlive their maker."""

@@ -3,7 +3,8 @@
 A supervisor makes its children when it starts, and an actor may register others in its
 ``on_start()``. Until then it is open which addresses below it exist. A message to one of them
 waits in a cell without an actor. Once the actor above has started, either an actor has taken the
-cell over, or the address does not exist.
+cell over, or the address does not exist. There is a cell for each address asked for, until then;
+each holds up to 100 messages.
 """
 
 from __future__ import annotations

@@ -85,6 +85,7 @@ class Mailbox:
         self._withdrawn = 0
         # Unlike a dict, it finds its first entry quickly after many have been removed.
         self._backlog: OrderedDict[Envelope, None] = OrderedDict()
+        # Bounded by the commands and the children of the actor: each puts in one at a time.
         self._system_messages: deque[SystemMessage] = deque()
         self._reader: Waiter | None = None
         self._since_rest = 0

@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar, overload
 
 from actorstream._actors.cell import Cell
 from actorstream._actors.registry import Registry
+from actorstream._address import Address
 from actorstream._ports.port import Port
 
 T = TypeVar("T")
@@ -22,13 +23,15 @@ class ActorSlot:
     Attributes:
         cell: The cell that the actor is in, if it is registered.
         registry: Where the actor is registered, if it is.
+        left: Where a fresh actor has taken this one's place, after a restart.
     """
 
-    __slots__ = ("_actor_id", "_closed", "_ports", "cell", "registry")
+    __slots__ = ("_actor_id", "_closed", "_ports", "cell", "left", "registry")
 
     def __init__(self, actor: object, ports: Mapping[str, Port[Any]]) -> None:
         self.cell: Cell | None = None
         self.registry: Registry | None = None
+        self.left: Address | None = None
         self._actor_id = id(actor)
         self._ports: dict[str, Port[Any]] | None = dict(ports) if ports else None
         self._closed: dict[str, None] | None = None  # names, the oldest first
@@ -45,9 +48,12 @@ class ActorSlot:
         """Note the cell and the registry of the actor."""
         self.cell = cell
         self.registry = registry
+        self.left = None
 
-    def leave(self) -> None:
+    def leave(self, *, restarted: bool) -> None:
         """Forget the cell and the registry."""
+        if restarted and self.cell is not None:
+            self.left = self.cell.address
         self.cell = self.registry = None
 
     @property

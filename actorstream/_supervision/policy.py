@@ -158,7 +158,10 @@ class RestartBudget:
         while recent and now - recent[0] > self._within:
             recent.popleft()
         recent.append(now)
-        return len(recent) <= self._max_restarts
+        if len(recent) <= self._max_restarts:
+            return True
+        recent.popleft()  # only the latest ones decide the next, and there are max_restarts at most
+        return False
 
 
 @interruptible

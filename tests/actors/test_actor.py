@@ -8,7 +8,17 @@ from typing import Any
 import attrs
 import pytest
 
-from actorstream import Actor, Message, MessageRouter, RouterClosedError, address, streams
+from actorstream import (
+    Actor,
+    ActorStoppedError,
+    ChildSpec,
+    Message,
+    MessageRouter,
+    RouterClosedError,
+    Supervisor,
+    address,
+    streams,
+)
 from actorstream.testing import Probe
 
 
@@ -307,3 +317,30 @@ async def test_a_clone_of_an_actor_is_not_registered(router, clone):
     router.register_actor("third", clone(original))
     assert original.address == address("original")
     assert router.get_actor("third").address == address("third")
+
+
+@pytest.mark.parametrize("way", ["ask", "tell", "tell_nowait"])
+async def test_an_old_instance_sends_nothing_after_its_restart(router, way):
+    """It has ended: the error says so, and does not tell to register it."""
+    made = []
+
+    class Fragile(Actor):
+        def __init__(self):
+            made.append(self)
+
+        async def receive(self, message):
+            if message.type == "fail":
+                raise ValueError("failed")
+
+    router.register_actor("pool", Supervisor([ChildSpec("a", Fragile)]))
+    await router.tell("pool/a", "fail")
+    await router.ask("pool/a", "x")
+
+    async def send():
+        sent = getattr(made[0], way)("pool/a", "x")
+        if sent is not None:
+            await sent
+
+    with pytest.raises(ActorStoppedError, match=r"was @\(pool/a\) until a restart") as caught:
+        await send()
+    assert "register" not in str(caught.value)
