@@ -18,6 +18,7 @@ from actorstream._loop.runtime import Runtime
 from actorstream._loop.timers import Timer
 from actorstream._options import NO_LIMIT, StreamAsyncOptions
 from actorstream._streams.buffer import Buffer
+from actorstream._streams.item_limit import ItemLimit
 from actorstream._streams.outcome import Outcome, aborted, timed_out
 
 
@@ -52,7 +53,6 @@ class Watchdog:
         "_end",
         "_first",
         "_idle",
-        "_last_item",
         "_options",
         "_runtime",
         "_signal_key",
@@ -76,10 +76,11 @@ class Watchdog:
         self._buffer = buffer
         self._runtime = runtime
         self._end = end
-        self._last_item = 0.0
-        self._idle: Timer | None = None
+        self._idle = self._limit("idle", options.idle_timeout)
         self._stall: Timer | None = None
-        self._first = self._start("first", options.first_timeout)
+        self._first = self._limit("first", options.first_timeout)
+        if self._first is not None:
+            self._first.restart()
         self._signal_key: object = None
         self._signal_timer: Timer | None = None
         if options.signal is not None:
@@ -87,7 +88,7 @@ class Watchdog:
             deadline = deadline_of(options.signal)
             if deadline < math.inf:
                 self._signal_timer = runtime.timers.call_at(deadline, self.apply_abort)
-        watches_idle = options.idle_timeout not in NO_LIMIT
+        watches_idle = self._idle is not None
         self._watches_items = watches_idle or self._first is not None
         self._watches_blocking = watches_idle or options.stall_timeout not in NO_LIMIT
         if self._watches_items:
@@ -114,13 +115,13 @@ class Watchdog:
         if not self._watches_items:
             return
         if self._first is not None:
-            self._first.cancel()
+            self._first.stop()
             self._first = None
-        if self._options.idle_timeout in NO_LIMIT:
+        if self._idle is None:
             self._watches_items = False
             self._buffer.release()
         else:
-            self._start_idle()
+            self._idle.restart()
 
     async def wait_writable(self) -> None:
         """Wait until there may be room; meanwhile, the idle time does not run."""
@@ -136,23 +137,26 @@ class Watchdog:
 
     def _on_blocked(self) -> None:
         if self._idle is not None:
-            self._idle.cancel()
-            self._idle = None
-        if self._stall is None:
-            self._stall = self._start("stall", self._options.stall_timeout)
+            self._idle.stop()
+        seconds = self._options.stall_timeout
+        if self._stall is None and seconds not in NO_LIMIT:
+            end = partial(self._end_by_time, "stall")
+            self._stall = self._runtime.timers.call_after(seconds, end)
 
     def _on_unblocked(self) -> None:
         if self._stall is not None:
             self._stall.cancel()
             self._stall = None
-        if self._options.idle_timeout not in NO_LIMIT:
-            self._start_idle()
+        if self._idle is not None:
+            self._idle.restart()
 
     def stop_timers(self) -> None:
         """Stop measuring time: the outcome is decided."""
-        for timer in (self._first, self._idle, self._stall):
-            if timer is not None:
-                timer.cancel()
+        for limit in (self._first, self._idle):
+            if limit is not None:
+                limit.stop()
+        if self._stall is not None:
+            self._stall.cancel()
         self._watches_items = self._watches_blocking = False
 
     def detach(self) -> None:
@@ -167,26 +171,10 @@ class Watchdog:
         if self._options.signal is not None:
             detach(self._options.signal, self._signal_key)
 
-    def _start(self, kind: TimeoutKind, seconds: float | None) -> Timer | None:
+    def _limit(self, kind: TimeoutKind, seconds: float | None) -> ItemLimit | None:
         if seconds is None or seconds == math.inf:
             return None
-        end = partial(self._end_by_time, kind)
-        return self._runtime.timers.call_after(seconds, end)
-
-    def _start_idle(self) -> None:
-        self._last_item = self._runtime.timers.now()
-        if self._idle is None:
-            self._check_idle()
+        return ItemLimit(seconds, self._runtime, partial(self._end_by_time, kind))
 
     def _end_by_time(self, kind: TimeoutKind) -> None:
         self._end(timed_out(kind, self._options, self._to))
-
-    def _check_idle(self) -> None:
-        """End the stream if it has been idle for too long, or check again when it could be."""
-        seconds = self._options.idle_timeout
-        assert seconds is not None
-        due = self._last_item + seconds
-        if self._runtime.timers.now() >= due and self._idle is not None:
-            self._end_by_time("idle")
-        else:
-            self._idle = self._runtime.timers.call_at(due, self._check_idle)

@@ -1,6 +1,8 @@
 """The four time limits and the abort signal of a stream, and when each of them ends it."""
 
 import math
+import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -18,6 +20,7 @@ from actorstream import (
     StreamTimeoutError,
     address,
 )
+from actorstream._sources.callbacks import Push
 from actorstream._streams.watchdog import find_early_outcome
 from actorstream.testing import settle
 
@@ -220,6 +223,60 @@ async def test_a_slow_producer_is_idle_even_if_the_buffer_is_not_empty(bench: Be
     async with bench.open("a", 50.0, "b", idle_timeout=2) as stream:
         await bench.wait(5)
         assert await read(stream) == (["a"], "idle")
+
+
+# A blocked event loop
+
+
+class Background(Actor):
+    """Streams what a thread makes, while the event loop may be blocked."""
+
+    def stream_async(self, how: str) -> object:
+        if how == "a thread source":
+            return self.create_thread_stream(range(3))
+
+        def push_all(push: Push[int]) -> None:
+            for number in range(3):
+                push(number)
+            push.end()
+
+        def register(push: Push[int]) -> None:
+            threading.Thread(target=push_all, args=(push,)).start()
+
+        return self.create_callback_stream(register)
+
+
+@pytest.mark.real_clock
+@pytest.mark.parametrize("how", ["a thread source", "a callback source"])
+@pytest.mark.parametrize("name", ["first_timeout", "idle_timeout"])
+async def test_a_consumer_that_blocks_the_loop_causes_no_timeout(
+    router: MessageRouter, how: str, name: str
+) -> None:
+    router.register_actor("background", Background())
+    items: list[int] = []
+    async with router.stream_async("background", "q", how, **{name: 0.2}) as stream:
+        if name == "first_timeout":
+            await settle()
+            block_the_loop()
+        async for item in stream.payloads():
+            items.append(item)
+            if item == 0 and name == "idle_timeout":
+                block_the_loop()
+    assert items == [0, 1, 2]
+
+
+@pytest.mark.real_clock
+async def test_a_producer_that_stays_silent_meets_the_timeout_after_a_block(bench: Bench) -> None:
+    items: list[str] = []
+    with pytest.raises(StreamTimeoutError):
+        async for item in bench.open("a", 50.0, idle_timeout=1).payloads():
+            items.append(item)
+            block_the_loop()
+    assert items == ["a"]
+
+
+def block_the_loop() -> None:
+    time.sleep(0.4)
 
 
 # stall_timeout
