@@ -1,8 +1,8 @@
 """A time limit for the next item, which does not pass while the event loop is blocked.
 
-Code that blocks the loop, such as a consumer that computes, also holds up the item and the timer. When
-the loop goes on, the item may have been there for long. So a timer that is late gives the producer
-as much time as the loop took from it, and in any case some turns of the loop to hand over an item.
+Code that blocks the loop, such as a consumer that computes, holds up the item as well as the timer.
+When the loop goes on, the item may have been there for long. So a timer that is late gives the
+producer as much time as the loop took from it. Any timer gives it some turns to hand over an item.
 """
 
 from __future__ import annotations
