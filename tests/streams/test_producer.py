@@ -1,9 +1,10 @@
 """The producer's task: how it drives an actor's source, closes it and reports its failures."""
 
 import asyncio
+import itertools
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import Any
 
@@ -301,6 +302,25 @@ async def test_shielded_item_that_comes_too_late(router, grouped):
     async with router.stream_async("a", "query") as stream:
         await anext(stream.payloads())
     assert told
+
+
+@pytest.mark.parametrize("buffer_size", [1, 100], ids=["waiting for room", "busy"])
+async def test_generator_that_yields_under_a_shield_is_stopped(router, buffer_size):
+    """No cancellation reaches it there, so it is told at its `yield`."""
+    ended: list[bool] = []
+
+    async def endless(_: Any) -> AsyncIterator[int]:
+        try:
+            with anyio.CancelScope(shield=True):
+                for number in itertools.count():
+                    yield number
+        finally:
+            ended.append(True)
+
+    router.register_actor("a", ActorOf(endless))
+    async with router.stream_async("a", "query", buffer_size=buffer_size) as stream:
+        await anext(stream.payloads())
+    assert ended
 
 
 async def test_cancellation_comes_before_the_error(router):
