@@ -7,7 +7,7 @@ kind catch the error, too: a failed lookup is a ``LookupError``.
 from __future__ import annotations
 
 import copy
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, cast
 
 from anyio import ClosedResourceError
 
@@ -171,7 +171,7 @@ class StreamAbortedError(StreamError):
         super().__init__(reason)
         self.reason = reason
         if issubclass(type(reason), BaseException):  # isinstance() may run code of the reason
-            self.__cause__: BaseException | None = reason
+            self.__cause__ = cast("BaseException", reason)
 
     def __str__(self) -> str:
         return f"the stream was cancelled: {text_of(self.reason)}"

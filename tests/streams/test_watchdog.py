@@ -254,7 +254,8 @@ async def test_a_consumer_that_blocks_the_loop_causes_no_timeout(
 ) -> None:
     router.register_actor("background", Background())
     items: list[int] = []
-    async with router.stream_async("background", "q", how, **{name: 0.2}) as stream:
+    limit: Any = {name: 0.2}
+    async with router.stream_async("background", "q", how, **limit) as stream:
         if name == "first_timeout":
             await settle()
             block_the_loop()
