@@ -710,8 +710,8 @@ def test_signals_combined_again_and_again():
 class Unclassifiable:
     """A reason that fails when it is asked for its class."""
 
-    @property
-    def __class__(self) -> type:  # type: ignore[misc]
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
         raise RuntimeError("no class")
 
 
