@@ -112,6 +112,7 @@ class MessageLoop:
                     return
                 if not isinstance(got, Envelope):
                     await got()
+                    got = None  # do not keep a child's failure alive while idle
                     continue
                 self._current = got
                 try:

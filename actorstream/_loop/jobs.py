@@ -52,6 +52,7 @@ def finish_job(
             go_on = partial(jobs.throw, exc)
         else:
             go_on = partial(jobs.send, sent)
+            del sent  # on trio it may hold an exception
         try:  # after the ``except`` block, or a later error would have this one as its context
             step = context.run(go_on)
         finally:

@@ -101,6 +101,7 @@ class Timers:
     def stop(self) -> None:
         """End ``run()``; no more callbacks run."""
         self._scope.cancel()
+        self._heap.clear()  # its timers refer back to this object
 
     def _fire_due(self) -> float:
         """Run the callbacks that are due; return when the next one is due."""

@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 
 from actorstream._actors.cell import Cell
-from actorstream._actors.incarnation import Incarnation
 from actorstream._loop.timers import Timer
 from actorstream._supervision.policy import ChildSpec
 
@@ -54,7 +53,7 @@ class Child:
         self.batch = RestartBatch()
         self.failed_first = False
         self._attempts = 0
-        self._counted: Incarnation | None = None
+        self._counted = 0  # the number of the incarnation that was counted last
         self._first_number = cell.incarnation.number + 1  # a cell may be older than the child
 
     @property
@@ -79,8 +78,8 @@ class Child:
         a factory that fails again and again does not make another success of the same one.
         """
         ended = self.cell.incarnation
-        if ended is not self._counted and ended.seconds_run >= within:
+        if ended.number != self._counted and ended.seconds_run >= within:
             self._attempts = 0
-        self._counted = ended
+        self._counted = ended.number
         self._attempts += 1
         return self._attempts
