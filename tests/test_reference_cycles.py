@@ -35,6 +35,7 @@ from actorstream import (
     Subscription,
     Supervisor,
 )
+from actorstream._streams.watchdog import Watchdog
 from actorstream.testing import settle
 
 from .support import Referable
@@ -237,6 +238,14 @@ async def left(open: Opener) -> None:
         break
 
 
+async def left_before_its_limits(open: Opener) -> None:
+    signal = AbortSignal.timeout(1000)
+    limits = {"first_timeout": 1000, "idle_timeout": 1000, "stall_timeout": 1000}
+    async for _ in open(signal=signal, **limits):
+        await anyio.sleep(open.unit)
+        break
+
+
 async def left_payloads(open: Opener) -> None:
     async for _ in open().payloads():
         break
@@ -368,6 +377,7 @@ async def actor_stopped(open: Opener) -> None:
 
 ENDS = [
     left,
+    left_before_its_limits,
     left_payloads,
     left_by_an_error,
     block_left,
@@ -411,6 +421,15 @@ async def test_each_kind_of_source_is_freed_at_once(
     router.register_actor("a", Streams(keeper, unit))
     await end(Opener(router, source, unit))
     await keeper.check()
+
+
+async def test_no_timer_keeps_what_watched_a_stream_that_has_ended(
+    router: MessageRouter, keeper: Keeper, unit: float
+) -> None:
+    router.register_actor("a", Streams(keeper, unit))
+    await left_before_its_limits(Opener(router, "generator", unit))
+    await settle(30)
+    assert not [thing for thing in gc.get_objects() if isinstance(thing, Watchdog)]
 
 
 # Asks, actors, subscriptions and ports

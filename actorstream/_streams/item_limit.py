@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import partial
 
 from actorstream._loop.runtime import Runtime
+from actorstream._loop.timers import Timer
 
 _LATE = 0.01  # seconds; a timer is later than that only if the loop was blocked
 
@@ -27,14 +28,14 @@ class ItemLimit:
         on_passed: Called if no item has come in time.
     """
 
-    __slots__ = ("_due", "_is_armed", "_on_passed", "_runtime", "_seconds")
+    __slots__ = ("_due", "_on_passed", "_runtime", "_seconds", "_timer")
 
     def __init__(self, seconds: float, runtime: Runtime, on_passed: Callable[[], object]) -> None:
         self._seconds = seconds
         self._runtime = runtime
         self._on_passed = on_passed
         self._due = math.inf  # while it is stopped
-        self._is_armed = False
+        self._timer: Timer | None = None
 
     def restart(self) -> None:
         """Measure from now on: an item has come, or the producer may make one again.
@@ -42,21 +43,21 @@ class ItemLimit:
         This is called for each item, so it leaves an earlier timer, which then looks again.
         """
         self._due = self._runtime.timers.now() + self._seconds
-        if not self._is_armed:
+        if self._timer is None:
             self._arm()
 
     def stop(self) -> None:
-        """Measure no more."""
+        """Measure no more, until ``restart()``. No timer keeps this alive."""
         self._due = math.inf
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _arm(self) -> None:
-        self._is_armed = True
-        self._runtime.timers.call_at(self._due, self._check)
+        self._timer = self._runtime.timers.call_at(self._due, self._check)
 
     def _check(self) -> None:
-        self._is_armed = False
-        if self._due == math.inf:
-            return
+        self._timer = None
         now = self._runtime.timers.now()
         late = now - self._due
         if late > _LATE:

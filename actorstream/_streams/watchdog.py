@@ -157,6 +157,7 @@ class Watchdog:
                 limit.stop()
         if self._stall is not None:
             self._stall.cancel()
+        self._first = self._idle = self._stall = None  # they refer to this object: break the cycle
         self._watches_items = self._watches_blocking = False
 
     def detach(self) -> None:
