@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Iterable
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, overload
 
 import attrs
 
@@ -61,6 +61,14 @@ def check_seconds(name: str, value: object) -> None:
         raise TypeError(f"{name} is a number of seconds or None, not {value!r}")
     if not value >= 0:  # False for nan, too
         raise ValueError(f"{name} is 0 seconds or more, or None for no limit, not {repr_of(value)}")
+
+
+@overload
+def as_seconds(seconds: float) -> float: ...
+
+
+@overload
+def as_seconds(seconds: None) -> None: ...
 
 
 def as_seconds(seconds: float | None) -> float | None:

@@ -711,7 +711,7 @@ class Unclassifiable:
     """A reason that fails when it is asked for its class."""
 
     @property  # type: ignore[misc]
-    def __class__(self) -> type:
+    def __class__(self) -> type:  # pyright: ignore[reportIncompatibleMethodOverride]
         raise RuntimeError("no class")
 
 

@@ -296,7 +296,7 @@ async def test_a_plain_handler(router):
     """A handler need not be a coroutine function."""
 
     class Plain(Actor):
-        def receive(self, message):
+        def receive(self, message):  # pyright: ignore[reportIncompatibleMethodOverride]
             return user.get()
 
     router.register_actor("plain", Plain())

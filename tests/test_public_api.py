@@ -9,6 +9,7 @@ import anyio
 import pytest
 
 import actorstream
+from actorstream._actors.slot import replaceable
 
 EXPORTED = {
     # design.md, section 3
@@ -75,7 +76,7 @@ METHODS = [
     if callable(inspect.getattr_static(getattr(actorstream, name), member.split(".")[1]))
     or isinstance(
         inspect.getattr_static(getattr(actorstream, name), member.split(".")[1]),
-        property | staticmethod,
+        property | staticmethod | replaceable,
     )
 ]
 

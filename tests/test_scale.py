@@ -212,19 +212,19 @@ async def test_stops_from_streams() -> None:
 
 
 async def test_asks_to_unknown_actors() -> None:
-    """The look for similar ids is bounded."""
+    """The look for similar ids is bounded, by 1,000 ids."""
 
     async def measure(n: int) -> float:
         async with MessageRouter() as router:
             for number in range(n):
                 router.register_actor(f"user-{number:06}", Worker())
             with stopwatch() as elapsed:
-                for number in range(n // 50):
+                for number in range(20):
                     with pytest.raises(ActorNotFoundError):
                         await router.ask(f"nobody-{number}", "x")
                 return elapsed()
 
-    await assert_in_proportion(measure, 300)
+    await assert_in_proportion(measure, 1000)
 
 
 @pytest.mark.parametrize("method", ["statistics", "tree", "list_actors"])

@@ -89,11 +89,11 @@ class WithProperties(Counter):
     """Computes them."""
 
     @property
-    def address(self) -> Any:
+    def address(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
         return "10.0.0.1"
 
     @property
-    def router(self) -> Any:
+    def router(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
         return "cisco"
 
 
@@ -101,7 +101,7 @@ class WithBadProperties(Counter):
     """Cannot compute them."""
 
     @property
-    def address(self) -> Any:
+    def address(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
         raise RuntimeError("not connected")
 
     router: Any = address

@@ -358,7 +358,7 @@ async def test_a_port_without_a_router_works_anywhere():
     """Nobody reads there, so a value is lost, and the port may be closed."""
     port = Service().port
     await in_thread(lambda: port.publish_nowait(1))
-    await in_thread(partial(anyio.run, port.publish, 2))
+    await in_thread(lambda: anyio.run(port.publish, 2))
     await in_thread(port.close)
     assert port.statistics().published == 2
 

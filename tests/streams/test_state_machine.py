@@ -330,7 +330,7 @@ class Life:
             for command in [*commands, Leave(), Pass(2), CloseRouter()]:
                 self.model.catch_up(anyio.current_time())
                 await command.run(self)
-                await settle(QUIET)
+                await self.calm()
                 self.check()
         self.check_end()
 
@@ -346,8 +346,15 @@ class Life:
             await self.stream.__aenter__()
             self.inside = True
             self.model.start()
-            await settle(QUIET)
+            await self.calm()
         self.reader = self.stream.payloads() if self.scenario.payloads else aiter(self.stream)
+
+    async def calm(self) -> None:
+        """Wait until nothing changes any more; an actor that drops items takes many turns."""
+        made = -1
+        while made != self.actor.made:
+            made = self.actor.made
+            await settle(QUIET)
 
     def order(self, order: Order) -> None:
         self.actor.order(order)
