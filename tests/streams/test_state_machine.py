@@ -7,6 +7,7 @@ at the same instant.
 """
 
 import logging
+import sys
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, contextmanager
@@ -360,12 +361,15 @@ class Life:
         self.actor.order(order)
         self.model.order(order)
 
-    def may_make_many(self) -> bool:
-        """Whether making many items, which lets a reader run in between, gives the same result.
+    def most_to_make(self) -> int:
+        """Return how many items the actor may make, so that one result is possible.
 
-        Where items are dropped, the order matters, and the first pull may come in between.
+        Where items are dropped, the order matters: a reader runs after 8 items at the earliest,
+        and it may be the first pull that starts the actor.
         """
-        return self.scenario.overflow == "wait" or self.model.started_at is not None
+        if self.scenario.overflow == "wait" or self.model.started_at is not None:
+            return sys.maxsize
+        return 7 - sum(order for order in self.actor.orders if isinstance(order, int))
 
     async def pull(self) -> Seen:
         """Read once; return the item, or a word for what came instead."""
@@ -443,7 +447,7 @@ class Make:
     count: int
 
     async def run(self, life: Life) -> None:
-        life.order(self.count if life.may_make_many() else min(self.count, 7))
+        life.order(min(self.count, life.most_to_make()))
 
 
 @attrs.frozen
