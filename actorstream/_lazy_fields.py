@@ -5,10 +5,14 @@ be made later from what a stream's events share. ``__getattr__`` could make them
 slow down the reads of every field; a property over a field's slot slows down that field only.
 """
 
+# A class cannot have a public property that its users do not see.
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Self
 
 import attrs
@@ -19,6 +23,18 @@ from actorstream._pickling import dump, load
 
 MISSING: Any = object()
 """Marks a field that was left out; reading the field makes its value."""
+
+
+class OmittedId:
+    """In place of an id that was left out, but is the same in the event and its copies.
+
+    The event is still one without an id until the id is read: a stream gives it another one.
+    """
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text: str = text
 
 
 class StreamIdentity:
@@ -60,9 +76,11 @@ class LazyFields:
     """
 
     __slots__ = ("exception", "identity", "number")
+    id: Any
     exception: BaseException | None
     identity: StreamIdentity | None
     number: int
+    _given_id: str | None
 
     def __copy__(self) -> Self:
         event = object.__new__(type(self))
@@ -75,6 +93,12 @@ class LazyFields:
         event.payload = copy.deepcopy(event.payload, memo)
         return event  # type: ignore[no-any-return]
 
+    def __replace__(self, /, **changes: Any) -> Self:
+        event = copy.copy(self)
+        for name, value in changes.items():
+            setattr(event, name, value)
+        return event
+
     def __getstate__(self) -> dict[str, Any]:
         state = self._state()
         state["exception"] = dump(state["exception"])
@@ -85,15 +109,22 @@ class LazyFields:
 
     def _restore(self, state: dict[str, Any]) -> None:
         for name, value in state.items():
-            setattr(self, name, value)
+            if name != "omits_id":
+                setattr(self, name, value)
+        if state.get("omits_id"):
+            self.id = OmittedId(state["id"])
         shared = state.get("identity")
         self.identity = None if shared is None else StreamIdentity(*shared)
 
     def _state(self) -> dict[str, Any]:
         kind: Any = type(self)
+        omits_id = self.identity is None and self._given_id is None
         state = {field.name: getattr(self, field.name) for field in attrs.fields(kind)}
         state["exception"] = getattr(self, "exception", None)  # data events of the router have none
         shared = self.identity
+        if omits_id:
+            self.id = OmittedId(state["id"])  # as before it was read here
+            state["omits_id"] = True
         if shared is not None:
             state["identity"] = (shared.id, shared.correlation_id, shared.sender)
             state["number"] = self.number
@@ -102,6 +133,8 @@ class LazyFields:
 
 def make_lazy(event_class: type[LazyFields]) -> None:
     """Put properties over the slots of the fields that may be left out."""
+    read_id = vars(event_class)["id"].__get__
+    event_class._given_id = property(partial(given_id, read_id))  # type: ignore[assignment]
     for name, make, doc in (
         ("id", _make_id, "Unique across processes; sorts in the order of the events."),
         ("correlation_id", _find_correlation_id, "The same for all events of one stream."),
@@ -122,9 +155,18 @@ def _lazy_property(slot: Any, make: Callable[[Any], object], doc: str) -> proper
         if value is MISSING:
             value = make(event)
             write(event, value)
+        elif type(value) is OmittedId:
+            value = value.text
+            write(event, value)
         return value
 
     return property(get, write, slot.__delete__, doc)
+
+
+def given_id(read: Callable[[Any], Any], event: Any) -> str | None:
+    """Return the id of an event, unless it was left out; ``read`` reads the slot of the id."""
+    found: Any = read(event)
+    return None if found is MISSING or type(found) is OmittedId else found
 
 
 def _make_id(event: LazyFields) -> str:

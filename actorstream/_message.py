@@ -11,7 +11,7 @@ import attrs
 
 from actorstream._address import Address
 from actorstream._ids import generate_correlation_id, generate_message_id
-from actorstream._lazy_fields import MISSING, LazyFields, StreamIdentity, make_lazy
+from actorstream._lazy_fields import MISSING, LazyFields, StreamIdentity, given_id, make_lazy
 from actorstream._texts import repr_of, text_of
 
 T = TypeVar("T")
@@ -96,6 +96,8 @@ class AsyncStreamMessage(LazyFields, Generic[T]):
         self.id = MISSING if id is None else id
         self.timestamp = time.time() if timestamp is None else timestamp
 
+    __replace__ = LazyFields.__replace__  # not the one that attrs makes, which loses what is lazy
+
 
 blank_event: Callable[[], Any] = partial(object.__new__, AsyncStreamMessage)
 """Makes an event without running its constructor; the caller sets the fields."""
@@ -145,7 +147,7 @@ def complete(
         A copy, since the actor may yield its own event again; and what the events share from
         now on.
     """
-    own_id = _own_id_of(event)
+    own_id = None if event.identity is not None else given_id(_read_id, event)
     is_first = number == 1 and event.identity is None
     identity = identity.after(own_id, event.correlation_id if is_first else "")
     copy = blank_event()
@@ -162,11 +164,3 @@ def complete(
     if own_id is not None:
         copy.id = own_id
     return cast("AsyncStreamMessage[T]", copy), identity
-
-
-def _own_id_of(event: AsyncStreamMessage[Any]) -> str | None:
-    """Return the id that an actor gave to its event; an event of another stream has none."""
-    if event.identity is not None:
-        return None
-    own_id = _read_id(event)
-    return None if own_id is MISSING else own_id

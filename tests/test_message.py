@@ -4,6 +4,7 @@ import copy
 import pickle
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import attrs
@@ -18,7 +19,7 @@ from actorstream import (
     StreamError,
     address,
 )
-from tests.support import ActorOf, HelperActor, serving
+from tests.support import ActorOf, HelperActor, fail_after_one, serving
 
 
 async def events_of(*items: Any) -> list[AsyncStreamMessage[Any]]:
@@ -138,10 +139,32 @@ async def test_a_clone_that_is_yielded_on_becomes_an_event_of_the_new_stream(clo
 
 
 @pytest.mark.parametrize("clone", CLONES)
-async def test_a_clone_of_a_hand_made_event_keeps_its_id(clone: Any) -> None:
-    made = AsyncStreamMessage("data", 1)
+@pytest.mark.parametrize("given", [{"id": "i"}, {}], ids=["given", "read"])
+async def test_a_clone_of_a_hand_made_event_keeps_its_id(clone: Any, given: Any) -> None:
+    made = AsyncStreamMessage("data", 1, **given)
+    id = made.id
     event, _ = await events_of(clone(made))
-    assert event.id == made.id
+    assert event.id == id == made.id
+
+
+@pytest.mark.parametrize("clone", CLONES)
+async def test_clones_of_one_event_without_an_id_get_ids_of_their_own(clone: Any) -> None:
+    made = AsyncStreamMessage("data", 1)
+    ids = [event.id for event in await events_of(0, *map(clone, [made] * 3), clone(clone(made)))]
+    assert ids == sorted(set(ids))
+
+
+@pytest.mark.parametrize("clone", CLONES)
+def test_the_id_of_a_clone_is_that_of_the_event(clone: Any) -> None:
+    made = AsyncStreamMessage("data", 1)
+    assert clone(made).id == made.id == clone(made).id
+
+
+async def test_a_replaced_payload_leaves_the_event_one_of_its_stream() -> None:
+    first, _ = await events_of(1)
+    again, _ = await events_of(first.__replace__(payload=2))  # copy.replace() of Python 3.13
+    assert (again.payload, again.sender) == (2, first.sender)
+    assert again.correlation_id != first.correlation_id
 
 
 @pytest.mark.parametrize("clone", CLONES)
@@ -270,3 +293,108 @@ def test_each_request_has_its_own_ids() -> None:
 def test_a_request_is_made_by_name_only() -> None:
     with pytest.raises(TypeError):
         Message(address("a"), "go")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+# Copies, on each path to the consumer
+
+
+class PassesOn(Actor):
+    """Passes on clones of events, in one of the ways that an actor can."""
+
+    def __init__(self, way: str, make: Any, clone: Any) -> None:
+        self.way = way
+        self.make = make
+        self.clone = clone
+
+    async def items(self) -> AsyncIterator[Any]:
+        async for item in self.make(self):
+            yield self.clone(item)
+
+    async def stream_async(self, payload: object) -> Any:
+        if self.way == "returned":
+            return self.create_async_stream(self.items())
+        if self.way == "watched":
+            return self.create_async_stream_with_backpressure(self.items())
+        if self.way == "yielded":
+            return self.items()
+        if self.way == "by hand":
+            return self.by_hand()
+        items = [item async for item in self.items()]
+        if self.way == "thread":
+            return self.create_thread_stream(iter(items))
+        return self.create_callback_stream(partial(self.push_all, items))
+
+    async def by_hand(self) -> AsyncIterator[Any]:
+        async for event in self.create_async_stream(self.items()):
+            yield self.clone(event)
+
+    def push_all(self, items: list[Any], push: Any) -> None:
+        for item in items:
+            push(item)
+
+
+class PassesOnChunks(PassesOn):
+    """Does so in the callback form."""
+
+    stream_async = None  # type: ignore[assignment]
+
+    async def stream(self, payload: object, on_chunk: Any) -> None:
+        async for item in self.items():
+            await on_chunk(item)
+
+
+async def from_another_stream(actor: Actor) -> AsyncIterator[Any]:
+    async for event in actor.router.stream_async("fails", "go"):
+        yield event
+
+
+async def from_a_helper(actor: Actor) -> AsyncIterator[Any]:
+    async for event in actor.create_async_stream(fail_after_one()):
+        yield event
+
+
+async def made_by_hand(_: Actor) -> AsyncIterator[Any]:
+    sender = address("someone")
+    yield AsyncStreamMessage("data", 1, correlation_id="c", sender=sender, timestamp=5.0)
+    yield AsyncStreamMessage("data", 2)
+    yield AsyncStreamMessage("data", 3, id="i")
+    yield AsyncStreamMessage("end", sender=sender)
+
+
+async def outcome_of(router: MessageRouter, id: str) -> tuple[list[Any], Any]:
+    """Return what the consumer of a stream gets, without what differs from stream to stream."""
+    seen: list[Any] = []
+    request = ""
+    try:
+        async for event in router.stream_async(id, "go"):
+            request = request or event.id.rsplit("-", 1)[0]
+            ids = (event.id.replace(request, ""), event.correlation_id in ("c", request))
+            text = event.error and event.error.replace(id, "a")
+            seen.append((event.type, event.payload, text, *ids))
+            seen.append((event.sender == address(id) or event.sender, event.timestamp == 5.0))
+    except StreamError as error:
+        return seen, repr(error.__cause__).replace(id, "a")
+    return seen, None
+
+
+@pytest.mark.parametrize("way", ["yielded", "returned", "watched", "by hand", "push", "chunks"])
+@pytest.mark.parametrize("make", [from_another_stream, from_a_helper, made_by_hand])
+@pytest.mark.parametrize("clone", CLONES)
+async def test_clones_reach_the_consumer_as_the_events_would(
+    router: MessageRouter, way: str, make: Any, clone: Any
+) -> None:
+    kind = PassesOnChunks if way == "chunks" else PassesOn
+    router.register_actor("fails", HelperActor(lambda a: a.create_async_stream(fail_after_one())))
+    router.register_actor("events", kind(way, make, lambda event: event))
+    router.register_actor("clones", kind(way, make, clone))
+    assert await outcome_of(router, "clones") == await outcome_of(router, "events")
+
+
+@pytest.mark.parametrize("clone", CLONES)
+@pytest.mark.real_clock
+async def test_clones_that_a_thread_makes_reach_the_consumer_as_the_events_would(
+    router: MessageRouter, clone: Any
+) -> None:
+    router.register_actor("events", PassesOn("thread", made_by_hand, lambda event: event))
+    router.register_actor("clones", PassesOn("thread", made_by_hand, clone))
+    assert await outcome_of(router, "clones") == await outcome_of(router, "events")
