@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from contextvars import Context
@@ -34,6 +35,9 @@ from actorstream._loop.wakeup import (
     current_call_soon,
     watch_loop,
 )
+
+_START_DEPTH = 40
+"""More calls than AnyIO and a backend make, one in the other, to start a task."""
 
 RuntimeState = Literal["not entered", "open", "closing", "closed"]
 
@@ -234,13 +238,21 @@ def _other_loop_error() -> RouterClosedError:
     )
 
 
-def check_room(calls: int = 40) -> None:
+def check_room() -> None:
     """Raise ``RecursionError`` if there is no room on the stack to start a task.
 
     Neither AnyIO nor trio can be interrupted there: a task would be left that never runs.
     """
+    try:
+        sys._getframe(sys.getrecursionlimit() - 4 * _START_DEPTH)
+    except ValueError:  # there are not as many frames: the usual case, which this finds quickly
+        return
+    _call_deeply(_START_DEPTH)
+
+
+def _call_deeply(calls: int) -> None:
     if calls:
-        check_room(calls - 1)
+        _call_deeply(calls - 1)
 
 
 def _undo_unless_running(
