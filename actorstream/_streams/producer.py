@@ -130,8 +130,11 @@ class NothingToStreamError(Exception):
 
 def _settle(outcome: Outcome, channel: Channel, task: ProducerTask) -> None:
     """End the stream with the actor's outcome; an error after the end is a clean-up error."""
+    interruption = None if channel.over else _find_interruption(channel)
+    if interruption is not None:
+        channel.end(interruption)
     if not channel.over:
-        channel.end(_find_interruption(channel) or outcome)
+        channel.end(outcome)
     elif outcome.error is not None:
         cause = outcome.error.__cause__  # the actor's own exception, which may be falsy
         task.fail_cleanup(outcome.error if cause is None else cause)
