@@ -65,7 +65,7 @@ class AbortSignal:
         self._callbacks: dict[object, Callback] = {}
 
     def __repr__(self) -> str:
-        state = f"aborted: {self.reason!r}" if self.aborted else "not aborted"
+        state = f"aborted: {repr_of(self.reason)}" if self.aborted else "not aborted"
         return f"<{type(self).__name__} {state}>"
 
     @staticmethod
@@ -80,7 +80,9 @@ class AbortSignal:
             RuntimeError: No event loop is running (AnyIO raises a subclass).
         """
         if not isinstance(seconds, int | float) or isinstance(seconds, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError(f"seconds is a number, not {seconds!r}; write AbortSignal.timeout(30)")
+            raise TypeError(
+                f"seconds is a number, not {repr_of(seconds)}; write AbortSignal.timeout(30)"
+            )
         if not seconds >= 0:  # False for nan, too
             raise ValueError(f"seconds is 0 or more, not {repr_of(seconds)}")
         is_beyond = seconds > sys.float_info.max  # an int may be, and no clock can count it
@@ -97,7 +99,7 @@ class AbortSignal:
         for signal in sources:
             if not isinstance(signal, AbortSignal):  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise TypeError(
-                    f"AbortSignal.any() takes signals, not {signal!r}; "
+                    f"AbortSignal.any() takes signals, not {repr_of(signal)}; "
                     "write AbortSignal.any([controller.signal, ...])"
                 )
         return _AnySignal(_flatten(sources))

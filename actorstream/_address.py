@@ -6,13 +6,13 @@ from typing import Any
 
 import attrs
 
-from actorstream._texts import one_line
+from actorstream._texts import one_line, repr_of
 
 
 def _check_id(_: object, __: object, value: Any) -> None:
     if not isinstance(value, str):
         raise TypeError(
-            f"an address is a str or an Address, not {value!r} ({type(value).__name__}); "
+            f"an address is a str or an Address, not {repr_of(value)} ({type(value).__name__}); "
             'write address("actor-id")'
         )
     if not value.strip():
@@ -55,7 +55,7 @@ def address(to: str | Address) -> Address:
         return to
     if not isinstance(to, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(
-            f"an address is a str or an Address, not {to!r} ({type(to).__name__}); "
+            f"an address is a str or an Address, not {repr_of(to)} ({type(to).__name__}); "
             'write address("actor-id")'
         )
     actor_id = to[2:-1] if to.startswith("@(") and to.endswith(")") else to

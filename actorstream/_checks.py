@@ -10,6 +10,7 @@ from typing import Any, TypeGuard, overload
 import attrs
 
 from actorstream._abort import AbortController, AbortSignal
+from actorstream._kinds import is_a
 from actorstream._texts import repr_of
 
 
@@ -32,7 +33,7 @@ def check_signal(name: str, value: object) -> None:
         )
     if value is not None and not isinstance(value, AbortSignal):
         raise TypeError(
-            f"{name} is an AbortSignal or None, not {value!r}; "
+            f"{name} is an AbortSignal or None, not {repr_of(value)}; "
             f"write {name}=AbortController().signal"
         )
 
@@ -40,17 +41,17 @@ def check_signal(name: str, value: object) -> None:
 def check_count(name: str, value: object) -> None:
     """Raise unless a value is a whole number of items, at least one."""
     if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name} is a whole number of items (an int), not {value!r}")
+        raise TypeError(f"{name} is a whole number of items (an int), not {repr_of(value)}")
     if value < 1:
-        raise ValueError(f"{name} is at least 1, not {value!r}")
+        raise ValueError(f"{name} is at least 1, not {repr_of(value)}")
 
 
 def check_name(name: str, value: object) -> None:
     """Raise unless a value is a name for a port."""
     if not isinstance(value, str):
-        raise TypeError(f'{name} is a str such as "progress", not {value!r}')
+        raise TypeError(f'{name} is a str such as "progress", not {repr_of(value)}')
     if not value.strip():
-        raise ValueError(f'{name} is empty in {value!r}; write a name such as "progress"')
+        raise ValueError(f'{name} is empty in {repr_of(value)}; write a name such as "progress"')
 
 
 def check_seconds(name: str, value: object) -> None:
@@ -58,7 +59,7 @@ def check_seconds(name: str, value: object) -> None:
     if value is None:
         return
     if not is_number(value):
-        raise TypeError(f"{name} is a number of seconds or None, not {value!r}")
+        raise TypeError(f"{name} is a number of seconds or None, not {repr_of(value)}")
     if not value >= 0:  # False for nan, too
         raise ValueError(f"{name} is 0 seconds or more, or None for no limit, not {repr_of(value)}")
 
@@ -79,7 +80,7 @@ def as_seconds(seconds: float | None) -> float | None:
 
 def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     """Raise unless a value is one of ``choices``."""
-    wanted = f"{name} is one of {', '.join(choices)}, not {value!r}"
+    wanted = f"{name} is one of {', '.join(choices)}, not {repr_of(value)}"
     if not isinstance(value, str):
         raise TypeError(wanted)
     if value not in choices:
@@ -88,9 +89,9 @@ def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
 
 def check_iterable(items: object) -> None:
     """Raise ``TypeError`` unless ``items`` is an iterable."""
-    if not isinstance(items, Iterable):
+    if not is_a(items, Iterable):
         raise TypeError(
-            f"{items!r} ({type(items).__name__}) cannot be streamed; "
+            f"{repr_of(items)} ({type(items).__name__}) cannot be streamed; "
             "pass an iterable or an async iterable, such as a list or a generator"
         )
 

@@ -7,14 +7,15 @@ kind catch the error, too: a failed lookup is a ``LookupError``.
 from __future__ import annotations
 
 import copy
-from typing import Any, Literal, Self, cast
+from typing import Any, Literal, Self
 
 from anyio import ClosedResourceError
 
 from actorstream._address import Address
+from actorstream._kinds import is_a
 from actorstream._message import Message
 from actorstream._pickling import dump, load
-from actorstream._texts import text_of
+from actorstream._texts import repr_of, text_of
 
 TimeoutKind = Literal["total", "first", "idle", "stall"]
 
@@ -170,8 +171,11 @@ class StreamAbortedError(StreamError):
     def __init__(self, reason: object = None) -> None:
         super().__init__(reason)
         self.reason = reason
-        if issubclass(type(reason), BaseException):  # isinstance() may run code of the reason
-            self.__cause__ = cast("BaseException", reason)
+        if is_a(reason, BaseException):
+            self.__cause__ = reason
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({repr_of(self.reason)})"
 
     def __str__(self) -> str:
         return f"the stream was cancelled: {text_of(self.reason)}"

@@ -85,7 +85,7 @@ class AsyncStreamMessage(LazyFields, Generic[T]):
         timestamp: float | None = None,
     ) -> None:
         if type not in _EVENT_TYPES:
-            raise ValueError(f'type is one of "data", "end", "error", not {type!r}')
+            raise ValueError(f'type is one of "data", "end", "error", not {repr_of(type)}')
         self.type = type
         self.payload = payload
         self.error = error

@@ -16,6 +16,7 @@ from actorstream._checks import (
     check_signal,
     validate,
 )
+from actorstream._texts import repr_of
 
 Overflow = Literal["wait", "drop_oldest", "drop_newest", "fail"]
 NO_LIMIT = (None, math.inf)
@@ -85,7 +86,7 @@ def merge_options(
         options = DEFAULTS
     elif not isinstance(options, StreamAsyncOptions):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(
-            f"options is a StreamAsyncOptions, not {options!r}; "
+            f"options is a StreamAsyncOptions, not {repr_of(options)}; "
             "write options=StreamAsyncOptions(buffer_size=...)"
         )
     if not overrides:

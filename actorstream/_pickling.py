@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pickle
 
+from actorstream._kinds import is_a
+
 
 def dump(exception: BaseException | None) -> bytes | None:
     """Pickle an exception on its own, or return ``None`` if that is impossible."""
@@ -19,4 +21,4 @@ def load(pickled: bytes | None) -> BaseException | None:
         exception = None if pickled is None else pickle.loads(pickled)
     except Exception:  # the class may be missing here, or raise anything
         return None
-    return exception if isinstance(exception, BaseException) else None
+    return exception if is_a(exception, BaseException) else None

@@ -24,6 +24,7 @@ from actorstream._ports.subscription import Subscription
 from actorstream._statistics import RouterStatistics
 from actorstream._streams.stream import Stream
 from actorstream._supervision.supervisor import make_behavior
+from actorstream._texts import repr_of
 
 
 class MessageRouter:
@@ -52,7 +53,7 @@ class MessageRouter:
 
     def __init__(self, *, on_failure: OnFailure = "raise") -> None:
         if on_failure not in get_args(OnFailure):
-            raise ValueError(f'on_failure is "raise" or "stop", not {on_failure!r}')
+            raise ValueError(f'on_failure is "raise" or "stop", not {repr_of(on_failure)}')
         self._registry = Registry(self, on_failure)
         self._runtime = self._registry.runtime
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from heapq import nsmallest
 from itertools import islice
+from traceback import TracebackException
 
 
 def text_of(value: object) -> str:
@@ -35,6 +36,20 @@ def one_line(text: str) -> str:
 def describe(exception: BaseException) -> str:
     """Return the class and the text of an exception."""
     return f"{type(exception).__name__}: {text_of(exception)}"
+
+
+def loggable(exception: BaseException | None) -> BaseException | None:
+    """Return an exception for ``exc_info``, or one that describes it if it cannot be shown.
+
+    ``logging`` would print the failure of its formatter in place of the message.
+    """
+    if exception is None:
+        return None
+    try:
+        TracebackException.from_exception(exception, lookup_lines=False)
+    except Exception:  # user code: `traceback` asks for the truth value and the class
+        return RuntimeError(describe(exception)).with_traceback(exception.__traceback__)
+    return exception
 
 
 def find_similar(id: str, known: Iterable[str]) -> list[str]:

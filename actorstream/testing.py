@@ -18,7 +18,6 @@ import asyncio
 import selectors
 from collections import deque
 from collections.abc import Awaitable, Callable
-from inspect import isawaitable
 from typing import Any, TypeGuard, TypeVar
 
 import anyio
@@ -28,8 +27,10 @@ from anyio.lowlevel import checkpoint
 from actorstream._actors.actor import Actor
 from actorstream._actors.slot import slot_of
 from actorstream._checks import as_seconds, check_seconds
+from actorstream._kinds import is_a, is_awaitable
 from actorstream._message import Message
 from actorstream._router import MessageRouter
+from actorstream._texts import repr_of
 
 T = TypeVar("T")
 
@@ -175,7 +176,7 @@ class Probe(Actor):
         if not callable(reply):
             return reply
         made = reply(message)
-        return await made if isawaitable(made) else made
+        return await made if is_awaitable(made) else made
 
     def reply_with(self, type: str, reply: object | Callable[[Message], object]) -> None:
         """Set the reply to the messages of a type from now on.
@@ -273,10 +274,8 @@ def assert_nothing_left(router: MessageRouter) -> None:
 
 
 def _is_exception(reply: object) -> TypeGuard[BaseException | type[BaseException]]:
-    return isinstance(reply, BaseException) or (
-        isinstance(reply, type) and issubclass(reply, BaseException)
-    )
+    return is_a(reply, BaseException) or (is_a(reply, type) and issubclass(reply, BaseException))
 
 
 def _show(message: Message) -> str:
-    return f"one of type {message.type!r} with payload {message.payload!r}"
+    return f"one of type {message.type!r} with payload {repr_of(message.payload)}"

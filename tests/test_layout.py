@@ -19,7 +19,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 WORDS = {
     *("_abort", "_address", "_checks", "_context", "_errors", "_ids", "_message", "_options"),
-    *("_lazy_fields", "_pickling", "_statistics", "_texts", "_version", "_wait_graph"),
+    *("_kinds", "_lazy_fields", "_pickling", "_statistics", "_texts", "_version", "_wait_graph"),
 }
 FLOORS = [
     {"_loop", *WORDS},

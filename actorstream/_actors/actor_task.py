@@ -11,12 +11,13 @@ from actorstream._actors.cell import Cell
 from actorstream._address import Address
 from actorstream._context import begin_work, current_cell
 from actorstream._errors import ActorError
+from actorstream._kinds import is_a, is_inspectable
 from actorstream._loop.failures import is_cancellation, is_scope_cancelled, split_failure
 from actorstream._loop.runtime import Runtime
 from actorstream._loop.scopes import ActorScopes
 from actorstream._loop.shield import finish
 from actorstream._streams.channel import Channel
-from actorstream._texts import repr_of
+from actorstream._texts import describe, loggable, repr_of
 
 logger = logging.getLogger("actorstream")
 
@@ -185,7 +186,7 @@ def _fail(cell: Cell, failure: BaseException, hook: str, *, has_failed: bool) ->
     elif type(first) is ActorError and first.__cause__ is None:
         first.__cause__ = failure  # what a task group raises when on_stop() leaves it
     else:  # the first failure counts
-        logger.error("%s also failed in its %s", cell.address, hook, exc_info=failure)
+        logger.error("%s also failed in its %s", cell.address, hook, exc_info=loggable(failure))
 
 
 def _note_end(cell: Cell, scopes: ActorScopes) -> None:
@@ -208,10 +209,17 @@ def _interrupted(address: Address) -> ActorError:
 
 
 def _as_exception(address: Address, failure: BaseException) -> Exception:
-    """Return a failure, wrapped if a task group would mistake it for a cancellation."""
-    if isinstance(failure, Exception):
+    """Return a failure, wrapped if the task group that it is raised in cannot deal with it.
+
+    The group would take it for a cancellation. Or the group itself would fail: AnyIO asks for the
+    class of an exception, and trio for its ``repr()``.
+    """
+    if not is_a(failure, Exception):
+        error = ActorError(f"{address} failed: {repr_of(failure)}, though it was not cancelled")
+    elif is_inspectable(failure):
         return failure
-    error = ActorError(f"{address} failed: {repr_of(failure)}, though it was not cancelled")
+    else:
+        error = ActorError(f"{address} failed: {describe(failure)}")
     error.__cause__ = failure
     return error
 

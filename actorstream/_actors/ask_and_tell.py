@@ -27,7 +27,7 @@ from actorstream._loop.runtime import Runtime
 from actorstream._loop.timers import Timer
 from actorstream._message import Message
 from actorstream._options import NO_LIMIT
-from actorstream._texts import one_line
+from actorstream._texts import one_line, repr_of
 from actorstream._wait_graph import Wait, Waiter, find_cycle, running_node
 
 
@@ -40,7 +40,7 @@ def make_message(
         TypeError, ValueError: The address or the type has the wrong type.
     """
     if not isinstance(type, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise TypeError(f'type is a str such as "query", not {type!r}')
+        raise TypeError(f'type is a str such as "query", not {repr_of(type)}')
     if sender is None:
         sender = _running_actor()
     return Message(to=address(to), type=type, payload=payload, sender=sender)

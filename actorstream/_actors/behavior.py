@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from inspect import isawaitable
 from typing import Any
 
 from actorstream._actors.actor import Actor
@@ -13,6 +12,7 @@ from actorstream._actors.lifecycle import Ending
 from actorstream._actors.registry import Registry
 from actorstream._actors.slot import slot_of
 from actorstream._errors import ActorNotFoundError, StreamingNotSupportedError
+from actorstream._kinds import is_a, is_awaitable
 from actorstream._loop.interrupts import interruptible
 from actorstream._message import Message
 from actorstream._ports.port import Port, end_port
@@ -111,7 +111,7 @@ class ActorBehavior:
     async def handle(self, message: Message) -> Any:
         """Call the method for the message's type, and return the reply."""
         result = self._call_handler(message)
-        return await result if isawaitable(result) else result
+        return await result if is_awaitable(result) else result
 
     @interruptible
     def _call_handler(self, message: Message) -> Any:
@@ -195,7 +195,7 @@ def _check_awaitable(actor: Actor, name: str, made: object) -> Awaitable[object]
     Raises:
         TypeError: The method is a plain function.
     """
-    if not isawaitable(made):
+    if not is_awaitable(made):
         raise TypeError(
             f"{type(actor).__name__}.{name}() returned {repr_of(made)}, which cannot be awaited; "
             f"write `async def {name}`"
@@ -229,15 +229,15 @@ def check_actor(actor: object) -> Actor:
         TypeError: It is not an ``Actor``.
         ValueError: It is registered already.
     """
-    if not isinstance(actor, Actor):
+    if not is_a(actor, Actor):
         raise TypeError(
-            f"an actor is an instance of a subclass of Actor, not {actor!r}; "
+            f"an actor is an instance of a subclass of Actor, not {repr_of(actor)}; "
             "write register_actor(id, MyActor())"
         )
     cell = slot_of(actor).cell
     if cell is not None:
         raise ValueError(
-            f"{actor!r} is registered as {cell.address} already; make an actor for each id"
+            f"{repr_of(actor)} is registered as {cell.address} already; make an actor for each id"
         )
     return actor
 

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import attrs
 
 from actorstream._message import Message
+from actorstream._texts import repr_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -80,7 +81,7 @@ def _marker(mark: str, name: str, types: tuple[Any, ...]) -> Callable[[F], F]:
     for type in types:
         if not isinstance(type, str):
             raise TypeError(
-                f'@{name} takes message types (str), not {type!r}; write @{name}("query")'
+                f'@{name} takes message types (str), not {repr_of(type)}; write @{name}("query")'
             )
 
     def set_mark(method: F) -> F:

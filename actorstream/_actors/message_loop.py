@@ -13,11 +13,12 @@ from actorstream._actors.reply import Reply
 from actorstream._address import Address
 from actorstream._context import begin_work, current_cell
 from actorstream._errors import ActorError, UnhandledMessageError, claim_unhandled
+from actorstream._kinds import is_a
 from actorstream._loop.failures import split_failure
 from actorstream._loop.jobs import JOB_DONE, finish_job, next_job
 from actorstream._loop.scopes import ActorScopes
 from actorstream._message import Message
-from actorstream._texts import describe, text_of
+from actorstream._texts import describe, loggable, text_of
 from actorstream._wait_graph import Wait
 
 logger = logging.getLogger("actorstream")
@@ -174,13 +175,13 @@ class MessageLoop:
                 "%s failed while it handled %r, but the asker is no longer waiting",
                 self._address,
                 message.type,
-                exc_info=failure,
+                exc_info=loggable(failure),
             )
 
 
 def _answer_for(message: Message, failure: BaseException) -> BaseException:
     """Return what the asker raises when the handler has raised ``failure``."""
-    if isinstance(failure, UnhandledMessageError) and claim_unhandled(failure, message):
+    if is_a(failure, UnhandledMessageError) and claim_unhandled(failure, message):
         return failure
     error = ActorError(
         f"{message.to} failed while it handled {message.type!r}: {describe(failure)}"

@@ -28,7 +28,7 @@ from actorstream._ports.options import PortOptions
 from actorstream._ports.port import Port, post
 from actorstream._streams.buffer import TURN
 from actorstream._streams.channel import Channel
-from actorstream._texts import find_similar, repr_of
+from actorstream._texts import find_similar, loggable, repr_of
 
 logger = logging.getLogger("actorstream")
 
@@ -318,7 +318,7 @@ class Registry:
         if failure is None:
             return
         if self._on_failure != "raise":
-            logger.error("%s failed, and was stopped", cell.address, exc_info=failure)
+            logger.error("%s failed, and was stopped", cell.address, exc_info=loggable(failure))
             return
         try:
             raise failure

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import partial
-from inspect import isawaitable
 from typing import Any
 
 from anyio.lowlevel import checkpoint
@@ -16,6 +15,7 @@ from actorstream._actors.registry import Registry
 from actorstream._actors.slot import slot_of
 from actorstream._address import Address
 from actorstream._errors import AskCycleError, PortNotFoundError, StreamingNotSupportedError
+from actorstream._kinds import is_awaitable
 from actorstream._loop.interrupts import interruptible
 from actorstream._loop.runtime import check_room
 from actorstream._message import Message
@@ -29,7 +29,7 @@ from actorstream._streams.producer import NothingToStreamError, Opener, abandon,
 from actorstream._streams.producer_task import ProducerTask
 from actorstream._streams.stream import Stream
 from actorstream._streams.watchdog import find_early_outcome
-from actorstream._texts import one_line
+from actorstream._texts import one_line, repr_of
 from actorstream._wait_graph import Wait, find_cycle, running_node
 
 OnChunk = Callable[[Any], Awaitable[object] | object]
@@ -117,12 +117,12 @@ async def call_with_chunks(stream: Stream[Any], on_chunk: OnChunk) -> None:
         TypeError: ``on_chunk`` is not callable, or yields.
     """
     if not callable(on_chunk):
-        raise TypeError(f"on_chunk is a function of one chunk, not {on_chunk!r}")
+        raise TypeError(f"on_chunk is a function of one chunk, not {repr_of(on_chunk)}")
     check_no_generator("on_chunk", on_chunk)
     async with stream:
         async for chunk in stream.payloads():
             result = on_chunk(chunk)
-            if isawaitable(result):
+            if is_awaitable(result):
                 await result
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import sys
 from math import inf
-from typing import cast
 
 from anyio import current_effective_deadline, get_cancelled_exc_class
+
+from actorstream._kinds import is_a
 
 
 def split_failure(exc: BaseException) -> tuple[BaseException | None, BaseException | None]:
@@ -36,10 +37,9 @@ def is_scope_cancelled() -> bool:
 
 def is_cancellation(exc: BaseException) -> bool:
     """Return whether an exception is a cancellation, or a group of nothing else."""
-    if isinstance(exc, BaseExceptionGroup):
-        group = cast("BaseExceptionGroup[BaseException]", exc)
-        return all(map(is_cancellation, group.exceptions))
-    return isinstance(exc, get_cancelled_exc_class())
+    if is_a(exc, BaseExceptionGroup):
+        return all(map(is_cancellation, exc.exceptions))
+    return is_a(exc, get_cancelled_exc_class())
 
 
 def _is_cancelled_natively() -> bool:
@@ -53,23 +53,22 @@ def _split(
     exc: BaseException, *, is_cancelled: bool
 ) -> tuple[BaseException | None, BaseException | None]:
     def is_failure(part: BaseException) -> bool:
-        if isinstance(part, Exception):
+        if is_a(part, Exception):
             return True
-        ends_all = isinstance(part, (KeyboardInterrupt, SystemExit, *_cancellations()))
-        return is_cancelled and not ends_all and not isinstance(part, BaseExceptionGroup)
+        ends_all = issubclass(type(part), (KeyboardInterrupt, SystemExit, *_cancellations()))
+        return is_cancelled and not ends_all and not is_a(part, BaseExceptionGroup)
 
-    if isinstance(exc, BaseExceptionGroup):
-        return cast("BaseExceptionGroup[BaseException]", exc).split(is_failure)
+    if is_a(exc, BaseExceptionGroup):
+        return exc.split(is_failure)
     return (exc, None) if is_failure(exc) else (None, exc)
 
 
 def _is_stray(rest: BaseException, *, is_cancelled: bool) -> bool:
-    if isinstance(rest, BaseExceptionGroup):
-        group = cast("BaseExceptionGroup[BaseException]", rest)
-        return all(_is_stray(part, is_cancelled=is_cancelled) for part in group.exceptions)
-    if isinstance(rest, get_cancelled_exc_class()):
+    if is_a(rest, BaseExceptionGroup):
+        return all(_is_stray(part, is_cancelled=is_cancelled) for part in rest.exceptions)
+    if is_a(rest, get_cancelled_exc_class()):
         return not is_cancelled
-    return isinstance(rest, (GeneratorExit, *_cancellations()))
+    return issubclass(type(rest), (GeneratorExit, *_cancellations()))
 
 
 def _cancellations() -> tuple[type[BaseException], ...]:

@@ -10,7 +10,7 @@ from contextvars import Context
 from functools import partial
 from inspect import CORO_CLOSED, CORO_CREATED, getcoroutinestate
 from types import TracebackType
-from typing import Any, Literal, NoReturn, cast
+from typing import Any, Literal, NoReturn
 
 from anyio import (
     CancelScope,
@@ -23,6 +23,7 @@ from anyio import (
 from anyio.abc import TaskGroup
 
 from actorstream._errors import RouterClosedError
+from actorstream._kinds import is_a
 from actorstream._loop.current_task import find_current_task
 from actorstream._loop.failures import is_cancellation, is_scope_cancelled
 from actorstream._loop.interrupts import protect_from_interrupts
@@ -265,7 +266,6 @@ def _undo_unless_running(
 
 
 def _is_cancellation(exc: BaseException) -> bool:
-    if isinstance(exc, BaseExceptionGroup):
-        group = cast("BaseExceptionGroup[BaseException]", exc)
-        return group.subgroup(get_cancelled_exc_class()) is not None
-    return isinstance(exc, get_cancelled_exc_class())
+    if is_a(exc, BaseExceptionGroup):
+        return exc.subgroup(get_cancelled_exc_class()) is not None
+    return is_a(exc, get_cancelled_exc_class())

@@ -15,6 +15,7 @@ from typing import Self
 
 from anyio import CancelScope, current_time, get_cancelled_exc_class
 
+from actorstream._kinds import is_a
 from actorstream._loop.current_task import is_inside
 
 CountGroups = Callable[[], int]
@@ -205,8 +206,8 @@ def find_errors(group: BaseExceptionGroup[BaseException]) -> list[BaseException]
     """Return what the tasks of a group have raised, without the errors for scopes left open."""
     found: list[BaseException] = []
     for error in group.exceptions:
-        marker = error if isinstance(error, LeftOpenError) else error.__context__
-        if not isinstance(marker, LeftOpenError):
+        marker = error if is_a(error, LeftOpenError) else error.__context__
+        if not is_a(marker, LeftOpenError):
             found.append(error)
         elif marker.error is not None:
             found.append(marker.error)

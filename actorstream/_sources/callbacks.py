@@ -19,7 +19,6 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from functools import partial
-from inspect import isawaitable, iscoroutine
 from typing import Any, Generic, Self, TypeVar, cast, get_args
 
 from anyio import Event
@@ -27,6 +26,7 @@ from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
 from actorstream._checks import check_choice
 from actorstream._errors import StreamOverflowError
+from actorstream._kinds import is_a, is_awaitable, is_coroutine
 from actorstream._loop.interrupts import interruptible
 from actorstream._loop.wakeup import CallSoon, current_call_soon
 from actorstream._message import is_event
@@ -46,6 +46,7 @@ from actorstream._streams.channel import Channel, running_channel
 from actorstream._streams.half_read import Droppable, Way, current_sources
 from actorstream._streams.outcome import Outcome
 from actorstream._streams.producer import Source, put
+from actorstream._texts import loggable, repr_of
 
 T = TypeVar("T")
 
@@ -87,9 +88,9 @@ class Push(Generic[T]):
         Raises:
             TypeError: ``exception`` is not an instance of ``Exception``.
         """
-        if not isinstance(exception, Exception):  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not is_a(exception, Exception):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(
-                f"fail() takes an exception, not {exception!r}; "
+                f"fail() takes an exception, not {repr_of(exception)}; "
                 'write push.fail(RuntimeError("what went wrong"))'
             )
         self._queue.end(Ending(error=exception))
@@ -113,7 +114,7 @@ class CallbackSource(Source, Droppable, Generic[T]):
         _check_overflow(overflow)
         if not callable(register):
             raise TypeError(
-                f"register is a function that hooks a callback in, not {register!r}; "
+                f"register is a function that hooks a callback in, not {repr_of(register)}; "
                 "write `def register(push): library.subscribe(push)`"
             )
         self._register = register
@@ -127,7 +128,7 @@ class CallbackSource(Source, Droppable, Generic[T]):
         self._call_soon: CallSoon
 
     def __repr__(self) -> str:
-        return f"<CallbackSource of {self._register!r}>"
+        return f"<CallbackSource of {repr_of(self._register)}>"
 
     def __aiter__(self) -> Self:
         return self
@@ -316,16 +317,20 @@ def _unhook_late(unhook: Unhook) -> None:
     """Unhook the callback of a stream that was dropped half-read; errors can only be logged."""
     try:
         result = unhook()
-    except Exception:
-        logger.exception("%r failed for a callback stream that was dropped half-read", unhook)
+    except Exception as exc:
+        logger.exception(
+            "%s failed for a callback stream that was dropped half-read",
+            repr_of(unhook),
+            exc_info=loggable(exc),
+        )
         return
-    if isawaitable(result):
-        if iscoroutine(result):
+    if is_awaitable(result):
+        if is_coroutine(result):
             result.close()
         logger.error(
-            "%r was not awaited: its callback stream was dropped half-read; "
+            "%s was not awaited: its callback stream was dropped half-read; "
             "write `async with aclosing(...)` around the loop",
-            unhook,
+            repr_of(unhook),
         )
 
 

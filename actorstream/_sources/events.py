@@ -12,6 +12,7 @@ from actorstream._address import Address
 from actorstream._context import current_cell
 from actorstream._errors import StreamError
 from actorstream._ids import generate_correlation_id
+from actorstream._kinds import is_a
 from actorstream._loop.interrupts import interruptible
 from actorstream._message import AsyncStreamMessage, error_event, is_event
 from actorstream._streams.channel import Channel, running_channel
@@ -25,6 +26,7 @@ from actorstream._streams.half_read import (
 )
 from actorstream._streams.producer import Source, pump, throw_into
 from actorstream._streams.producer_task import running_task
+from actorstream._texts import repr_of
 
 T = TypeVar("T")
 
@@ -59,7 +61,7 @@ class EventIterator(Source, Droppable, Generic[T]):
         self._failure: AsyncStreamMessage[T] | None = None  # the error event that was read last
 
     def __repr__(self) -> str:
-        return f"<EventIterator of {self._items!r}>"
+        return f"<EventIterator of {repr_of(self._items)}>"
 
     def __del__(self) -> None:
         if self._half_read is not None:
@@ -112,7 +114,7 @@ class EventIterator(Source, Droppable, Generic[T]):
         """
         channel.rename(self._correlation_id)
         self._over = True  # only this call reads the items
-        if isinstance(self._items, Source):
+        if is_a(self._items, Source):
             await self._items.feed(channel)
         else:
             await pump(self._items, channel)

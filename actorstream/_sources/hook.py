@@ -8,14 +8,15 @@ unhooks, since the two may be the ends of a cancel scope or a task group.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from inspect import isawaitable, iscoroutine
 from typing import Any
 
 from anyio import CancelScope, Event
 
+from actorstream._kinds import is_awaitable, is_coroutine
 from actorstream._loop.failures import split_failure
 from actorstream._loop.runtime import Runtime
 from actorstream._sources.iterables import NoStopIteration
+from actorstream._texts import repr_of
 
 Unhook = Callable[[], Awaitable[object] | object]
 
@@ -56,7 +57,7 @@ class Hook:
         assert register is not None
         with NoStopIteration():
             made = register()
-            if not isawaitable(made):
+            if not is_awaitable(made):
                 self._unhook = _check_unhook(made)
             elif runtime is None:
                 with self._scope:
@@ -83,7 +84,7 @@ class Hook:
                 await self._call_unhook()
             return
         if self._waiting is not None:  # its task has not begun, and never calls it
-            if iscoroutine(self._waiting):
+            if is_coroutine(self._waiting):
                 self._waiting.close()
             self._waiting = None
             return
@@ -157,13 +158,14 @@ class Hook:
         if unhook is not None:
             with NoStopIteration():
                 result = unhook()
-                if isawaitable(result):
+                if is_awaitable(result):
                     await result
 
 
 def _check_unhook(made: object) -> Unhook | None:
     if made is not None and not callable(made):
         raise TypeError(
-            f"register returned {made!r}; return a function that unhooks the callback, or None"
+            f"register returned {repr_of(made)}; return a function that unhooks the callback, "
+            "or None"
         )
     return made

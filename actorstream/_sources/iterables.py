@@ -13,12 +13,13 @@ from collections.abc import (
     Callable,
     Iterable,
 )
-from inspect import isawaitable, isgenerator
+from inspect import isgenerator
 from itertools import islice, repeat
 from operator import is_
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar, cast
 
 from actorstream._checks import check_count, check_iterable
+from actorstream._kinds import is_a, is_awaitable
 from actorstream._loop.clock import current_time
 from actorstream._loop.interrupts import interruptible
 from actorstream._message import AsyncStreamMessage
@@ -26,6 +27,7 @@ from actorstream._streams.channel import Channel, running_channel
 from actorstream._streams.half_read import Droppable, Way, close, closer_of, way_to_close
 from actorstream._streams.pace import SHORT_TURN
 from actorstream._streams.producer import Source, put, throw_into
+from actorstream._texts import repr_of
 
 T = TypeVar("T")
 
@@ -172,7 +174,9 @@ class WatchedSource(Droppable, Generic[T]):
     ) -> None:
         check_count("check_interval", check_interval)
         if on_backpressure is not None and not callable(on_backpressure):
-            raise TypeError(f"on_backpressure is a function of one bool, not {on_backpressure!r}")
+            raise TypeError(
+                f"on_backpressure is a function of one bool, not {repr_of(on_backpressure)}"
+            )
         self._items = items
         self._check_interval = check_interval
         self._on_backpressure = on_backpressure
@@ -197,7 +201,7 @@ class WatchedSource(Droppable, Generic[T]):
             self._count = 1
             with NoStopIteration():
                 result = self._on_backpressure(self._is_paused(channel))
-                if isawaitable(result):
+                if is_awaitable(result):
                     await result
         if channel is not None:
             return await anext(self._items)
@@ -218,7 +222,7 @@ class WatchedSource(Droppable, Generic[T]):
 
     def close_at_once(self) -> None:
         """Close the items without waiting."""
-        if isinstance(self._items, Droppable):
+        if is_a(self._items, Droppable):
             self._items.close_at_once()
 
     @interruptible
@@ -258,13 +262,14 @@ def iterate(items: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[T]:
     Raises:
         TypeError: It is neither.
     """
-    if isinstance(items, AsyncIterable):
-        iterator = aiter(items)
-        if iterator is items or closer_of(items) is None:
-            return iterator
-        return _ClosedWithItems(iterator, items)
-    check_iterable(items)
-    return IterableSource(items)
+    if not is_a(items, AsyncIterable):
+        check_iterable(items)
+        return IterableSource(cast("Iterable[T]", items))
+    source = cast("AsyncIterable[T]", items)
+    iterator = aiter(source)
+    if iterator is source or closer_of(source) is None:
+        return iterator
+    return _ClosedWithItems(iterator, source)
 
 
 class _ClosedWithItems(Generic[T]):
@@ -275,7 +280,7 @@ class _ClosedWithItems(Generic[T]):
         self._iterable = items
 
     def __repr__(self) -> str:
-        return repr(self._iterable)
+        return repr_of(self._iterable)
 
     def __aiter__(self) -> Self:
         return self

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import Context, copy_context
 from functools import partial
-from inspect import isawaitable
 from typing import Any, Generic, Self, TypeVar, cast
 
 from anyio import CancelScope, to_thread
 from anyio.lowlevel import checkpoint_if_cancelled
 
+from actorstream._kinds import is_awaitable
 from actorstream._loop.wakeup import current_call_soon
 from actorstream._loop.worker import ThreadCall, WorkerThread
 from actorstream._sources.iterables import NoStopIteration
 from actorstream._streams.half_read import Droppable, Way, closer_of, current_sources
+from actorstream._texts import repr_of
 
 T = TypeVar("T")
 
@@ -41,7 +42,7 @@ class ThreadSource(Droppable, Generic[T]):
         self._context: Context | None = None  # of the fetches without a worker
 
     def __repr__(self) -> str:
-        return f"<ThreadSource of {self._iterable!r}>"
+        return f"<ThreadSource of {repr_of(self._iterable)}>"
 
     def __aiter__(self) -> Self:
         return self
@@ -138,7 +139,7 @@ class ThreadSource(Droppable, Generic[T]):
         closer = closer_of(source)
         if closer is not None:
             result = await self._call(closer)
-            if isawaitable(result):
+            if is_awaitable(result):
                 await result
 
     async def _call(self, call: Callable[[], Any]) -> Any:

@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import Context, copy_context
 from functools import partial
-from inspect import isawaitable
 from typing import Any, Literal, cast
 
 from anyio import CancelScope, Event
 
 from actorstream._context import current_cell, current_channel
+from actorstream._kinds import is_a, is_awaitable
 from actorstream._loop.failures import split_failure
 from actorstream._loop.interrupts import interruptible
 from actorstream._loop.runtime import Runtime, check_room
 from actorstream._loop.worker import WorkerThread
-from actorstream._texts import repr_of
+from actorstream._texts import loggable, repr_of
 
 logger = logging.getLogger("actorstream")
 
@@ -47,7 +47,7 @@ class Droppable(ABC):
 
 def way_to_close(source: object) -> Way:
     """Return how to close a source when it is dropped."""
-    return source.way_to_close if isinstance(source, Droppable) else "by its reader"
+    return source.way_to_close if is_a(source, Droppable) else "by its reader"
 
 
 def closer_of(source: object) -> Callable[[], Any] | None:
@@ -62,7 +62,7 @@ async def close(source: object) -> None:
     closer = closer_of(source)
     if closer is not None:
         result = closer()
-        if isawaitable(result):
+        if is_awaitable(result):
             await result
 
 
@@ -86,7 +86,7 @@ async def close_and_log(
 
 def log_failure(source: object, failure: BaseException) -> None:
     """Log that a source failed to close."""
-    logger.error("%s, left half-read, failed to close", repr_of(source), exc_info=failure)
+    logger.error("%s, left half-read, failed to close", repr_of(source), exc_info=loggable(failure))
 
 
 class HalfRead:
@@ -137,7 +137,7 @@ class HalfRead:
     def close_now(self) -> None:
         """Close a source whose closing does not wait; log a failure."""
         try:
-            if isinstance(self._source, Droppable):
+            if is_a(self._source, Droppable):
                 self._source.close_at_once()
         except Exception as exc:
             log_failure(self._source, exc)
@@ -263,6 +263,30 @@ class Sources:
         """Stop the worker threads: another task may still hold their sources."""
         for worker in list(self._workers):
             worker.stop()
+
+
+async def close_all(sources: Sequence[HalfRead]) -> None:
+    """Close the sources that a stream left half-read: an ``async for`` does not close them.
+
+    All are closed, the last one first. Then the first exception is raised, and others are logged.
+    """
+    # An AsyncExitStack sets `__context__`, which an exception of a frozen class refuses.
+    error: BaseException | None = None
+    for source in reversed(sources):
+        try:
+            await source.aclose()
+        except BaseException as exc:  # noqa: ASYNC103 - raised below, or logged
+            if error is None:
+                error = exc
+            elif is_a(exc, Exception):
+                logger.exception(
+                    "a source that was left half-read failed to close", exc_info=loggable(exc)
+                )
+    try:
+        if error is not None:
+            raise error
+    finally:
+        del error  # break the cycle traceback -> frame -> error
 
 
 def current_sources() -> Sources | None:

@@ -39,7 +39,7 @@ from actorstream._errors import (
 )
 from actorstream._message import AsyncStreamMessage, Message, error_event
 from actorstream._options import StreamAsyncOptions
-from actorstream._texts import describe
+from actorstream._texts import describe, loggable
 
 logger = logging.getLogger("actorstream")
 
@@ -69,7 +69,7 @@ class Outcome:
                 "%s failed while it streamed %r, and the consumer never saw the error",
                 request.to,
                 request.type,
-                exc_info=self.error.__cause__,
+                exc_info=loggable(self.error.__cause__),
             )
 
 

@@ -9,17 +9,17 @@ scope can catch it.
 
 from __future__ import annotations
 
-import inspect
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from anyio.lowlevel import checkpoint
 
 from actorstream._context import begin_work
 from actorstream._errors import ActorError, StreamClosedError, StreamingNotSupportedError
+from actorstream._kinds import has_method, is_a, is_awaitable
 from actorstream._loop.failures import (
     is_cancellation,
     is_scope_cancelled,
@@ -29,7 +29,7 @@ from actorstream._loop.failures import (
 from actorstream._loop.interrupts import interruptible
 from actorstream._message import AsyncStreamMessage, is_event
 from actorstream._streams.channel import Channel
-from actorstream._streams.half_read import HalfRead, close
+from actorstream._streams.half_read import close, close_all
 from actorstream._streams.outcome import (
     Outcome,
     actor_stopped,
@@ -75,7 +75,7 @@ async def produce(
                 finally:
                     half_read = task.take_half_read()
                     if half_read:
-                        await _close_half_read(half_read)  # noqa: ASYNC102
+                        await close_all(half_read)  # noqa: ASYNC102
                 _settle(done(channel.request, channel.closing_event), channel, task)
             except BaseException as exc:  # noqa: ASYNC103 - forwarded, or raised again
                 _forward(exc, channel, task)
@@ -97,28 +97,6 @@ def abandon(channel: Channel, task: ProducerTask, *_: object) -> None:
             channel.end(actor_stopped(channel.request.to))
         task.finish()
         channel.leave()
-
-
-async def _close_half_read(sources: Sequence[HalfRead]) -> None:
-    """Close the sources that the actor left half-read: an ``async for`` does not close them.
-
-    All are closed, the last one first. Then the first exception is raised, and others are logged.
-    """
-    # An AsyncExitStack sets `__context__`, which an exception of a frozen class refuses.
-    error: BaseException | None = None
-    for source in reversed(sources):
-        try:
-            await source.aclose()
-        except BaseException as exc:  # noqa: ASYNC103 - raised below, or logged
-            if error is None:
-                error = exc
-            elif isinstance(exc, Exception):
-                logger.exception("a source that was left half-read failed to close")
-    try:
-        if error is not None:
-            raise error
-    finally:
-        del error  # break the cycle traceback -> frame -> error
 
 
 class NothingToStreamError(Exception):
@@ -165,7 +143,7 @@ def _find_interruption(channel: Channel) -> Outcome | None:
 
 def _forward(exc: BaseException, channel: Channel, task: ProducerTask) -> None:
     """Pass the actor's failure on to the consumer; raise again what is not the actor's."""
-    if isinstance(exc, NothingToStreamError):
+    if is_a(exc, NothingToStreamError):
         _settle(unsupported(StreamingNotSupportedError(*exc.args)), channel, task)
         return
     failure, rest = split_failure(exc)
@@ -179,7 +157,7 @@ def _forward(exc: BaseException, channel: Channel, task: ProducerTask) -> None:
         if not channel.over and not is_scope_cancelled():
             channel.end(actor_stopped(channel.request.to))
         return
-    if not isinstance(rest, BaseExceptionGroup):
+    if not is_a(rest, BaseExceptionGroup):
         _settle(failed(channel.request, rest), channel, task)
     del exc, failure
     try:
@@ -190,10 +168,9 @@ def _forward(exc: BaseException, channel: Channel, task: ProducerTask) -> None:
 
 def _says_closed(failure: BaseException) -> bool:
     """Return whether a failure only tells that the stream is over."""
-    if isinstance(failure, BaseExceptionGroup):
-        group = cast("BaseExceptionGroup[BaseException]", failure)
-        return all(map(_says_closed, group.exceptions))
-    return isinstance(failure, StreamClosedError)
+    if is_a(failure, BaseExceptionGroup):
+        return all(map(_says_closed, failure.exceptions))
+    return is_a(failure, StreamClosedError)
 
 
 class Source(ABC):
@@ -218,11 +195,11 @@ async def open_with_message(channel: Channel, method: Callable[..., Any]) -> Awa
 
 @interruptible
 async def _open(channel: Channel, made: Any) -> Awaitable[None]:
-    if not hasattr(made, "__aiter__") and inspect.isawaitable(made):
+    if not has_method(made, "__aiter__") and is_awaitable(made):
         made = await made
-    if isinstance(made, Source):
+    if is_a(made, Source):
         return made.feed(channel)
-    if hasattr(made, "__aiter__"):
+    if has_method(made, "__aiter__"):
         return pump(aiter(made), channel)
     raise NothingToStreamError(
         f"{channel.request.to} does not support async streaming: its stream_async() returned "
@@ -237,7 +214,7 @@ async def open_callback(  # noqa: ASYNC124 - one kind of opener with open_iterab
 ) -> Awaitable[None]:
     """Call a ``stream`` method, the older form."""
     made = method(channel.request.payload, partial(put, channel))
-    if inspect.isawaitable(made):
+    if is_awaitable(made):
         return made
     raise NothingToStreamError(
         f"{channel.request.to} does not support async streaming: its stream() is not a coroutine "

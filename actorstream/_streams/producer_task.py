@@ -20,7 +20,7 @@ from actorstream._loop.runtime import Runtime
 from actorstream._message import Message
 from actorstream._streams.buffer import Buffer
 from actorstream._streams.half_read import HalfRead, Sources
-from actorstream._texts import one_line
+from actorstream._texts import loggable, one_line
 from actorstream._wait_graph import Node, Wait, Waiter, find_cycle, refuse_waits, running_node
 
 logger = logging.getLogger("actorstream")
@@ -292,7 +292,7 @@ class ProducerTask:
                 "%s failed during its clean-up, after the end of its stream of %r",
                 self._request.to,
                 self._request.type,
-                exc_info=self._cleanup_error,
+                exc_info=loggable(self._cleanup_error),
             )
 
 

@@ -14,6 +14,7 @@ from actorstream._statistics import StreamStatistics
 from actorstream._streams.channel import Channel
 from actorstream._streams.outcome import CLOSED, Outcome, aborted
 from actorstream._streams.reader import EventReader, PayloadReader, close_and_wait
+from actorstream._texts import loggable
 
 T = TypeVar("T")
 
@@ -173,7 +174,7 @@ class Stream(Generic[T]):
         except RouterClosedError:  # in another event loop; the block's exception comes instead
             return
         if error is not None:
-            logger.error("%r failed during its clean-up", self, exc_info=error)
+            logger.error("%r failed during its clean-up", self, exc_info=loggable(error))
 
     def _start(self) -> Channel:
         """Start the producer, unless it has been started."""

@@ -49,7 +49,7 @@ _LONGEST = sys.float_info.max
 def _id_of(value: str) -> str:
     if not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(
-            f"a child's id is a str, not {value!r} ({type(value).__name__}); "
+            f"a child's id is a str, not {repr_of(value)} ({type(value).__name__}); "
             'write ChildSpec("a", MyActor)'
         )
     try:
@@ -63,13 +63,13 @@ def _id_of(value: str) -> str:
 def _check_factory(_: object, __: object, value: Any) -> None:
     if not callable(value):
         raise TypeError(
-            f"factory makes a fresh actor each time it is called; {value!r} cannot be called; "
-            'write ChildSpec("a", MyActor) or ChildSpec("a", lambda: MyActor(...))'
+            f"factory makes a fresh actor each time it is called; {repr_of(value)} cannot be "
+            'called; write ChildSpec("a", MyActor) or ChildSpec("a", lambda: MyActor(...))'
         )
     if iscoroutinefunction(value):
         raise TypeError(
             f"factory is a plain function that returns an actor, not the coroutine function "
-            f'{value!r}; write ChildSpec("a", MyActor), and await in the actor\'s on_start()'
+            f'{repr_of(value)}; write ChildSpec("a", MyActor), and await in the actor\'s on_start()'
         )
 
 
@@ -255,7 +255,7 @@ def _children(children: Any) -> tuple[ChildSpec, ...]:
     """Check that the children are specifications with distinct ids."""
     if not isinstance(children, Sequence) or isinstance(children, str | bytes):
         raise TypeError(
-            f"children is a list of ChildSpec, not {children!r}; "
+            f"children is a list of ChildSpec, not {repr_of(children)}; "
             'write children=[ChildSpec("a", MyActor)]'
         )
     specs: dict[str, ChildSpec] = {}
@@ -276,14 +276,16 @@ def _children(children: Any) -> tuple[ChildSpec, ...]:
 
 def _check_max_restarts(_: str, value: object) -> None:
     if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"max_restarts is a whole number of restarts (an int), not {value!r}")
+        raise TypeError(
+            f"max_restarts is a whole number of restarts (an int), not {repr_of(value)}"
+        )
     if value < 0:
         raise ValueError(f"max_restarts is at least 0, which allows none, not {value!r}")
 
 
 def _check_within(_: str, value: Any) -> None:
     if not is_number(value):
-        raise TypeError(f"within is a number of seconds, not {value!r}")
+        raise TypeError(f"within is a number of seconds, not {repr_of(value)}")
     if not 0 < value <= math.inf:  # false for nan, too
         raise ValueError(f"within is more than 0 seconds, not {repr_of(value)}")
 
@@ -294,14 +296,14 @@ def _check_backoff(_: str, value: object) -> None:
     if iscoroutinefunction(value):
         raise TypeError(
             f"backoff is a plain function that returns seconds, not the coroutine function "
-            f"{value!r}; write backoff=lambda attempt: 0.1 * attempt"
+            f"{repr_of(value)}; write backoff=lambda attempt: 0.1 * attempt"
         )
     if callable(value):
         return
     if not is_number(value):
         raise TypeError(
-            f"backoff is a number of seconds, a function that returns one, or None, not {value!r}; "
-            "write backoff=0.5 or backoff=lambda attempt: 0.1 * attempt"
+            f"backoff is a number of seconds, a function that returns one, or None, not "
+            f"{repr_of(value)}; write backoff=0.5 or backoff=lambda attempt: 0.1 * attempt"
         )
     _check_backoff_seconds(f"backoff={repr_of(value)}; it", value)
 

@@ -25,6 +25,7 @@ from actorstream._actors.options import ActorOptions
 from actorstream._actors.registry import Registry
 from actorstream._address import Address
 from actorstream._errors import RestartLimitError
+from actorstream._kinds import is_a
 from actorstream._loop.interrupts import interruptible
 from actorstream._supervision.child import Child, RestartBatch
 from actorstream._supervision.policy import (
@@ -38,6 +39,7 @@ from actorstream._supervision.policy import (
     plan,
     restarts,
 )
+from actorstream._texts import loggable, repr_of
 from actorstream._wait_graph import Wait
 
 logger = logging.getLogger("actorstream")
@@ -305,7 +307,9 @@ class SupervisorBehavior(ActorBehavior):
         try:
             child.cell.put_actor(self._make(child))
         except Exception as exc:
-            logger.warning("cannot make a fresh actor for %s", child.cell.address, exc_info=exc)
+            logger.warning(
+                "cannot make a fresh actor for %s", child.cell.address, exc_info=loggable(exc)
+            )
             self._spend(child, exc)
             self._restart_later(child, batch)
             return False
@@ -332,19 +336,19 @@ def _log_failure(cell: Cell) -> None:
     will_restart = cell.state == "restarting"
     level, what = (logging.WARNING, "will be") if will_restart else (logging.ERROR, "is not")
     failure = cell.incarnation.failure
-    logger.log(level, "%s failed, and %s restarted", cell.address, what, exc_info=failure)
+    logger.log(level, "%s failed, and %s restarted", cell.address, what, exc_info=loggable(failure))
 
 
 def _check_fresh(actor: Actor, last: Behavior) -> None:
     if isinstance(last, ActorBehavior) and last.actor is actor:
         raise ValueError(
-            f"a restart needs a fresh actor, not {actor!r} again, which has ended; "
+            f"a restart needs a fresh actor, not {repr_of(actor)} again, which has ended; "
             "write a factory that makes one each time"
         )
 
 
 def make_behavior(actor: Actor, registry: Registry) -> ActorBehavior:
     """Return the behavior for an actor."""
-    if isinstance(actor, Supervisor):
+    if is_a(actor, Supervisor):
         return SupervisorBehavior(actor, registry)
     return ActorBehavior(actor, registry)
