@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable, Iterable
+from collections.abc import AsyncIterable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import ref
@@ -10,17 +10,16 @@ from weakref import ref
 from actorstream._abort import AbortSignal
 from actorstream._actors.ask_and_tell import ask, make_message, tell, tell_nowait
 from actorstream._actors.handlers import build_tables, tables_of, types_of
+from actorstream._actors.port_owner import find_runtime, forget_port, locate_port
 from actorstream._actors.registry import Registry
 from actorstream._actors.slot import ActorSlot, replaceable, slot_of
 from actorstream._address import Address
 from actorstream._checks import check_iterable
 from actorstream._errors import (
-    ActorNotFoundError,
     ActorStoppedError,
     RouterClosedError,
     UnhandledMessageError,
 )
-from actorstream._loop.runtime import Runtime
 from actorstream._message import Message
 from actorstream._ports.options import PortOptions, PortOverflow
 from actorstream._ports.port import Port
@@ -278,9 +277,9 @@ class Actor:
         port: Port[Any] = Port(
             name,
             options,
-            partial(_locate_port, actor, name),
-            partial(_find_runtime, actor),
-            on_close=partial(_forget_port, actor),
+            partial(locate_port, actor, name),
+            partial(find_runtime, actor),
+            on_close=partial(forget_port, actor),
         )
         if name in slot_of(self).ports:
             raise ValueError(
@@ -310,38 +309,6 @@ _RESERVED = frozenset(name for name in vars(Actor) if not name.startswith("_")) 
 def _own_address(actor: Actor) -> Address | None:
     cell = slot_of(actor).cell
     return None if cell is None else cell.address
-
-
-def _locate_port(find_actor: Callable[[], Actor | None], name: str) -> tuple[Address, Runtime]:
-    """Return the address of a port's actor, and the runtime of its router."""
-    actor = find_actor()
-    slot = None if actor is None else slot_of(actor)
-    if slot is None or slot.registry is None or slot.cell is None:
-        raise RouterClosedError(
-            f"the port {name!r} is in no router, since its actor is not registered; "
-            'write router.register_actor("actor-id", actor)'
-        )
-    to = slot.cell.address
-    if slot.registry.find(to) is not slot.cell:
-        raise ActorNotFoundError(
-            f"another actor is registered as {to} now; "
-            f"write router.subscribe({to.id!r}, {name!r}) for a port of that one"
-        )
-    slot.registry.runtime.check_open()
-    return to, slot.registry.runtime
-
-
-def _forget_port(find_actor: Callable[[], Actor | None], port: Port[Any]) -> None:
-    actor = find_actor()
-    if actor is not None:
-        slot_of(actor).remove_port(port)
-
-
-def _find_runtime(find_actor: Callable[[], Actor | None]) -> Runtime | None:
-    """Return the runtime of a port's router; ``None`` if its actor is not registered."""
-    actor = find_actor()
-    registry = None if actor is None else slot_of(actor).registry
-    return None if registry is None else registry.runtime
 
 
 def _ended(actor: Actor, left: Address) -> str:

@@ -15,7 +15,8 @@ from actorstream._errors import ActorNotFoundError, StreamingNotSupportedError
 from actorstream._kinds import is_a, is_awaitable
 from actorstream._loop.interrupts import interruptible
 from actorstream._message import Message
-from actorstream._ports.port import Port, end_port
+from actorstream._ports.control import end_port
+from actorstream._ports.port import Port
 from actorstream._streams.half_read import Sources
 from actorstream._streams.outcome import Outcome
 from actorstream._streams.producer import Opener, open_callback, open_iterable, open_with_message

@@ -29,7 +29,7 @@ from actorstream._errors import (
     StartTimeoutError,
 )
 from actorstream._loop.clock import current_time
-from actorstream._ports.port import end_port
+from actorstream._ports.control import end_port
 from actorstream._streams.channel import Channel
 from actorstream._streams.outcome import Outcome, actor_restarted, actor_stopped, router_closed
 from actorstream._wait_graph import Wait, refuse_waits

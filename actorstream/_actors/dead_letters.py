@@ -1,13 +1,17 @@
-"""The log of undeliverable messages: a line a second at most, however many there are."""
+"""Where undeliverable messages show: in the log, a line a second at most, and at a port."""
 
 from __future__ import annotations
 
 import logging
 from contextlib import suppress
+from functools import partial
 
+from actorstream._address import Address
 from actorstream._loop.runtime import Runtime
 from actorstream._loop.timers import Timer
 from actorstream._message import Message
+from actorstream._ports.options import PortOptions
+from actorstream._ports.port import Port
 from actorstream._texts import one_line
 
 _INTERVAL = 1.0  # seconds
@@ -80,3 +84,23 @@ class DeadLetterLog:
 def _warn(text: str, *arguments: object) -> None:
     with suppress(Exception):
         logger.warning(text, *arguments)
+
+
+def make_dead_letter_port(runtime: Runtime) -> Port[Message]:
+    """Make the port where a router publishes its dead letters; it never waits."""
+    return Port(
+        "dead_letters",
+        PortOptions(overflow="drop_oldest"),
+        partial(_locate, runtime),
+        partial(_same, runtime),
+        can_wait=False,
+    )
+
+
+def _locate(runtime: Runtime) -> tuple[Address, Runtime]:
+    runtime.check_open()
+    return Address("dead_letters"), runtime
+
+
+def _same(runtime: Runtime) -> Runtime:
+    return runtime

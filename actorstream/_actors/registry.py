@@ -10,7 +10,7 @@ from weakref import ref
 
 from actorstream._actors.actor_task import abandon_actor, run_actor
 from actorstream._actors.cell import Behavior, Cell, Parent
-from actorstream._actors.dead_letters import DeadLetterLog
+from actorstream._actors.dead_letters import DeadLetterLog, make_dead_letter_port
 from actorstream._actors.expected import (
     EXPECTED,
     Expecting,
@@ -24,8 +24,8 @@ from actorstream._address import Address
 from actorstream._errors import ActorNotFoundError, RouterClosedError
 from actorstream._loop.runtime import Runtime
 from actorstream._message import Message
-from actorstream._ports.options import PortOptions
-from actorstream._ports.port import Port, post
+from actorstream._ports.control import post
+from actorstream._ports.port import Port
 from actorstream._streams.buffer import TURN
 from actorstream._streams.channel import Channel
 from actorstream._texts import find_similar, loggable, repr_of
@@ -56,13 +56,7 @@ class Registry:
         self.cells: dict[Cell, None] = {}
         self.restarts = 0
         self.opened_streams = 0
-        self.dead_letters: Port[Message] = Port(
-            "dead_letters",
-            PortOptions(overflow="drop_oldest"),
-            partial(_locate_dead_letters, self.runtime),
-            partial(_same, self.runtime),
-            can_wait=False,
-        )
+        self.dead_letters: Port[Message] = make_dead_letter_port(self.runtime)
         self._dead_letter_log = DeadLetterLog(self.runtime)
         self._names: dict[str, Cell] = {}
         self._nameless: dict[str, list[Cell]] = {}  # they still end, and their ids are free
@@ -339,12 +333,3 @@ class Registry:
         if self.runtime.state != "closed":
             for message in messages:
                 post(self.dead_letters, message)
-
-
-def _locate_dead_letters(runtime: Runtime) -> tuple[Address, Runtime]:
-    runtime.check_open()
-    return Address("dead_letters"), runtime
-
-
-def _same(runtime: Runtime) -> Runtime:
-    return runtime

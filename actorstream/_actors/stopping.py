@@ -14,8 +14,8 @@ from actorstream._checks import check_seconds
 from actorstream._context import current_channel
 from actorstream._errors import AskCycleError
 from actorstream._loop.runtime import Runtime
+from actorstream._ports.control import give_up_reading
 from actorstream._ports.delivery import SubscriptionChannel
-from actorstream._ports.port import give_up_reading
 from actorstream._wait_graph import Wait, find_cycle, running_node
 
 logger = logging.getLogger("actorstream")

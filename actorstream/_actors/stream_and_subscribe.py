@@ -20,8 +20,9 @@ from actorstream._loop.interrupts import interruptible
 from actorstream._loop.runtime import check_room
 from actorstream._message import Message
 from actorstream._options import StreamAsyncOptions
+from actorstream._ports.control import attach_to
 from actorstream._ports.options import SubscriptionOptions
-from actorstream._ports.port import attach_to, closed_error
+from actorstream._ports.port import closed_error
 from actorstream._ports.subscription import Attach, Subscription
 from actorstream._streams.channel import Channel
 from actorstream._streams.outcome import Outcome

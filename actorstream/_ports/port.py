@@ -1,12 +1,8 @@
 """One producer, many subscribers: what is published at a port goes to each of them."""
 
-# Actors end ports and post to them; these methods are not public.
-# pyright: reportPrivateUsage=false
-
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from threading import get_ident
 from time import monotonic
 from typing import Any, Generic, TypeVar
@@ -18,19 +14,18 @@ from attrs import evolve
 from actorstream._abort import AbortSignal
 from actorstream._address import Address
 from actorstream._checks import check_count, check_name
-from actorstream._errors import AskCycleError, PortClosedError, raise_if
+from actorstream._errors import PortClosedError, raise_if
 from actorstream._loop.runtime import Runtime
 from actorstream._message import Message
 from actorstream._ports.delivery import Delivery, SubscriptionChannel
 from actorstream._ports.options import PortOptions, PortOverflow, SubscriptionOptions
+from actorstream._ports.publisher_wait import wait_for_readers
 from actorstream._ports.subscription import Attach, Subscription
 from actorstream._statistics import PortStatistics
 from actorstream._streams.channel import Channel
 from actorstream._streams.outcome import ENDED, Outcome
 from actorstream._streams.pace import SHORT_TIME, SHORT_TURN, length_after
 from actorstream._streams.watchdog import find_early_outcome
-from actorstream._texts import one_line
-from actorstream._wait_graph import Wait, Waiter, find_cycle, refuse_waits, running_node
 
 T = TypeVar("T")
 
@@ -236,11 +231,9 @@ class Port(Generic[T]):
         self._turn_began = now
 
     async def _wait_for(self, delivery: Delivery[T]) -> None:
-        publisher = running_node()
         self._waiting += 1
         try:
-            with Wait(publisher, delivery, for_end=True):
-                await delivery.wait(None if publisher is None else partial(_check, publisher))
+            await wait_for_readers(delivery)
         finally:
             self._waiting -= 1
         if delivery.lost:
@@ -339,57 +332,3 @@ def closed_error(name: str) -> PortClosedError:
         f"the port {name!r} is closed and takes neither values nor subscribers; "
         "close() it after the last value"
     )
-
-
-def _check(publisher: Waiter, delivery: Delivery[Any]) -> bool:
-    """Refuse what a subscriber asks of the publisher, which waits for it to read.
-
-    Returns:
-        Whether there was anything to refuse.
-
-    Raises:
-        AskCycleError: A subscriber waits for the publisher in another way.
-    """
-    path = find_cycle(publisher, delivery, for_end=True)
-    is_refused = path is not None and refuse_waits(delivery, publisher)
-    if path and not is_refused:
-        raise AskCycleError(
-            f"this publish() would deadlock: {' -> '.join(map(one_line, path))}; let the "
-            'subscriber read in a task of its own, or use another overflow policy than "wait"'
-        )
-    return is_refused
-
-
-def give_up_reading(
-    port: Port[Any], task_id: int, make_outcome: Callable[[], Outcome]
-) -> list[SubscriptionChannel]:
-    """Let those subscriptions end rather than hold a publisher up that a task reads.
-
-    Returns:
-        The subscriptions. When the task reads again, call ``go_on()`` of each.
-    """
-    channels = [
-        channel for channel in port._channels.values() if channel.backlog.reader_task == task_id
-    ]
-    for channel in channels:
-        channel.give_up(make_outcome)
-    return channels
-
-
-def end_port(port: Port[Any], make_outcome: Callable[[], Outcome]) -> None:
-    """End each subscription with an outcome of its own, because the port's actor is gone.
-
-    A ``publish()`` that waits returns: no subscriber is left. The port is not closed: once its
-    actor is registered again, it accepts subscribers again.
-    """
-    port._end(make_outcome)
-
-
-def post(port: Port[T], value: T) -> None:
-    """Hand a value to every subscriber of a port whose publisher cannot wait."""
-    port._hand_out(value)
-
-
-def attach_to(port: Port[T]) -> Attach:
-    """Return the function that attaches a subscription to a port."""
-    return port._attach

@@ -42,10 +42,11 @@ from actorstream._sources.hook import Hook, Unhook
 from actorstream._sources.iterables import NoStopIteration
 from actorstream._statistics import ThreadSafeCounter
 from actorstream._streams.buffer import TURN
-from actorstream._streams.channel import Channel, running_channel
+from actorstream._streams.channel import Channel
 from actorstream._streams.half_read import Droppable, Way, current_sources
 from actorstream._streams.outcome import Outcome
 from actorstream._streams.producer import Source, put
+from actorstream._streams.running import running_channel
 from actorstream._texts import loggable, repr_of
 
 T = TypeVar("T")

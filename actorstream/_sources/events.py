@@ -15,7 +15,7 @@ from actorstream._ids import generate_correlation_id
 from actorstream._kinds import is_a
 from actorstream._loop.interrupts import interruptible
 from actorstream._message import AsyncStreamMessage, error_event, is_event
-from actorstream._streams.channel import Channel, running_channel
+from actorstream._streams.channel import Channel
 from actorstream._streams.half_read import (
     Droppable,
     HalfRead,
@@ -26,6 +26,7 @@ from actorstream._streams.half_read import (
 )
 from actorstream._streams.producer import Source, pump, throw_into
 from actorstream._streams.producer_task import running_task
+from actorstream._streams.running import running_channel
 from actorstream._texts import repr_of
 
 T = TypeVar("T")

@@ -23,10 +23,11 @@ from actorstream._kinds import is_a, is_awaitable
 from actorstream._loop.clock import current_time
 from actorstream._loop.interrupts import interruptible
 from actorstream._message import AsyncStreamMessage
-from actorstream._streams.channel import Channel, running_channel
+from actorstream._streams.channel import Channel
 from actorstream._streams.half_read import Droppable, Way, close, closer_of, way_to_close
 from actorstream._streams.pace import SHORT_TURN
 from actorstream._streams.producer import Source, put, throw_into
+from actorstream._streams.running import running_channel
 from actorstream._texts import repr_of
 
 T = TypeVar("T")

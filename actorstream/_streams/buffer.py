@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from anyio import BusyResourceError, ClosedResourceError, EndOfStream, WouldBlock
 from anyio.abc import ObjectStream
@@ -31,6 +31,7 @@ from anyio.lowlevel import checkpoint
 from anyio.streams.memory import MemoryObjectStreamStatistics
 
 from actorstream._loop.waiter import Waiter, make_waiter
+from actorstream._streams.reserve import Reserve
 
 T = TypeVar("T")
 
@@ -38,18 +39,6 @@ TURN = 500
 """How many items one side may handle before the other tasks of the loop get their turn."""
 
 _NEVER = sys.maxsize  # more items than there can be
-
-
-class Reserve(Protocol[T]):
-    """Items that stay outside the buffer until the consumer takes them."""
-
-    def __len__(self) -> int: ...
-
-    def move(self, items: deque[T]) -> None:
-        """Append the oldest item to ``items``, if there is one."""
-
-    def drain(self, items: deque[T]) -> None:
-        """Append all items to ``items``, and accept no more."""
 
 
 class Buffer(ObjectStream[T]):

@@ -21,7 +21,6 @@ import attrs
 from anyio import BusyResourceError, ClosedResourceError, EndOfStream
 from anyio.lowlevel import checkpoint_if_cancelled
 
-from actorstream._context import current_channel
 from actorstream._errors import ActorStreamError, RouterClosedError, StreamConsumedError
 from actorstream._lazy_fields import StreamIdentity
 from actorstream._loop.runtime import Runtime
@@ -345,11 +344,3 @@ class Channel:
 
     def _time_out(self) -> None:
         self.terminate(timed_out("total", self.options, self.request.to))
-
-
-def running_channel() -> Channel | None:
-    """Return the channel of the producer that runs this code, in its event loop."""
-    channel: Channel | None = current_channel()
-    if channel is None or channel.task is None or not channel.task.runs_here:
-        return None
-    return channel
