@@ -247,15 +247,31 @@ async def _hand_over(item: Any, channel: Channel, iterator: AsyncIterator[Any]) 
     Returns:
         Whether the source goes on; it may end when an exception is thrown into it.
     """
+    swallowed, warn_at = 0, 10
     while True:
         try:
             await put(channel, item)
             return True
         except BaseException as exc:  # noqa: ASYNC103 - forwarded
+            swallowed += channel.over and is_cancellation(exc)  # not by a scope of the actor's
+            if swallowed >= warn_at:
+                _warn_of_swallowing(channel, warn_at)
+                warn_at *= 10
             try:
                 item = await throw_into(iterator, exc)  # noqa: ASYNC102 - the source decides
             except StopAsyncIteration:
                 return False  # noqa: ASYNC104 - the source ended on the exception
+
+
+def _warn_of_swallowing(channel: Channel, times: int) -> None:
+    """Log that an actor cannot be stopped; it may do so for ever."""
+    logger.warning(
+        "%s has swallowed %d cancellations in a row, and yields on in its stream of %r, which is "
+        "over; write `except Exception`, which lets a cancellation through",
+        channel.request.to,
+        times,
+        channel.request.type,
+    )
 
 
 @interruptible

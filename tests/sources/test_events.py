@@ -616,3 +616,25 @@ async def test_a_source_that_is_kept_does_not_keep_its_request(router):
     await settle()
     gc.collect()
     assert gone() is None
+
+
+@pytest.mark.parametrize("is_read", [False, True])
+@pytest.mark.parametrize("helper", HELPERS[:2])
+async def test_helpers_nested_beyond_the_recursion_limit(router, helper, is_read):
+    """They fail their own stream, and nothing else."""
+
+    def nest(actor):
+        source = [1]
+        for _ in range(2000):
+            source = getattr(actor, helper)(source)
+        return source
+
+    async def read(_):
+        async for event in nest(actor):
+            yield event
+
+    actor = HelperActor(nest)
+    router.register_actor("nested", actor)
+    router.register_actor("reader", ActorOf(read))
+    with pytest.raises(StreamError, match="recursion"):
+        await router.stream_async("reader" if is_read else "nested", "query").collect()

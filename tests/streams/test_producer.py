@@ -523,3 +523,69 @@ async def test_cancelled_scope_of_the_consumer(router, unit):
         await anext(payloads)
     assert scope.cancelled_caught
     assert await anext(payloads) == "late"
+
+
+async def test_swallowing_the_cancellation_again_and_again(router, caplog):
+    """The log names the actor and its stream at the 10th time, the 100th, and so on."""
+
+    async def stubborn(_):
+        for number in range(200):
+            try:
+                yield number
+            except BaseException:  # noqa: ASYNC103 - what this is about
+                continue
+
+    router.register_actor("a", ActorOf(stubborn))
+    async with router.stream_async("a", "query") as stream:
+        await anext(stream.payloads())
+    lines = [line for line in caplog.messages if "swallowed" in line]
+    assert [line.split(" cancellations")[0] for line in lines] == [
+        "@(a) has swallowed 10",
+        "@(a) has swallowed 100",
+    ]
+    assert all("'query'" in line for line in lines)
+
+
+async def test_scopes_of_an_actor_whose_reader_is_slow(router, caplog, unit):
+    """That they expire while the actor waits for its reader is no swallowed cancellation."""
+
+    async def patient(_):
+        for number in range(30):
+            with anyio.move_on_after(unit / 10):
+                yield number
+
+    router.register_actor("a", ActorOf(patient))
+    async with router.stream_async("a", "query", buffer_size=1) as stream:
+        payloads = stream.payloads()
+        await anext(payloads)
+        await anyio.sleep(2 * unit)
+        assert [number async for number in payloads][-1] == 29
+    assert "swallowed" not in caplog.text
+
+
+@pytest.mark.parametrize("leaves_early", [False, True])
+async def test_a_long_chain_of_actors_that_forward_a_stream(router, leaves_early):
+    """Each has a task of its own, so the chain may be longer than the stack is deep."""
+
+    def forward(to):
+        async def stream_async(_):
+            async for item in router.stream_async(to, "query").payloads():
+                yield item
+
+        return stream_async
+
+    async def count(_):
+        for number in range(3):
+            yield number
+
+    length = 300
+    router.register_actor(str(length), ActorOf(count))
+    for place in range(length):
+        router.register_actor(str(place), ActorOf(forward(str(place + 1))))
+    stream = router.stream_async("0", "query")
+    if leaves_early:
+        async with stream:
+            await anext(stream.payloads())
+        await settle(length)
+    else:
+        assert await stream.collect() == [0, 1, 2]
