@@ -7,9 +7,8 @@ task, for one ended child after the other.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from contextvars import copy_context
 from functools import partial
 from typing import TypeVar
 
@@ -17,8 +16,8 @@ from anyio import current_time
 from anyio.lowlevel import checkpoint
 
 from actorstream._actors.actor import Actor
-from actorstream._actors.behavior import ActorBehavior, check_actor
-from actorstream._actors.cell import Behavior, Cell
+from actorstream._actors.behavior import ActorBehavior
+from actorstream._actors.cell import Cell
 from actorstream._actors.incarnation import Incarnation
 from actorstream._actors.lifecycle import Ending
 from actorstream._actors.options import ActorOptions
@@ -26,8 +25,8 @@ from actorstream._actors.registry import Registry
 from actorstream._address import Address
 from actorstream._errors import RestartLimitError
 from actorstream._kinds import is_a
-from actorstream._loop.interrupts import interruptible
 from actorstream._supervision.child import Child, RestartBatch
+from actorstream._supervision.factory import call_apart, make_actor
 from actorstream._supervision.policy import (
     Backoff,
     ChildSpec,
@@ -39,7 +38,7 @@ from actorstream._supervision.policy import (
     plan,
     restarts,
 )
-from actorstream._texts import loggable, repr_of
+from actorstream._texts import loggable
 from actorstream._wait_graph import Wait
 
 logger = logging.getLogger("actorstream")
@@ -282,7 +281,7 @@ class SupervisorBehavior(ActorBehavior):
         for id in batch:
             self._children[id].join(batch)
         attempt = child.next_attempt(self._options.within)
-        seconds = _call_apart(partial(delay, self._options.backoff, attempt))
+        seconds = call_apart(partial(delay, self._options.backoff, attempt))
         start = partial(self.cell.mailbox.put_system, partial(self._restart, batch))
         if seconds:
             batch.wait(self.registry.runtime.timers.call_after(seconds, start))
@@ -315,21 +314,8 @@ class SupervisorBehavior(ActorBehavior):
             return False
         return True
 
-    @interruptible
     def _make(self, child: Child) -> ActorBehavior:
-        try:
-            actor = check_actor(_call_apart(child.spec.factory))
-            _check_fresh(actor, child.cell.behavior)
-        except (TypeError, ValueError) as exc:
-            with suppress(Exception):  # an exception of a frozen class takes no note
-                exc.add_note(f"It was made by the factory of ChildSpec({child.spec.id!r}, ...)")
-            raise
-        return make_behavior(actor, self.registry)
-
-
-def _call_apart(function: Callable[[], T]) -> T:
-    """Call a user's function in a copy of the context: what it sets there is gone with it."""
-    return copy_context().run(function)
+        return make_behavior(make_actor(child.spec, child.cell.behavior), self.registry)
 
 
 def _log_failure(cell: Cell) -> None:
@@ -337,14 +323,6 @@ def _log_failure(cell: Cell) -> None:
     level, what = (logging.WARNING, "will be") if will_restart else (logging.ERROR, "is not")
     failure = cell.incarnation.failure
     logger.log(level, "%s failed, and %s restarted", cell.address, what, exc_info=loggable(failure))
-
-
-def _check_fresh(actor: Actor, last: Behavior) -> None:
-    if isinstance(last, ActorBehavior) and last.actor is actor:
-        raise ValueError(
-            f"a restart needs a fresh actor, not {repr_of(actor)} again, which has ended; "
-            "write a factory that makes one each time"
-        )
 
 
 def make_behavior(actor: Actor, registry: Registry) -> ActorBehavior:
