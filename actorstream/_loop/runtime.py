@@ -245,7 +245,7 @@ def check_room() -> None:
     Neither AnyIO nor trio can be interrupted there: a task would be left that never runs.
     """
     try:
-        sys._getframe(sys.getrecursionlimit() - 4 * _START_DEPTH)
+        sys._getframe(sys.getrecursionlimit() - 4 * _START_DEPTH)  # pyright: ignore[reportPrivateUsage]
     except ValueError:  # there are not as many frames: the usual case, which this finds quickly
         return
     _call_deeply(_START_DEPTH)

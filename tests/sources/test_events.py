@@ -624,7 +624,7 @@ async def test_helpers_nested_beyond_the_recursion_limit(router, helper, is_read
     """They fail their own stream, and nothing else."""
 
     def nest(actor):
-        source = [1]
+        source: Any = [1]
         for _ in range(2000):
             source = getattr(actor, helper)(source)
         return source
