@@ -83,9 +83,13 @@ async def _wait_for_threads(router: MessageRouter) -> None:
 
 @pytest.fixture(autouse=True)
 def _no_garbage_left() -> Iterator[None]:
-    """Collect garbage after each test, so that pytest reports a leak in the test that caused it."""
+    """Collect garbage after each test, so that pytest reports a leak in the test that caused it.
+
+    What is still there, such as pytest's reports, is left out of the next collections.
+    """
     yield
     gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_finish() -> None:
