@@ -172,7 +172,7 @@ class StreamAbortedError(StreamError):
         super().__init__(reason)
         self.reason = reason
         if is_a(reason, BaseException):
-            self.__cause__ = reason
+            self.__cause__: BaseException | None = reason
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({repr_of(self.reason)})"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Generic, Literal, TypeGuard, TypeVar, cast, get_args
+from typing import Any, Generic, Literal, Self, TypeGuard, TypeVar, cast, get_args
 
 import attrs
 
@@ -96,7 +96,8 @@ class AsyncStreamMessage(LazyFields, Generic[T]):
         self.id = MISSING if id is None else id
         self.timestamp = time.time() if timestamp is None else timestamp
 
-    __replace__ = LazyFields.__replace__  # not the one that attrs makes, which loses what is lazy
+    def __replace__(self, /, **changes: Any) -> Self:
+        return super().__replace__(**changes)  # that of attrs would lose what is lazy
 
 
 blank_event: Callable[[], Any] = partial(object.__new__, AsyncStreamMessage)

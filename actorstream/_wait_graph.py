@@ -68,9 +68,9 @@ class Wait:
     __slots__ = ("_noted_in", "for_end", "node", "waiter")
 
     def __init__(self, waiter: Waiter | None, node: Node, *, for_end: bool = False) -> None:
-        self.waiter = waiter
-        self.node = node
-        self.for_end = for_end
+        self.waiter: Waiter | None = waiter
+        self.node: Node = node
+        self.for_end: bool = for_end
 
     def __enter__(self) -> Self:
         if self.waiter is not None:

@@ -86,7 +86,9 @@ class Buffer(ObjectStream[T]):
         self.size: int = size
         self.delivered: int = 0
         self.waits: int = 0
-        self.paused = self.diverted = self.ended = False
+        self.paused: bool = False
+        self.diverted: bool = False
+        self.ended: bool = False
         self.reserve: Reserve[T] | None = None
         self._closed = False
         self._held = False

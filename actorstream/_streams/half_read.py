@@ -101,7 +101,7 @@ class HalfRead:
 
     def __init__(self, source: object, owner: Sources) -> None:
         self.way: Way = way_to_close(source)
-        self.outlived = False
+        self.outlived: bool = False
         self._source = source
         self._owner = owner
         self._closed: Event | None = None  # set while a task closes the source
@@ -193,7 +193,7 @@ class Sources:
     __slots__ = ("_call_reader", "_dropped", "_open", "_workers", "runtime")
 
     def __init__(self, runtime: Runtime, call_reader: Callable[[], object] | None = None) -> None:
-        self.runtime = runtime
+        self.runtime: Runtime = runtime
         self._call_reader = call_reader
         self._open: dict[HalfRead, None] = {}
         self._dropped: list[HalfRead] = []
