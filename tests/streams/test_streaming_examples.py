@@ -231,7 +231,8 @@ async def test_dataset_of_live_data(router):
     router.register_actor("dataset", dataset)
     stream = router.stream_async("dataset", "watch", buffer_size=3, overflow="drop_oldest")
     async with stream:
-        await settle(10)
+        while dataset.produced < 1000:
+            await settle()
         rows = [payload["row"] async for payload in stream.payloads()]
         assert stream.statistics().dropped == 997
     assert rows == [997, 998, 999]
