@@ -289,7 +289,7 @@ class MessageRouter:
     @property
     def dead_letters(self) -> Port[Any]:
         """The port of undeliverable messages; by default a slow subscriber loses the oldest."""
-        return self._registry.dead_letters
+        return self._registry.dead_letters.port
 
     def subscribe(
         self,

@@ -96,7 +96,7 @@ def _receiver(registry: Registry, message: Message) -> Cell | None:
     if cell is None:
         known = registry.get(message.to)
         why = NO_SUCH_ACTOR if known is None else f"it is {known.state}"
-        registry.on_dead_letter(message, why)
+        registry.dead_letters.add(message, why)
     return cell
 
 

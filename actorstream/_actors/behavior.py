@@ -181,14 +181,6 @@ class ActorBehavior:
         self._helpers.pop(cell, None)
         self.registry.on_terminated(cell)
 
-    def on_dead_letter(self, message: Message, why: str) -> None:
-        """Pass an undeliverable message on."""
-        self.registry.on_dead_letter(message, why)
-
-    def on_dead_letters(self, messages: list[Message], why: str) -> None:
-        """Pass the lost queue of a helper on."""
-        self.registry.on_dead_letters(messages, why)
-
 
 def _check_awaitable(actor: Actor, name: str, made: object) -> Awaitable[object]:
     """Return what a method has returned, if it can be awaited.

@@ -13,6 +13,7 @@ from typing import TypeAlias
 from anyio.lowlevel import checkpoint
 
 from actorstream._actors.cell_state import CellState
+from actorstream._actors.dead_letters import DeadLetters
 from actorstream._actors.incarnation import Incarnation
 from actorstream._actors.lifecycle import ACCEPTS
 from actorstream._actors.mailbox import Envelope, Mailbox
@@ -43,6 +44,7 @@ class Cell(CellState):
     Args:
         parent: Decides whether the actor is restarted.
         options: The limits of the actor.
+        dead_letters: Where messages go that the actor does not handle.
         absence: For a cell that waits for an actor, which may never come: makes the error that
             says that there is none.
 
@@ -73,6 +75,7 @@ class Cell(CellState):
         address: Address,
         parent: ParentOf[Cell],
         options: ActorOptions,
+        dead_letters: DeadLetters,
         absence: Callable[[], ActorNotFoundError] | None = None,
     ) -> None:
         super().__init__()
@@ -81,7 +84,7 @@ class Cell(CellState):
         self.parent: ParentOf[Cell] = parent
         self.options = options
         self.mailbox = Mailbox(options.mailbox_size)
-        self.messages = MessageLoop(address, self.mailbox, parent)
+        self.messages = MessageLoop(address, self.mailbox, dead_letters)
         self.behavior: BehaviorIn[Cell] = NoActor()
         self.channels: dict[Channel, None] = {}
         self.incarnation = Incarnation(0)
@@ -178,7 +181,6 @@ class Cell(CellState):
         self.parent = parent
         self.options = options
         self.mailbox.resize(options.mailbox_size)
-        self.messages.set_dead_letters(parent)
 
     def launch(self) -> None:
         """Begin an incarnation, whose task is about to run."""
@@ -195,12 +197,7 @@ class Cell(CellState):
 
     def time_out_start(self) -> None:
         """Let the actor fail: its ``on_start()`` takes too long."""
-        error = StartTimeoutError(
-            f"{self.address} did not start: its on_start() did not return within "
-            f"{self.options.start_timeout:g} s; allow more with start_timeout=..., or None for no "
-            "limit"
-        )
-        self.incarnation.fail(error)
+        self.incarnation.fail(_start_timeout_error(self.address, self.options.start_timeout))
         self.incarnation.cancel()
 
     def drain(self) -> None:
@@ -338,7 +335,14 @@ class Cell(CellState):
                 envelope.reply.fail(self.stopped_error())
         if told:
             why = f"{self.address} was stopped" if self.absence is None else NO_SUCH_ACTOR
-            self.parent.on_dead_letters(told, why)
+            self.messages.dead_letters.add_queue(told, why)
+
+
+def _start_timeout_error(address: Address, seconds: float | None) -> StartTimeoutError:
+    return StartTimeoutError(
+        f"{address} did not start: its on_start() did not return within {seconds:g} s; allow more "
+        "with start_timeout=..., or None for no limit"
+    )
 
 
 Behavior: TypeAlias = BehaviorIn[Cell]

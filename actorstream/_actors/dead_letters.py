@@ -10,6 +10,7 @@ from actorstream._address import Address
 from actorstream._loop.runtime import Runtime
 from actorstream._loop.timers import Timer
 from actorstream._message import Message
+from actorstream._ports.control import post
 from actorstream._ports.options import PortOptions
 from actorstream._ports.port import Port
 from actorstream._texts import one_line
@@ -19,7 +20,49 @@ _INTERVAL = 1.0  # seconds
 logger = logging.getLogger("actorstream.dead_letters")
 
 
-class DeadLetterLog:
+class DeadLetters:
+    """Logs the undeliverable messages of one router, and publishes them.
+
+    Args:
+        runtime: The router's.
+
+    Attributes:
+        port: Where they are published; it never waits.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.port: Port[Message] = Port(
+            "dead_letters",
+            PortOptions(overflow="drop_oldest"),
+            partial(_locate, runtime),
+            partial(_same, runtime),
+            can_wait=False,
+        )
+        self._runtime = runtime
+        self._log = _Log(runtime)
+
+    def add(self, message: Message, why: str) -> None:
+        """A message was lost."""
+        self._log.add(message, why)
+        self._publish([message])
+
+    def add_queue(self, messages: list[Message], why: str) -> None:
+        """The queue of an actor was lost, which is one line of the log."""
+        self._log.write(messages, why)
+        self._publish(messages)
+
+    def close(self) -> None:
+        """The router is closed."""
+        self.port.close()
+        self._log.flush()
+
+    def _publish(self, messages: list[Message]) -> None:
+        if self._runtime.state != "closed":
+            for message in messages:
+                post(self.port, message)
+
+
+class _Log:
     """Logs the first undeliverable message at once, and counts those of the next second.
 
     A filter or handler of the user's that raises costs its line and nothing else.
@@ -84,17 +127,6 @@ class DeadLetterLog:
 def _warn(text: str, *arguments: object) -> None:
     with suppress(Exception):
         logger.warning(text, *arguments)
-
-
-def make_dead_letter_port(runtime: Runtime) -> Port[Message]:
-    """Make the port where a router publishes its dead letters; it never waits."""
-    return Port(
-        "dead_letters",
-        PortOptions(overflow="drop_oldest"),
-        partial(_locate, runtime),
-        partial(_same, runtime),
-        can_wait=False,
-    )
 
 
 def _locate(runtime: Runtime) -> tuple[Address, Runtime]:

@@ -13,7 +13,6 @@ from actorstream._actors.cell import Cell, Parent
 from actorstream._actors.lifecycle import Ending
 from actorstream._actors.options import ActorOptions
 from actorstream._context import current_cell
-from actorstream._message import Message
 
 EXPECTED = ActorOptions(mailbox_size=100, start_timeout=None, stop_timeout=None)
 """The limits of a cell until an actor takes it over, with its own."""
@@ -47,14 +46,6 @@ class Expecting:
     def on_terminated(self, cell: Cell) -> None:
         """Forget the cell: no actor has come."""
         self._registry.on_terminated(cell)
-
-    def on_dead_letter(self, message: Message, why: str) -> None:
-        """Pass an undeliverable message on."""
-        self._registry.on_dead_letter(message, why)
-
-    def on_dead_letters(self, messages: list[Message], why: str) -> None:
-        """Pass the lost queue of the cell on."""
-        self._registry.on_dead_letters(messages, why)
 
 
 def may_bring_more(above: Cell) -> bool:

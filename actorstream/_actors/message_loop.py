@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from anyio import CancelScope
 
+from actorstream._actors.dead_letters import DeadLetters
 from actorstream._actors.mailbox import Envelope, Mailbox
 from actorstream._actors.reply import Reply
 from actorstream._address import Address
@@ -32,16 +33,6 @@ class Handler(Protocol):
         ...
 
 
-class DeadLetters(Protocol):
-    """Where a message goes that is not handled."""
-
-    def on_dead_letter(self, message: Message, why: str) -> None:
-        """A message was lost."""
-
-    def on_dead_letters(self, messages: list[Message], why: str) -> None:
-        """The queue of an actor was lost."""
-
-
 class MessageLoop:
     """Takes the messages out of a mailbox and has them handled.
 
@@ -51,18 +42,14 @@ class MessageLoop:
         dead_letters: Where a tell goes that the actor has no handler for.
     """
 
-    __slots__ = ("_address", "_current", "_dead_letters", "_mailbox", "_waits")
+    __slots__ = ("_address", "_current", "_mailbox", "_waits", "dead_letters")
 
     def __init__(self, address: Address, mailbox: Mailbox, dead_letters: DeadLetters) -> None:
         self._address = address
         self._mailbox = mailbox
-        self._dead_letters = dead_letters
+        self.dead_letters = dead_letters
         self._current: Envelope | None = None
         self._waits: dict[Wait, None] | None = None
-
-    def set_dead_letters(self, dead_letters: DeadLetters) -> None:
-        """Say where a tell goes from now on that the actor has no handler for."""
-        self._dead_letters = dead_letters
 
     @property
     def waits(self) -> Iterable[Wait]:
@@ -144,7 +131,7 @@ class MessageLoop:
         except UnhandledMessageError as exc:
             if not claim_unhandled(exc, message):
                 raise
-            self._dead_letters.on_dead_letter(message, text_of(exc))
+            self.dead_letters.add(message, text_of(exc))
 
     async def _ask(
         self, handler: Handler, message: Message, reply: Reply, scopes: ActorScopes

@@ -68,9 +68,3 @@ class NoParent:
 
     def on_terminated(self, cell: object) -> None:
         """Never called."""
-
-    def on_dead_letter(self, message: Message, why: str) -> None:
-        """Never called: the cell takes no messages."""
-
-    def on_dead_letters(self, messages: list[Message], why: str) -> None:
-        """Never called."""

@@ -10,7 +10,7 @@ from weakref import ref
 
 from actorstream._actors.actor_task import abandon_actor, run_actor
 from actorstream._actors.cell import Behavior, Cell, Parent
-from actorstream._actors.dead_letters import DeadLetterLog, make_dead_letter_port
+from actorstream._actors.dead_letters import DeadLetters
 from actorstream._actors.expected import (
     EXPECTED,
     Expecting,
@@ -23,9 +23,6 @@ from actorstream._actors.options import ActorOptions
 from actorstream._address import Address
 from actorstream._errors import ActorNotFoundError, RouterClosedError
 from actorstream._loop.runtime import Runtime
-from actorstream._message import Message
-from actorstream._ports.control import post
-from actorstream._ports.port import Port
 from actorstream._streams.buffer import TURN
 from actorstream._streams.channel import Channel
 from actorstream._texts import find_similar, loggable, repr_of
@@ -45,7 +42,7 @@ class Registry:
     Attributes:
         runtime: The event loop side of the router.
         cells: The actors that are not stopped for good, in the order of registration.
-        dead_letters: The port where undeliverable messages are published.
+        dead_letters: Where undeliverable messages go.
         restarts: Number of restarts so far.
         opened_streams: Number of streams opened so far.
     """
@@ -56,8 +53,7 @@ class Registry:
         self.cells: dict[Cell, None] = {}
         self.restarts = 0
         self.opened_streams = 0
-        self.dead_letters: Port[Message] = make_dead_letter_port(self.runtime)
-        self._dead_letter_log = DeadLetterLog(self.runtime)
+        self.dead_letters = DeadLetters(self.runtime)
         self._names: dict[str, Cell] = {}
         self._nameless: dict[str, list[Cell]] = {}  # they still end, and their ids are free
         self._on_failure = on_failure
@@ -87,7 +83,6 @@ class Registry:
         if self.runtime.state != "closed":
             self.runtime.close()
             self.dead_letters.close()
-            self._dead_letter_log.flush()
 
     def _finish_if_empty(self) -> None:
         if self.runtime.state == "closing" and not self.cells:
@@ -123,7 +118,7 @@ class Registry:
         parent = parent or self
         cell = self._names.get(to.id)
         if cell is None:
-            cell = self._add_cell(Cell(to, parent, options))
+            cell = self._add_cell(Cell(to, parent, options, self.dead_letters))
         elif cell.may_pass_to(parent):
             cell.pass_to(parent, options)
         else:
@@ -227,7 +222,7 @@ class Registry:
         if above is None or self.runtime.state != "open" or not may_bring_more(above):
             return None
         absence = partial(self._not_found, to)
-        cell = Cell(to, Expecting(above, self), EXPECTED, absence)
+        cell = Cell(to, Expecting(above, self), EXPECTED, self.dead_letters, absence)
         self.runtime.start_soon_apart(wait_for_actor, cell, above, name=to.id, undo=stop_waiting)
         return self._add_cell(cell)
 
@@ -318,18 +313,3 @@ class Registry:
             raise failure
         finally:
             del failure  # break the cycle traceback -> frame -> error
-
-    def on_dead_letter(self, message: Message, why: str) -> None:
-        """Log an undeliverable message, and publish it."""
-        self._dead_letter_log.add(message, why)
-        self._publish_dead_letters([message])
-
-    def on_dead_letters(self, messages: list[Message], why: str) -> None:
-        """Log the lost queue of an actor in one line, and publish it."""
-        self._dead_letter_log.write(messages, why)
-        self._publish_dead_letters(messages)
-
-    def _publish_dead_letters(self, messages: list[Message]) -> None:
-        if self.runtime.state != "closed":
-            for message in messages:
-                post(self.dead_letters, message)

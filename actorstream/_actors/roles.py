@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
 from actorstream._actors.lifecycle import Ending
-from actorstream._actors.message_loop import DeadLetters, Handler
+from actorstream._actors.message_loop import Handler
 from actorstream._ports.port import Port
 from actorstream._streams.half_read import Sources
 from actorstream._streams.outcome import Outcome
@@ -63,7 +63,7 @@ class BehaviorIn(Handler, Protocol[C_contra]):
         """Stop for good what was kept for a fresh actor, and not taken over."""
 
 
-class ParentOf(DeadLetters, Protocol[C]):
+class ParentOf(Protocol[C]):
     """What decides whether a cell is restarted: its supervisor, its maker, or else the registry."""
 
     @property

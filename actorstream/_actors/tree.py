@@ -116,7 +116,7 @@ class RouterTree:
 
 def count_all(registry: Registry) -> RouterStatistics:
     """Count the actors, streams and messages of a router."""
-    cells, dead_letters = registry.cells, registry.dead_letters
+    cells, dead_letters = registry.cells, registry.dead_letters.port
     ports = [*(port for cell in cells for port in cell.behavior.ports.values()), dead_letters]
     return RouterStatistics(
         actors=len(registry.ids()),
